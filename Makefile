@@ -1,0 +1,55 @@
+# Two commands matter: `make demo` and `make test`. Each does all of its own set-up, and can be
+# repeated: what is up to date is not done again.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+NATIVE := $(wildcard _native/*.pyx _native/*.pxd)
+
+.PHONY: demo test lint fuzz bench native clean help
+
+help:
+	@echo "make demo    a real benchmark of a real engine, with a tiny model"
+	@echo "make test    ruff, mypy and the whole test suite"
+	@echo "make bench   what measuring costs: framing, reactor, kernels"
+	@echo "make fuzz    an hour of coverage-guided fuzzing of the stream parser"
+	@echo "make native  rebuild the compiled part (HARNESS_NATIVE_DEBUG=1: with checks)"
+	@echo "make clean   remove what these commands made"
+
+demo: $(READY)
+	$(BIN)/harness run plugins/harness_single_agent/specs/demo.yaml
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/python benchmarks/framing.py --quick
+	$(BIN)/python benchmarks/kernels.py --quick
+	$(BIN)/python benchmarks/reactor.py --quick
+	$(BIN)/python benchmarks/reactor.py --accuracy
+
+fuzz: $(READY)
+	$(BIN)/python tests/native/fuzz_framing.py --seconds 3600
+
+native: $(READY)
+	$(BIN)/python setup.py build_ext --inplace --force
+
+$(READY): pyproject.toml setup.py $(NATIVE)
+	@command -v $(PYTHON) >/dev/null || { echo "needs Python 3.11 or later (PYTHON=... names it)"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "needs Python 3.11 or later; $(PYTHON) is older (PYTHON=... names another)"; exit 1; }
+	@command -v cc >/dev/null || command -v gcc >/dev/null || \
+	    { echo "needs a C compiler (Debian, Ubuntu: apt-get install build-essential)"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --group dev --editable '.[llamacpp]'
+	@touch $(READY)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info harness/_native/*.so .pytest_cache .mypy_cache .ruff_cache

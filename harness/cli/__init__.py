@@ -1,0 +1,137 @@
+"""The command line: the only place that prints or exits.
+
+Commands are imported when they are called, and plugins are loaded when a command needs them, so
+that `harness --help` stays quick.
+
+Exit status: 0 done (also with a warning) · 1 a bug of ours or of a plugin · 2 a mistake that the
+message explains · 4 the run's verdict is invalid · 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from harness import __version__
+from harness.errors import HarnessError
+
+if TYPE_CHECKING:
+    from harness.host import Host
+
+__all__ = ["cli", "main"]
+
+# name → (module, what `harness --help` says)
+BUILTIN = {
+    "run": ("harness.cli.run", "Run a spec file, or a scenario by name."),
+    "list": ("harness.cli.listing", "List backends, scenarios, exporters and plugins."),
+    "show": ("harness.cli.show", "Show the result of a run."),
+    "export": ("harness.cli.export", "Write a run in another format."),
+    "models": ("harness.cli.models", "List the models that a server offers."),
+    "doctor": ("harness.cli.doctor", "Check this machine, its plugins and its servers."),
+}
+
+EXAMPLES = """
+\b
+Examples:
+  harness run single_agent                            a real engine, a tiny built-in model
+  harness run load --backend ollama --model gemma3:latest --concurrency 8
+  harness run load --backend openai --url http://127.0.0.1:8080 --requests 200
+  harness show latest                                 the newest run below ./runs
+  harness export latest --format jsonl --out calls.jsonl
+"""
+
+
+class LazyGroup(click.Group):
+    """Knows the built-in commands by name, and asks plugins for theirs only when it must."""
+
+    def __init__(self, *arguments: object, **options: object) -> None:
+        super().__init__(*arguments, **options)  # type: ignore[arg-type]
+        self._from_plugins: dict[str, click.Command] | None = None
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*BUILTIN, *sorted(self._plugin_commands())]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in BUILTIN:
+            module = importlib.import_module(BUILTIN[cmd_name][0])
+            command: click.Command = module.command
+            return command
+        return self._plugin_commands().get(cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Without importing a single built-in command."""
+        rows = [(name, text) for name, (_, text) in BUILTIN.items()]
+        rows += [(n, c.get_short_help_str()) for n, c in sorted(self._plugin_commands().items())]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from harness.strict import nearest
+
+            guess = nearest(args[0], self.list_commands(ctx))
+            if guess:
+                message = f"{error.message} Did you mean {guess!r}?"
+                raise click.UsageError(message, ctx) from None
+            raise
+
+    def _plugin_commands(self) -> dict[str, click.Command]:
+        if self._from_plugins is None:
+            group = click.Group("plugins")
+            load_host().add_commands(group)
+            self._from_plugins = {n: c for n, c in group.commands.items() if n not in BUILTIN}
+        return self._from_plugins
+
+
+@click.group(cls=LazyGroup, epilog=EXAMPLES, context_settings={"max_content_width": 100})
+@click.version_option(__version__, prog_name="harness")
+def cli() -> None:
+    """Benchmark LLMs and LLM agents, with numbers that survive an audit."""
+
+
+_host: Host | None = None
+
+
+def load_host() -> Host:
+    """The host with every installed plugin, loaded once per process."""
+    global _host
+    if _host is None:
+        from harness.host import Host
+
+        _host = Host.load()
+    return _host
+
+
+def main() -> None:
+    """The `harness` command."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        status = cli.main(standalone_mode=False)
+    except HarnessError as error:
+        click.echo(f"error: {_printable(str(error))}", err=True)
+        status = error.exit_code
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        click.echo("interrupted", err=True)
+        status = 130
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): nobody is left to be told.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _printable(text: str) -> str:
+    """Error texts may quote a server: no control character of theirs reaches the terminal."""
+    return "".join(c if c.isprintable() else " " for c in text)

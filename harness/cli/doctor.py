@@ -1,0 +1,224 @@
+"""`harness doctor`: what this machine has, what is missing, and how to mend it."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from pathlib import Path
+from typing import Literal
+
+import click
+import msgspec
+
+from harness.cli import load_host
+
+State = Literal["ok", "note", "bad"]
+
+TOOLCHAINS = {
+    "cargo": "only needed to build Rust agents: https://rustup.rs",
+    "node": "only needed for agents written for Node",
+}
+EXTRAS = {"llamacpp": ("xllamacpp", "gguf")}
+SERVERS = {
+    "ollama": ("http://127.0.0.1:11434", "ollama serve"),
+    "openai": ("http://127.0.0.1:8080", "start an OpenAI-compatible server, or give --url"),
+}
+FILES_WANTED = 4096
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that was looked at."""
+
+    subject: str
+    state: State
+    text: str
+    remedy: str = ""
+
+
+@click.command("doctor", short_help="Check this machine, its plugins and its servers.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_context
+def command(ctx: click.Context, as_json: bool) -> None:
+    """Check the interpreter, the compiled part, plugins, extras, limits, GPUs and local servers.
+
+    Exit status 2 when something is broken; what is merely absent is a note.
+    """
+    findings = [
+        *_interpreter(),
+        *_native(),
+        *_plugins(),
+        *_extras(),
+        *_limits(),
+        *_gpus(),
+        *_toolchains(),
+        *asyncio.run(_servers()),
+    ]
+    if as_json:
+        click.echo(msgspec.json.encode(findings).decode())
+    else:
+        _print(findings)
+    ctx.exit(2 if any(finding.state == "bad" for finding in findings) else 0)
+
+
+def _print(findings: list[Finding]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from harness.report.sanitise import one_line
+
+    marks = {"ok": ("✓", "green"), "note": ("–", "yellow"), "bad": ("✗", "red")}
+    table = Table(box=None, show_header=False, padding=(0, 1, 0, 0))
+    for finding in findings:
+        mark, colour = marks[finding.state]
+        text = Text(one_line(finding.text))
+        if finding.remedy:
+            text.append(f"\n→ {one_line(finding.remedy)}", style="dim")
+        table.add_row(Text(mark, style=colour), Text(finding.subject), text)
+    Console().print(table)
+
+
+def _interpreter() -> list[Finding]:
+    text = f"{platform.python_version()} on {platform.platform()}"
+    return [Finding(subject="python", state="ok", text=text)]
+
+
+def _native() -> list[Finding]:
+    try:
+        from harness._native import clock
+        from harness.engine.environment import native_digest
+    except ImportError as error:
+        remedy = "pip install --force-reinstall chimera-harness (or `make native` in a checkout)"
+        return [Finding(subject="native", state="bad", text=str(error), remedy=remedy)]
+    build = clock.build_info()
+    text = f"digest {native_digest()}, " + ", ".join(f"{k} {v}" for k, v in sorted(build.items()))
+    findings = [Finding(subject="native", state="ok", text=text)]
+    if build.get("debug") == "1":
+        remedy = "build without HARNESS_NATIVE_DEBUG"
+        findings = [Finding(subject="native", state="note", text=text, remedy=remedy)]
+    if stale := _stale(Path(clock.__file__).parent):
+        remedy = "make native"
+        findings.append(Finding(subject="native", state="bad", text=stale, remedy=remedy))
+    if not sys.platform.startswith("linux"):
+        text = "no reactor on this system: the portable transport serves, stamps are user-space"
+        findings.append(Finding(subject="reactor", state="note", text=text))
+    return findings
+
+
+def _stale(folder: Path) -> str | None:
+    """In a checkout: sources that are newer than what was built from them."""
+    sources = folder.parent.parent / "_native"
+    if not sources.is_dir():
+        return None
+    shared = max((p.stat().st_mtime for p in sources.glob("*.pxd")), default=0.0)
+    for source in sources.glob("*.pyx"):
+        for built in folder.glob(f"{source.stem}.*.so"):
+            if max(source.stat().st_mtime, shared) > built.stat().st_mtime:
+                return f"{source.name} is newer than its build"
+    return None
+
+
+def _plugins() -> list[Finding]:
+    findings = []
+    for plugin in load_host().plugins:
+        origin = f"{plugin.distribution or '?'} {plugin.version or ''}".strip()
+        if plugin.status == "loaded":
+            findings.append(Finding(subject="plugin", state="ok", text=f"{plugin.name} ({origin})"))
+            continue
+        state: State = "note" if plugin.status == "disabled" else "bad"
+        remedy = "" if state == "note" else f"mend it, or HARNESS_DISABLE_PLUGINS={plugin.name}"
+        text = f"{plugin.name} ({origin}) {plugin.status}: {plugin.reason}"
+        findings.append(Finding(subject="plugin", state=state, text=text, remedy=remedy))
+    return findings
+
+
+def _extras() -> list[Finding]:
+    findings = []
+    for extra, modules in EXTRAS.items():
+        missing = [module for module in modules if importlib.util.find_spec(module) is None]
+        if missing:
+            text = f"{extra}: {', '.join(missing)} not installed"
+            remedy = f"pip install 'chimera-harness[{extra}]'"
+            findings.append(Finding(subject="extra", state="note", text=text, remedy=remedy))
+        else:
+            findings.append(Finding(subject="extra", state="ok", text=extra))
+    return findings
+
+
+def _limits() -> list[Finding]:
+    findings: list[Finding] = []
+    try:
+        import resource
+    except ImportError:
+        return findings
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    state: State = "ok" if hard == resource.RLIM_INFINITY or hard >= FILES_WANTED else "note"
+    text = f"open files: {soft} (may be raised to {hard})"
+    remedy = "" if state == "ok" else "raise it for more than a few hundred connections: ulimit -Hn"
+    findings.append(Finding(subject="limits", state=state, text=text, remedy=remedy))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if cores == 1:
+        text = "one core: client and server on this machine will disturb each other"
+        findings.append(Finding(subject="cores", state="note", text=text))
+    return findings
+
+
+def _gpus() -> list[Finding]:
+    from harness.engine.environment import gpus
+
+    found, why = gpus()
+    if not found:
+        return [Finding(subject="gpu", state="note", text=why or "none")]
+    return [
+        Finding(
+            subject="gpu",
+            state="ok",
+            text=f"{gpu['name']}, {gpu['memory_bytes'] / 2**30:.0f} GiB, driver {gpu['driver']}",
+        )
+        for gpu in found
+    ]
+
+
+def _toolchains() -> list[Finding]:
+    return [
+        Finding(subject="tool", state="ok", text=f"{name}: {path}")
+        if (path := shutil.which(name))
+        else Finding(subject="tool", state="note", text=f"{name}: not found", remedy=remedy)
+        for name, remedy in TOOLCHAINS.items()
+    ]
+
+
+async def _servers() -> list[Finding]:
+    """Who answers at the usual addresses, and with how many models."""
+    from harness.protocols import BackendConfig, ListsModels
+    from harness.schema import TimeoutsSpec
+
+    findings = []
+    for name, (url, remedy) in SERVERS.items():
+        host = load_host()
+        if name not in host.backends:
+            continue
+        entry = host.backends.get(name)
+        config = BackendConfig(
+            model=None,
+            urls=(url,),
+            options=entry.decode_options({}, "$"),
+            timeouts=TimeoutsSpec(connect_s=1.0, first_byte_s=2.0, total_s=3.0),
+            seed=0,
+        )
+        made = entry.factory(config)
+        if not isinstance(made, ListsModels):
+            continue
+        try:
+            models = await asyncio.wait_for(made.models(), timeout=3.0)
+        except Exception as error:  # whatever it is, the server is not there for us
+            text = f"{name} at {url}: {error or type(error).__name__}"
+            findings.append(Finding(subject="server", state="note", text=text, remedy=remedy))
+        else:
+            text = f"{name} at {url}: {len(models)} models"
+            findings.append(Finding(subject="server", state="ok", text=text))
+    return findings

@@ -1,0 +1,38 @@
+"""`harness export`"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from harness.cli import load_host
+
+
+@click.command("export", short_help="Write a run in another format.")
+@click.argument("run", metavar="RUN", default="latest")
+@click.option("--format", "name", required=True, metavar="NAME", help="See `harness list`.")
+@click.option("--out", type=click.Path(path_type=Path), help="File to write; default: stdout.")
+def command(run: str, name: str, out: Path | None) -> None:
+    """Write RUN as one of the registered formats: jsonl, chunks, csv, metrics.json, …
+
+    \b
+    Examples:
+      harness export latest --format jsonl --out calls.jsonl
+      harness export latest --format chunks | head
+    """
+    from harness.errors import StoreError
+    from harness.store import load_run
+
+    write = load_host().exporters.get(name, "--format").factory
+    loaded = load_run(run)
+    if out is None:
+        write(loaded, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+        return
+    try:
+        with out.open("wb") as stream:
+            write(loaded, stream)
+    except OSError as error:
+        raise StoreError(error.strerror or str(error), where=str(out)) from None

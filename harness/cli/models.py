@@ -1,0 +1,58 @@
+"""`harness models`"""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+from harness.cli import load_host
+
+
+@click.command("models", short_help="List the models that a server offers.")
+@click.option("--backend", default="llamacpp", show_default=True, metavar="NAME")
+@click.option("--url", multiple=True, metavar="URL", help="Endpoint; default: the backend's own.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def command(backend: str, url: tuple[str, ...], as_json: bool) -> None:
+    """List the models that a backend's server offers.
+
+    \b
+    Examples:
+      harness models --backend ollama
+      harness models --backend openai --url http://127.0.0.1:8080
+    """
+    from harness.errors import BackendError
+    from harness.protocols import BackendConfig, ListsModels
+    from harness.schema import TimeoutsSpec
+
+    entry = load_host().backends.get(backend, "--backend")
+    options = entry.decode_options({}, "$.backend.options")
+    config = BackendConfig(model=None, urls=url, options=options, timeouts=TimeoutsSpec(), seed=0)
+    made = entry.factory(config)
+    if not isinstance(made, ListsModels):
+        raise BackendError("cannot list its models", where=backend)
+    found = sorted(asyncio.run(made.models()), key=lambda model: model.name)
+    if as_json:
+        import msgspec
+
+        click.echo(msgspec.json.encode(found).decode())
+        return
+    if not found:
+        click.echo("no models", err=True)
+        return
+    from rich.console import Console
+    from rich.filesize import decimal
+    from rich.table import Table
+    from rich.text import Text
+
+    from harness.report.sanitise import one_line
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("model")
+    table.add_column("size", justify="right")
+    table.add_column("digest")
+    for model in found:
+        size = decimal(model.size_bytes) if model.size_bytes is not None else "—"
+        digest = (model.digest or "—").removeprefix("sha256:")[:12]
+        table.add_row(Text(one_line(model.name)), size, Text(one_line(digest)))
+    Console().print(table)

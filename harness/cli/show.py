@@ -1,0 +1,25 @@
+"""`harness show`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("show", short_help="Show the result of a run.")
+@click.argument("run", metavar="RUN", default="latest")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary alone, as JSON.")
+def command(run: str, as_json: bool) -> None:
+    """Show the result of RUN: a run folder, a prefix of its name, or `latest` below ./runs.
+
+    \b
+    Examples:
+      harness show latest
+      harness show runs/load-20261120T101500Z-1a2b3c4d --json
+    """
+    from harness.cli.conduct import show
+    from harness.store import load_run
+
+    loaded = load_run(run)
+    show(loaded.summary, Path(loaded.path), as_json)

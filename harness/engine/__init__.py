@@ -1,0 +1,33 @@
+"""From a spec to records. `run` is the way through; it knows no store, no report and no terminal.
+
+specfile.py     files and dictionaries to a RunSpec, and its digest
+plan.py         arms, order, seeds; everything that can be refused before anything starts
+execute.py      `run`, on one page
+trial.py        one launch: open, warm up, measure, close
+load.py         request scenarios under a load shape
+workflow.py     workflow scenarios and their context
+calls.py        one call: prepared, carried, decoded, sealed
+environment.py  the machine and the software
+summary.py      records to a summary
+validity.py     records to a verdict
+"""
+
+from harness.engine.execute import Outcome, RunSink, Silent, run
+from harness.engine.plan import is_workflow, make_plan
+from harness.engine.specfile import digest, merge, read_spec, set_path, spec_from
+from harness.engine.trial import Observer
+
+__all__ = [
+    "Observer",
+    "Outcome",
+    "RunSink",
+    "Silent",
+    "digest",
+    "is_workflow",
+    "make_plan",
+    "merge",
+    "read_spec",
+    "run",
+    "set_path",
+    "spec_from",
+]

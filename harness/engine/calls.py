@@ -1,0 +1,231 @@
+"""One call: prepared, carried, decoded, sealed into a CallRecord, handed to the sink.
+
+`status_of` is the one place where the outcome at the wire and the backend's reading of the stream
+become one of the six statuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from harness._native.clock import monotonic_ns
+from harness.errors import HarnessError
+from harness.protocols import Backend, Transport
+from harness.schema import (
+    CallError,
+    CallRecord,
+    ChunkKind,
+    Decoded,
+    Exchange,
+    Instants,
+    KeepSpec,
+    Request,
+    Status,
+    TimeoutsSpec,
+)
+from harness.transport import client_lag, pack_columns
+
+if TYPE_CHECKING:
+    from harness._native.recorder import Record as WireRecord
+
+__all__ = ["CallPlace", "Caller", "seal", "status_of"]
+
+
+class CallPlace(msgspec.Struct, frozen=True, kw_only=True):
+    """Where in the run a call stands."""
+
+    arm: str
+    cell: str
+    trial: int
+    iteration: int
+    phase: Literal["warmup", "measured"]
+
+    def call_id(self, ordinal: int) -> str:
+        return f"{self.trial:04d}.{self.phase[0]}{self.iteration}.{ordinal:05d}"
+
+
+class Caller:
+    """Makes the calls of one trial."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        transport: Transport,
+        timeouts: TimeoutsSpec,
+        keep: KeepSpec,
+        deliver: Callable[[CallRecord], None],
+    ) -> None:
+        self._backend = backend
+        self._transport = transport
+        self._timeouts = timeouts
+        self._keep = keep
+        self._deliver = deliver
+
+    def lane(self, limit: int) -> int:
+        return self._transport.lane(limit)
+
+    async def call(
+        self, request: Request, place: CallPlace, ordinal: int, *, lane: int = 0, due_ns: int = 0
+    ) -> CallRecord:
+        """One call, delivered to the sink whatever becomes of it. Raises SpecError for a request
+        that the backend refuses, CancelledError after delivering a `cancelled` record."""
+        exchange = self._backend.prepare(request)
+        queued_ns = monotonic_ns()
+        wire: WireRecord | None = None
+        try:
+            wire = await self._transport.send(exchange, self._timeouts, lane=lane, due_ns=due_ns)
+        finally:
+            if wire is None:
+                self._deliver(_cancelled(request, place, ordinal, due_ns or queued_ns))
+        decoded = self._decode(request, wire)
+        record = seal(wire, decoded, request, exchange, place, ordinal, self._keep)
+        wire.drop_payloads()
+        self._deliver(record)
+        return record
+
+    def _decode(self, request: Request, wire: WireRecord) -> Decoded:
+        """A backend must not raise here; if it does, the call fails and the run goes on."""
+        try:
+            decoded = self._backend.decode(request, wire)
+            if len(decoded.kinds) != len(wire):
+                raise HarnessError(f"decode gave {len(decoded.kinds)} kinds for {len(wire)} chunks")
+        except Exception as error:  # a stranger's decoder
+            message = f"{type(error).__name__}: {error}"
+            return Decoded(
+                kinds=bytes(len(wire)), error=CallError(code="plugin", message=message[:500])
+            )
+        return decoded
+
+
+def status_of(wire: WireRecord, decoded: Decoded) -> tuple[Status, CallError | None]:
+    """The status, and the reason where it is not `ok`."""
+    outcome = wire.outcome
+    detail = decoded.error or CallError(code=outcome, message=wire.detail)
+    if outcome == "cancelled":
+        return "cancelled", detail
+    if outcome == "not_sent":
+        return "not_sent", detail
+    if decoded.error is not None and outcome in ("complete", "eof"):
+        return "error", decoded.error
+    if isinstance(decoded.end, int) and decoded.error is None:
+        return "ok", None  # the stream's own end was seen; what came after it does not matter
+    if outcome.startswith("timeout_"):
+        code = outcome.replace("_", ".", 1)
+        return "timeout", CallError(code=code, message=wire.detail)
+    if outcome == "eof":
+        message = wire.detail or "the stream ended before its proper end"
+        return "truncated", CallError(code="truncated", message=message)
+    if outcome != "complete":
+        return "error", CallError(code=outcome, message=wire.detail)
+    if wire.http_status is not None and wire.http_status >= 400:
+        return "error", CallError(code=f"http.{wire.http_status}", message="")
+    if decoded.end is None:
+        message = "the response is complete, but nothing in it proves the stream's end"
+        return "truncated", CallError(code="truncated", message=message)
+    return "ok", None
+
+
+def seal(
+    wire: WireRecord,
+    decoded: Decoded,
+    request: Request,
+    exchange: Exchange,
+    place: CallPlace,
+    ordinal: int,
+    keep: KeepSpec,
+) -> CallRecord:
+    """The record of one call: stamps from the wire, meaning from the backend."""
+    status, error = status_of(wire, decoded)
+    columns = pack_columns(wire, decoded.kinds)
+    lag_p50_ns, lag_p99_ns, lag_max_ns = client_lag(wire)
+    content = [index for index, kind in enumerate(decoded.kinds) if kind != ChunkKind.EMPTY]
+    return CallRecord(
+        call_id=place.call_id(ordinal),
+        arm=place.arm,
+        cell=place.cell,
+        trial=place.trial,
+        iteration=place.iteration,
+        phase=place.phase,
+        status=status,
+        error=error,
+        agent=request.agent,
+        stage=request.stage,
+        instants=_instants(wire, decoded, content),
+        stamp_source=_stamp_source(wire, content),
+        realtime_offset_ns=wire.realtime_offset_ns or None,
+        clock_stepped=wire.clock_stepped,
+        reconnected=wire.reconnected,
+        endpoint=exchange.url,
+        http_status=wire.http_status,
+        finish_reason=decoded.finish_reason,
+        usage=decoded.usage,
+        server=decoded.server,
+        chunks=columns
+        if keep.chunks
+        else msgspec.structs.replace(columns, arrival_ns=b"", lag_ns=b"", size=b"", kind=b""),
+        content_chunks=len(content),
+        chunk_tokens=decoded.chunk_tokens,
+        comments=wire.comments,
+        max_tokens=request.max_tokens,
+        request_bytes=len(exchange.body),
+        client_lag_p50_ns=lag_p50_ns,
+        client_lag_p99_ns=lag_p99_ns,
+        client_lag_max_ns=lag_max_ns,
+        text=decoded.text if keep.text else None,
+        reasoning=decoded.reasoning if keep.text else None,
+        tool_calls=decoded.tool_calls if keep.text else [],
+        payloads=wire.payloads() if keep.payloads else None,
+    )
+
+
+def _instants(wire: WireRecord, decoded: Decoded, content: list[int]) -> Instants:
+    arrival = wire.arrival_ns
+    answer = next((i for i in content if decoded.kinds[i] != ChunkKind.REASONING), None)
+
+    def at(index: int | None) -> int | None:
+        return None if index is None else int(arrival[index])
+
+    return Instants(
+        due_ns=wire.due_ns,
+        connected_ns=wire.connected_ns,
+        sent_ns=wire.sent_ns,
+        headers_ns=wire.headers_ns,
+        first_byte_ns=wire.first_byte_ns,
+        first_chunk_ns=at(0 if len(wire) else None),
+        first_token_ns=at(content[0] if content else None),
+        first_answer_ns=at(answer),
+        last_token_ns=at(content[-1] if content else None),
+        end_ns=wire.body_end_ns if decoded.end == "body" else at(decoded.end),
+        closed_ns=wire.closed_ns,
+    )
+
+
+def _stamp_source(wire: WireRecord, content: list[int]) -> Literal["kernel", "user"]:
+    """Of the first token; without one, of the first chunk."""
+    from harness._native.recorder import FLAG_USER_STAMP
+
+    if not len(wire):
+        return "user"
+    flags = int(wire.size_flags[content[0] if content else 0])
+    return "user" if flags & FLAG_USER_STAMP else "kernel"
+
+
+def _cancelled(request: Request, place: CallPlace, ordinal: int, due_ns: int) -> CallRecord:
+    """For a call whose awaiter was cancelled: what was received of it is not known."""
+    return CallRecord(
+        call_id=place.call_id(ordinal),
+        arm=place.arm,
+        cell=place.cell,
+        trial=place.trial,
+        iteration=place.iteration,
+        phase=place.phase,
+        status="cancelled",
+        error=CallError(code="cancelled", message="the run was interrupted"),
+        agent=request.agent,
+        stage=request.stage,
+        instants=Instants(due_ns=due_ns, closed_ns=monotonic_ns()),
+        max_tokens=request.max_tokens,
+    )

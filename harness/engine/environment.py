@@ -1,0 +1,158 @@
+"""The machine and the software, as far as they can be read. What cannot be read is None."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import os
+import platform
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import harness
+from harness._native import clock
+from harness.host import Host
+from harness.schema import Environment, RunSpec
+
+__all__ = ["collect_environment", "gpus", "native_digest"]
+
+PACKAGES = (
+    "httpx",
+    "msgspec",
+    "numpy",
+    "pluggy",
+    "scipy",
+    "torch",
+    "transformers",
+    "xllamacpp",
+)
+VARIABLE_PREFIXES = ("HARNESS_", "OLLAMA_", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
+SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD")
+
+
+def collect_environment(spec: RunSpec, host: Host) -> Environment:
+    """Takes a fraction of a second; called once, before the first trial."""
+    import psutil
+
+    found_gpus, gpus_unknown = gpus()
+    return Environment(
+        harness_version=harness.__version__,
+        python=platform.python_version(),
+        platform=platform.platform(),
+        kernel=platform.release(),
+        hostname_digest=_host_digest(),
+        cpu_model=_cpu_model(),
+        cpu_count=psutil.cpu_count(logical=False) or os.cpu_count(),
+        cpu_affinity=tuple(sorted(os.sched_getaffinity(0)))
+        if hasattr(os, "sched_getaffinity")
+        else (),
+        cpu_governor=_read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        memory_bytes=psutil.virtual_memory().total,
+        clocksource=_read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
+        load_average=psutil.getloadavg(),
+        gpus=tuple(found_gpus),
+        gpus_unknown=gpus_unknown,
+        packages=_packages(),
+        vcs=_vcs(),
+        native_build={**clock.build_info(), "digest": native_digest()},
+        variables=_variables(),
+        plugins=tuple(host.plugins),
+        collected=host.collect_environment(spec),
+    )
+
+
+def gpus() -> tuple[list[dict[str, Any]], str | None]:
+    """(name, uuid, memory and driver of each GPU, why there are none)."""
+    try:
+        import pynvml
+    except ImportError:
+        return [], "nvidia-ml-py is not installed"
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        return [], f"NVML: {error}"
+    found = []
+    try:
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+            found.append(
+                {
+                    "name": pynvml.nvmlDeviceGetName(handle),
+                    "uuid": pynvml.nvmlDeviceGetUUID(handle),
+                    "memory_bytes": pynvml.nvmlDeviceGetMemoryInfo(handle).total,
+                    "driver": pynvml.nvmlSystemGetDriverVersion(),
+                }
+            )
+    except pynvml.NVMLError as error:
+        return found, f"NVML: {error}"
+    finally:
+        pynvml.nvmlShutdown()
+    return found, None
+
+
+def native_digest() -> str:
+    """sha256 over the compiled modules: two runs with equal digests used the same machine code."""
+    folder = Path(clock.__file__).parent
+    total = hashlib.sha256()
+    for module in sorted(p for p in folder.iterdir() if p.suffix in (".so", ".pyd")):
+        total.update(module.name.encode() + b"\0" + module.read_bytes())
+    return total.hexdigest()[:16]
+
+
+def _host_digest() -> str:
+    identity = socket.gethostname() + (_read("/etc/machine-id") or "")
+    return hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+
+def _cpu_model() -> str | None:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or None
+
+
+def _read(path: str) -> str | None:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return None
+
+
+def _packages() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def _vcs() -> dict[str, str]:
+    """The state of the repository that the current folder belongs to, if it belongs to one."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", *arguments], capture_output=True, text=True, timeout=5, check=True
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    commit = git("rev-parse", "HEAD")
+    if not commit:
+        return {}
+    dirty = git("status", "--porcelain", "--untracked-files=no")
+    return {"commit": commit, "dirty": "unknown" if dirty is None else str(bool(dirty)).lower()}
+
+
+def _variables() -> dict[str, str]:
+    return {
+        name: value
+        for name, value in sorted(os.environ.items())
+        if name.startswith(VARIABLE_PREFIXES)
+        and not any(word in name.upper() for word in SECRET_WORDS)
+    }

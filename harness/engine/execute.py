@@ -1,0 +1,113 @@
+"""`run`: the whole of a run, on one page."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from datetime import UTC, datetime
+from typing import Protocol
+
+import msgspec
+
+from harness._native.clock import realtime_offset_ns
+from harness.engine.environment import collect_environment
+from harness.engine.plan import Plan, PlannedTrial, make_plan
+from harness.engine.specfile import digest
+from harness.engine.trial import Observer, Scene, Sink, TransportFactory, run_trial
+from harness.host import Host
+from harness.schema import (
+    SCHEMA_VERSION,
+    CallRecord,
+    Environment,
+    Manifest,
+    RunSpec,
+    RunState,
+    TrialRecord,
+)
+from harness.transport import open_transport
+
+__all__ = ["Outcome", "RunSink", "Silent", "run"]
+
+
+class RunSink(Sink, Protocol):
+    """A sink that is told first what is about to be recorded."""
+
+    def begin(self, manifest: Manifest) -> None: ...
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run ended. What it measured went to the sink."""
+
+    manifest: Manifest
+    """As it began, with the state in which it ended."""
+    error: BaseException | None = None
+
+
+class Silent:
+    """The observer that shows nothing."""
+
+    def trial_started(self, planned: PlannedTrial, total: int) -> None: ...
+
+    def iteration_started(self, planned: PlannedTrial, phase: str, calls: int | None) -> None: ...
+
+    def call_finished(self, record: CallRecord) -> None: ...
+
+    def trial_finished(self, record: TrialRecord) -> None: ...
+
+
+async def run(
+    spec: RunSpec,
+    host: Host,
+    sink: RunSink,
+    observer: Observer | None = None,
+    *,
+    open_transport: TransportFactory = open_transport,
+) -> Outcome:
+    """Execute `spec` and hand every record to `sink` as it is made.
+
+    Raises SpecError before anything is started. An interrupt (task cancellation) is not raised but
+    is the outcome's state, so that the caller can save what there is; so is a failure of the first
+    trial. Failures of later trials are recorded, and the run goes on.
+    """
+    seen = observer or Silent()
+    plan = make_plan(spec, host)
+    environment = collect_environment(spec, host)
+    manifest = _manifest(spec, plan, environment)
+    sink.begin(manifest)
+    host.run_started(spec, environment)
+    scene = Scene(plan, manifest.run_id, host, sink, seen, open_transport)
+    state: RunState = "finished"
+    failure: BaseException | None = None
+    for planned in plan.trials:
+        seen.trial_started(planned, len(plan.trials))
+        record, failure = await run_trial(planned, scene)
+        host.trial_finished(record)
+        if isinstance(failure, asyncio.CancelledError):
+            state = "interrupted"
+            break
+        if failure is not None and planned.trial == 0:
+            state = "failed"
+            break
+        failure = None
+    ended = msgspec.structs.replace(manifest, state=state, ended=_now())
+    return Outcome(manifest=ended, error=failure)
+
+
+def _manifest(spec: RunSpec, plan: Plan, environment: Environment) -> Manifest:
+
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        run_id=secrets.token_hex(4),
+        name=spec.name or spec.scenario.name,
+        state="running",
+        spec=spec,
+        spec_digest=digest(spec),
+        plan=tuple((t.arm.name, t.cell, t.trial) for t in plan.trials),
+        environment=environment,
+        started=_now(),
+        realtime_offset_ns=realtime_offset_ns()[0],
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,99 @@
+"""Spec files: YAML, JSON or TOML in, RunSpec out; and the digest that identifies a run.
+
+Nothing in a spec is executed: YAML is read with the safe loader.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from harness.errors import SpecError
+from harness.schema import RunSpec
+from harness.strict import decode
+
+__all__ = ["digest", "merge", "read_spec", "set_path", "spec_from"]
+
+
+def read_spec(path: Path) -> dict[str, Any]:
+    """The file as plain data, by its suffix. Raises SpecError with the line of a syntax error."""
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"cannot be read: {error}", where=str(path)) from None
+    try:
+        raw = _parse(path.suffix.lower(), text, path)
+    except ValueError as error:
+        raise SpecError(" ".join(str(error).split()), where=str(path)) from None
+    if not isinstance(raw, dict):
+        raise SpecError("a spec is a mapping of fields", where=str(path))
+    return raw
+
+
+def _parse(suffix: str, text: str, path: Path) -> Any:
+    if suffix == ".json":
+        return msgspec.json.decode(text)
+    if suffix == ".toml":
+        import tomllib
+
+        return tomllib.loads(text)
+    if suffix in (".yaml", ".yml"):
+        import yaml
+
+        try:
+            return yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ValueError(error) from None
+    raise SpecError(
+        f"unknown kind of file {suffix!r}", where=str(path), remedy=".yaml, .json or .toml"
+    )
+
+
+def spec_from(raw: dict[str, Any]) -> RunSpec:
+    """Strict: unknown fields are refused with their path and the nearest valid name."""
+    return decode(raw, RunSpec)
+
+
+def digest(spec: RunSpec) -> str:
+    """sha256 over the canonical form: sorted keys, defaults written out."""
+    return hashlib.sha256(msgspec.json.encode(_full(spec), order="sorted")).hexdigest()
+
+
+def _full(value: Any) -> Any:
+    """Plain data with defaults included, so that writing a default down changes no digest."""
+    if isinstance(value, msgspec.Struct):
+        config = value.__struct_config__
+        fields = {name: _full(getattr(value, name)) for name in value.__struct_fields__}
+        return {str(config.tag_field): config.tag, **fields} if config.tag_field else fields
+    if isinstance(value, dict):
+        return {key: _full(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_full(item) for item in value]
+    return value
+
+
+def merge(base: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
+    """JSON merge patch (RFC 7396): mappings merge, null removes, anything else replaces."""
+    merged = dict(base)
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = merge(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def set_path(raw: dict[str, Any], path: str, value: Any) -> None:
+    """Set `a.b.c` in nested mappings, making them on the way."""
+    here = raw
+    *parents, last = path.removeprefix("$.").split(".")
+    for name in parents:
+        here = here.setdefault(name, {})
+        if not isinstance(here, dict):
+            raise SpecError(f"{name!r} holds no fields", where=f"$.{path}")
+    here[last] = value

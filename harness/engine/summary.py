@@ -1,0 +1,143 @@
+"""From records to a summary: a function of the manifest and the log, and of nothing else.
+
+It is called when a run ends, and again whenever the summary is missing or in doubt; both times the
+result is the same (a test compares them). Nothing is accumulated on the side.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import get_args
+
+import msgspec
+
+from harness.engine.rules import ArmView, RunView
+from harness.engine.validity import find_caveats, verdict
+from harness.metrics import summarise
+from harness.schema import (
+    SCHEMA_VERSION,
+    ArmSummary,
+    CallRecord,
+    Caveat,
+    IterationRecord,
+    Manifest,
+    Record,
+    RunState,
+    Status,
+    Summary,
+    TrialRecord,
+)
+
+__all__ = ["derive_summary"]
+
+
+def derive_summary(
+    manifest: Manifest,
+    records: Iterable[Record],
+    *,
+    state: RunState | None = None,
+    caveats: Iterable[Caveat] = (),
+) -> Summary:
+    """What the records amount to, with the verdict.
+
+    state     how the run ended, where the manifest does not say so yet
+    caveats   doubts from elsewhere: the hook harness_find_caveats, damage to the log
+    """
+    ended = state or manifest.state
+    arms = [_Arm(arm, cell) for arm, cell in dict.fromkeys((a, c) for a, c, _ in manifest.plan)]
+    by_key = {(arm.arm, arm.cell): arm for arm in arms}
+    span = _Span()
+    for record in records:
+        key = (record.arm, record.cell)
+        if key not in by_key:  # not in the plan: shown all the same
+            by_key[key] = _Arm(*key)
+        by_key[key].add(record)
+        span.add(record)
+    views = tuple(arm.view() for arm in by_key.values())
+    view = RunView(manifest=manifest, state=ended, arms=views)
+    return Summary(
+        schema_version=SCHEMA_VERSION,
+        run_id=manifest.run_id,
+        name=manifest.name,
+        state=ended,
+        scenario=manifest.spec.scenario.name,
+        backend=manifest.spec.backend.name,
+        model=manifest.spec.backend.model,
+        spec_digest=manifest.spec_digest,
+        arms=tuple(one.summary for one in views),
+        verdict=verdict([*find_caveats(view), *caveats]),
+        started=manifest.started,
+        wall_s=span.seconds(),
+    )
+
+
+class _Arm:
+    """Collects what belongs to one arm and cell. Warm-up counts for nothing but its trials."""
+
+    def __init__(self, arm: str, cell: str) -> None:
+        self.arm = arm
+        self.cell = cell
+        self.calls: list[CallRecord] = []
+        self.iterations: list[IterationRecord] = []
+        self.trials: list[TrialRecord] = []
+        self.launches: set[int] = set()
+
+    def add(self, record: Record) -> None:
+        self.launches.add(record.trial)
+        if isinstance(record, TrialRecord):
+            self.trials.append(record)
+        elif record.phase != "measured":
+            return
+        elif isinstance(record, CallRecord):
+            self.calls.append(_slim(record))
+        else:
+            self.iterations.append(record)
+
+    def view(self) -> ArmView:
+        return ArmView(
+            calls=self.calls, iterations=self.iterations, trials=self.trials, summary=self.summary()
+        )
+
+    def summary(self) -> ArmSummary:
+        statuses = Counter(call.status for call in self.calls)
+        tokens = [call.usage.output_tokens for call in self.calls if call.status == "ok"]
+        known = [count for count in tokens if count is not None]
+        return ArmSummary(
+            arm=self.arm,
+            cell=self.cell,
+            trials=len(self.launches),
+            iterations=len(self.iterations),
+            calls={status: statuses[status] for status in get_args(Status) if statuses[status]},
+            planned=sum(iteration.planned_calls for iteration in self.iterations),
+            metrics=summarise(self.calls, self.iterations),
+            # Unknown for one call is unknown for the sum.
+            output_tokens=sum(known) if known and len(known) == len(tokens) else None,
+        )
+
+
+class _Span:
+    """First start to last end of anything recorded, on the monotonic clock."""
+
+    def __init__(self) -> None:
+        self.first_ns: int | None = None
+        self.last_ns: int | None = None
+
+    def add(self, record: Record) -> None:
+        if isinstance(record, CallRecord):
+            start_ns = record.instants.due_ns
+            end_ns = record.instants.closed_ns or record.instants.end_ns or start_ns
+        else:
+            start_ns, end_ns = record.start_ns, record.end_ns
+        self.first_ns = start_ns if self.first_ns is None else min(self.first_ns, start_ns)
+        self.last_ns = end_ns if self.last_ns is None else max(self.last_ns, end_ns)
+
+    def seconds(self) -> float | None:
+        if self.first_ns is None or self.last_ns is None:
+            return None
+        return (self.last_ns - self.first_ns) / 1e9
+
+
+def _slim(call: CallRecord) -> CallRecord:
+    """Without what no metric reads, so that a long run's texts are not all held at once."""
+    return msgspec.structs.replace(call, text=None, reasoning=None, tool_calls=[], payloads=None)

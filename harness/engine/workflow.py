@@ -1,0 +1,66 @@
+"""Runs a workflow scenario: the context that it works through, and what that context noted."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from harness._native.clock import monotonic_ns
+from harness.engine.calls import Caller, CallPlace
+from harness.schema import CallRecord, Effective, MetricValue, Request, Span
+
+__all__ = ["WorkflowContext"]
+
+
+class WorkflowContext:
+    """See harness.protocols.Context, which this implements."""
+
+    def __init__(
+        self,
+        caller: Caller,
+        place: CallPlace,
+        *,
+        seed: int,
+        salt: str,
+        effective: Effective,
+    ) -> None:
+        self.seed = seed
+        self.salt = salt
+        self.arm = place.arm
+        self.cell = place.cell
+        self.trial = place.trial
+        self.iteration = place.iteration
+        self.phase: str = place.phase
+        self.rng = random.Random(seed)
+        self.effective = effective
+        self._caller = caller
+        self._place = place
+        self.calls = 0
+        self.spans: list[Span] = []
+        self.metrics: list[MetricValue] = []
+        self.artifacts: list[tuple[str, str | bytes]] = []
+        self.data: dict[str, Any] = {}
+
+    async def call(self, request: Request) -> CallRecord:
+        ordinal = self.calls
+        self.calls += 1
+        return await self._caller.call(request, self._place, ordinal)
+
+    @contextmanager
+    def span(self, name: str) -> Iterator[None]:
+        start_ns = monotonic_ns()
+        try:
+            yield
+        finally:
+            self.spans.append(Span(name=name, start_ns=start_ns, end_ns=monotonic_ns()))
+
+    def metric(self, name: str, value: float, unit: str) -> None:
+        self.metrics.append(MetricValue(name=name, value=float(value), unit=unit))
+
+    def artifact(self, name: str, content: str | bytes) -> None:
+        self.artifacts.append((name, content))
+
+    def note(self, key: str, value: Any) -> None:
+        self.data[key] = value

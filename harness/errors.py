@@ -1,0 +1,84 @@
+"""Every error that the harness raises on purpose.
+
+HarnessError                  a person can act on it: printed in one line, never as a traceback
+├── SpecError                 the spec (or a command-line value) is wrong; names the field
+│   └── NotSupportedYet       the spec asks for something a later version will do
+├── PluginError               a plugin broke a contract; names the plugin
+│   └── MissingExtra          a plugin needs a package that is not installed
+├── BackendError              the model server: not there, refuses, does not know the model
+├── ScenarioError             the scenario cannot run on this input (an empty corpus, say)
+├── StoreError                a run folder that cannot be made, written or read
+└── NativeMissing             the compiled part is absent; we never fall back silently
+
+Each carries `what` happened, `where`, and the `remedy`: the next command or edit to try.
+Anything that is not a HarnessError is a bug of ours or of a plugin, and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BackendError",
+    "HarnessError",
+    "MissingExtra",
+    "NativeMissing",
+    "NotSupportedYet",
+    "PluginError",
+    "ScenarioError",
+    "SpecError",
+    "StoreError",
+]
+
+
+class HarnessError(Exception):
+    """`str(error)` is one line: where, what, and what to try next."""
+
+    exit_code = 2
+
+    def __init__(self, what: str, *, where: str = "", remedy: str = "") -> None:
+        self.what = what
+        self.where = where
+        self.remedy = remedy
+        text = f"{where}: {what}" if where else what
+        super().__init__(f"{text} (try: {remedy})" if remedy else text)
+
+
+class SpecError(HarnessError):
+    """`where` is the path of the mistake, such as `$.load.concurrency`."""
+
+
+class NotSupportedYet(SpecError):  # noqa: N818  (named as the outcome it is)
+    """A field that the spec has room for and this version does not implement."""
+
+    def __init__(self, where: str, what: str) -> None:
+        super().__init__(f"{what} is not supported yet", where=where, remedy="leave it out")
+
+
+class PluginError(HarnessError):
+    """`where` is the plugin's entry point name."""
+
+
+class MissingExtra(PluginError):  # noqa: N818
+    """An optional package is missing; the remedy is the pip command that adds it."""
+
+    def __init__(self, extra: str, *, missing: str) -> None:
+        super().__init__(
+            f"needs the package {missing!r}, which is not installed",
+            where=extra,
+            remedy=f"pip install 'chimera-harness[{extra}]'",
+        )
+
+
+class BackendError(HarnessError):
+    """`where` is the address that was tried."""
+
+
+class ScenarioError(HarnessError):
+    """`where` is the scenario's name."""
+
+
+class StoreError(HarnessError):
+    """`where` is the path."""
+
+
+class NativeMissing(HarnessError):  # noqa: N818
+    """The compiled modules are not there or do not fit this interpreter."""

@@ -1,0 +1,133 @@
+"""What a run amounts to: manifest, summary, verdict. All derived from records, all re-derivable.
+
+Schema versions
+1   2026-11-20  first
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal, TypeAlias
+
+from msgspec import Struct, field
+
+from harness.schema.environment import Environment
+from harness.schema.spec import RunSpec
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "ArmSummary",
+    "Caveat",
+    "Manifest",
+    "MetricSummary",
+    "ModelInfo",
+    "RunState",
+    "Summary",
+    "Verdict",
+]
+
+SCHEMA_VERSION: Final = 1
+
+RunState: TypeAlias = Literal["running", "finished", "interrupted", "failed"]
+
+
+class ModelInfo(Struct, frozen=True, kw_only=True):
+    """One model that a server offers."""
+
+    name: str
+    size_bytes: int | None = None
+    digest: str | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+class Caveat(Struct, frozen=True, kw_only=True):
+    """One doubt about a result: coded, with its evidence and what to do about it."""
+
+    code: str
+    severity: Literal["note", "doubtful", "invalid"]
+    message: str
+    evidence: dict[str, Any] = field(default_factory=dict)
+    remedy: str = ""
+    arm: str | None = None
+
+
+class Verdict(Struct, frozen=True, kw_only=True):
+    """The worst severity among the caveats decides."""
+
+    state: Literal["valid", "doubtful", "invalid"]
+    caveats: tuple[Caveat, ...] = ()
+
+
+class MetricSummary(Struct, frozen=True, kw_only=True):
+    """One metric over one arm and cell. A quantile that n cannot carry is None, with the n it needs
+    in `needs`."""
+
+    name: str
+    unit: str
+    better: Literal["lower", "higher", "neither"]
+    provenance: Literal["measured", "derived", "declared", "simulated"]
+    of: Literal["call", "iteration", "trial"]
+    n: int
+    mean: float | None = None
+    sd: float | None = None
+    median: float | None = None
+    p05: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    ci_low: float | None = None
+    """95 % interval of the mean by hierarchical bootstrap (trial, then iteration)."""
+    ci_high: float | None = None
+    needs: dict[str, int] = field(default_factory=dict)
+    missing: int = 0
+    """Units for which the metric is unknown."""
+
+
+class ArmSummary(Struct, frozen=True, kw_only=True):
+    """One arm and cell."""
+
+    arm: str
+    cell: str
+    trials: int
+    iterations: int
+    calls: dict[str, int]
+    """Status → number of measured calls. They add up to `planned`."""
+    planned: int
+    metrics: tuple[MetricSummary, ...]
+    output_tokens: int | None = None
+
+
+class Summary(Struct, frozen=True, kw_only=True):
+    """Written as summary.json; printed by `harness run --json`."""
+
+    schema_version: int
+    run_id: str
+    name: str
+    state: RunState
+    scenario: str
+    backend: str
+    model: str | None
+    spec_digest: str
+    arms: tuple[ArmSummary, ...]
+    verdict: Verdict
+    started: str
+    """ISO 8601, UTC."""
+    wall_s: float | None = None
+
+
+class Manifest(Struct, frozen=True, kw_only=True):
+    """Written as run.json before the first trial, and again when the run ends."""
+
+    schema_version: int
+    run_id: str
+    name: str
+    state: RunState
+    spec: RunSpec
+    spec_digest: str
+    plan: tuple[tuple[str, str, int], ...]
+    """(arm, cell, trial) in the order in which they were to run."""
+    environment: Environment
+    started: str
+    ended: str | None = None
+    realtime_offset_ns: int | None = None
+    error: str | None = None

@@ -1,0 +1,164 @@
+"""What a person asks for. Unknown fields are refused, with their path (see engine.specfile).
+
+The spec has room for everything the design names. A field that this version does not implement is
+refused by `engine.plan` with "not supported yet"; it is never ignored.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+from msgspec import Struct, field
+
+__all__ = [
+    "ArmSpec",
+    "BackendSpec",
+    "ClosedLoad",
+    "IterationsSpec",
+    "KeepSpec",
+    "Load",
+    "OpenLoad",
+    "RunSpec",
+    "ScenarioSpec",
+    "StopSpec",
+    "SweepSpec",
+    "TimeoutsSpec",
+    "ValiditySpec",
+]
+
+
+class _Spec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Base of every spec Struct: immutable, keyword-only, strict."""
+
+
+class BackendSpec(_Spec, frozen=True):
+    """Which model server, and how it is to be set up."""
+
+    name: str
+    """A registered backend: see `harness list`."""
+    model: str | None = None
+    """As the backend names it: a tag, a path, or `tiny` for the embedded random-weights model."""
+    url: str | tuple[str, ...] | None = None
+    """One endpoint or several (calls go round them in turn). Default: the backend's own."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Checked against the option type that the backend registered."""
+
+
+class ScenarioSpec(_Spec, frozen=True):
+    """What is executed."""
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+    """Checked against the option type that the scenario registered."""
+
+
+class ArmSpec(_Spec, frozen=True):
+    """One configuration under comparison: what differs from the base spec, merged into it.
+
+    `{backend: {options: {num_ctx: 512}}}` changes that option and leaves the others.
+    """
+
+    backend: dict[str, Any] = field(default_factory=dict)
+    scenario: dict[str, Any] = field(default_factory=dict)
+    notes: str = ""
+
+
+class ClosedLoad(_Spec, frozen=True, tag="closed", tag_field="mode"):
+    """A fixed number of requests in flight: the next starts when one ends."""
+
+    concurrency: int = 1
+    requests: int = 20
+
+
+class OpenLoad(_Spec, frozen=True, tag="open", tag_field="mode"):
+    """Requests start by a schedule, whether or not earlier ones have ended."""
+
+    rate_per_s: float
+    arrival: Literal["constant", "poisson", "gamma"] = "poisson"
+    shape: float = 1.0
+    """Gamma only: 1 is Poisson, less is burstier, more is more regular."""
+    requests: int = 20
+    concurrency_max: int | None = None
+    """A cap on requests in flight. Waiting behind it counts: latency runs from the due instant."""
+
+
+Load: TypeAlias = ClosedLoad | OpenLoad
+
+
+class IterationsSpec(_Spec, frozen=True):
+    """Executions of the scenario within one trial."""
+
+    warmup: int = 1
+    measured: int = 1
+
+
+class TimeoutsSpec(_Spec, frozen=True):
+    """Seconds. Comments and keep-alive pings do not re-arm `between_payloads_s`."""
+
+    connect_s: float = 10.0
+    first_byte_s: float = 300.0
+    between_payloads_s: float = 60.0
+    total_s: float = 900.0
+
+
+class KeepSpec(_Spec, frozen=True):
+    """What of the responses is kept in the record log."""
+
+    text: bool = True
+    """The decoded text and reasoning of every call."""
+    chunks: bool = True
+    """The stamp columns of every call (17 bytes a chunk)."""
+    payloads: bool = False
+    """The raw payload bytes of every chunk."""
+
+
+class ValiditySpec(_Spec, frozen=True):
+    """Bounds of the validity rules; each default is explained in docs/measuring.md."""
+
+    error_share_max: float = 0.0
+
+
+class SweepSpec(_Spec, frozen=True):
+    """A grid over spec paths. Not supported yet."""
+
+    axes: dict[str, tuple[Any, ...]]
+    strategy: Literal["cartesian", "random", "zip"] = "cartesian"
+    samples: int | None = None
+    seed: int | None = None
+
+
+class StopSpec(_Spec, frozen=True):
+    """Adaptive stopping. Not supported yet."""
+
+    metric: str
+    relative_width_max: float = 0.05
+    trials_max: int = 30
+
+
+class RunSpec(_Spec, frozen=True):
+    """Everything that one run is made from; its canonical form has a digest."""
+
+    backend: BackendSpec
+    scenario: ScenarioSpec
+    name: str | None = None
+    """First part of the run folder's name; default: the scenario's."""
+    arms: dict[str, ArmSpec] = field(default_factory=dict)
+    """Empty: one arm called `default`."""
+    sweep: SweepSpec | None = None
+    load: Load | None = None
+    """Request scenarios only; default: closed loop, concurrency 1, 20 requests."""
+    trials: int = 1
+    """Launches per arm and cell: the outer unit for statistics."""
+    iterations: IterationsSpec = IterationsSpec()
+    stop: StopSpec | None = None
+    order: Literal["interleaved", "randomised", "sequential"] = "interleaved"
+    isolation: Literal["inline", "process"] = "inline"
+    instruments: tuple[str, ...] = ()
+    seed: int = 0
+    slo: dict[str, float] | None = None
+    timeouts: TimeoutsSpec = TimeoutsSpec()
+    transport: Literal["auto", "native", "portable"] = "auto"
+    keep: KeepSpec = KeepSpec()
+    validity: ValiditySpec = ValiditySpec()
+    tags: tuple[str, ...] = ()
+    notes: str = ""

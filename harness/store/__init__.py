@@ -1,0 +1,25 @@
+"""Runs on disk: written so that a kill at any instant loses at most one record, read lazily.
+
+folder.py   the run folder: its name, its files, atomic writes
+log.py      the record log's format and its writer
+reader.py   reading the log: torn tails, corruption, salvage
+writer.py   one run, open for writing
+find.py     from `latest` or the beginning of a name to a folder
+load.py     one run, opened: manifest, summary, records
+"""
+
+from harness.store.find import RunEntry, find_run, list_runs
+from harness.store.load import Run, load_run
+from harness.store.reader import Damage, LogReader
+from harness.store.writer import RunWriter
+
+__all__ = [
+    "Damage",
+    "LogReader",
+    "Run",
+    "RunEntry",
+    "RunWriter",
+    "find_run",
+    "list_runs",
+    "load_run",
+]

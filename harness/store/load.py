@@ -1,0 +1,196 @@
+"""Opens a run folder: finished, interrupted, killed at any instant, or written by another version.
+
+Versions. A field never changes its meaning: a new meaning gets a new name. So an older file lacks
+fields (they have defaults) and a newer one has more (they are ignored, and `Run.warnings` says so);
+only a file in which something required is missing or of another type is refused.
+
+A run whose manifest still says `running` was either killed or is under way; the lock on its log
+tells which. Its summary is derived from the records, and says `interrupted` in the first case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from harness.errors import StoreError
+from harness.schema import SCHEMA_VERSION, Caveat, Manifest, Record, RunState, Summary
+from harness.store.find import find_run
+from harness.store.folder import MANIFEST, RECORDS, SUMMARY
+from harness.store.log import being_written, reason
+from harness.store.reader import Damage, LogReader
+
+__all__ = ["Run", "load_run"]
+
+
+class Run:
+    """A loaded run (harness.protocols.RunData)."""
+
+    def __init__(
+        self,
+        path: Path,
+        manifest: Manifest,
+        summary: Summary,
+        log: LogReader,
+        warnings: tuple[str, ...],
+    ) -> None:
+        self.path = path
+        """The run folder."""
+        self.manifest = manifest
+        self.summary = summary
+        self.warnings = warnings
+        """What a reader should know: dropped bytes, a newer version. One line each."""
+        self._log = log
+
+    def records(self) -> Iterable[Record]:
+        """In the order of the log; read from disk each time it is iterated. StoreError if the log
+        is corrupt."""
+        return self._log
+
+
+def load_run(ref: str | Path = "latest", *, root: Path | None = None, salvage: bool = False) -> Run:
+    """The run that `ref` names: a run folder, its run.json, the unique beginning of a folder's name
+    or of a run id below `root` (default: ./runs), or `latest`.
+
+    `salvage` reads a corrupt log as far as it can; the summary is then derived from what is left,
+    and invalid. Raises StoreError.
+    """
+    path = find_run(ref, root)
+    manifest, warnings = _read_manifest(path / MANIFEST)
+    log = LogReader(path / RECORDS, salvage=salvage)
+    summary = None if salvage or manifest.state == "running" else _read_summary(path / SUMMARY)
+    if summary is None:
+        summary = _derived(manifest, log)
+        warnings += _damage_warnings(log)
+    return Run(path, manifest, summary, log, tuple(warnings))
+
+
+def _derived(manifest: Manifest, log: LogReader) -> Summary:
+    # Here, because opening a finished run should not cost the import of the engine.
+    from harness.engine.summary import derive_summary
+
+    for _ in log.bodies():  # a first pass over the bare bytes, for the damage
+        pass
+    caveats = [_damage_caveat(damage) for damage in log.damage]
+    return derive_summary(manifest, log, state=_state(manifest, log.path), caveats=caveats)
+
+
+def _state(manifest: Manifest, log: Path) -> RunState:
+    if manifest.state == "running" and being_written(log) is False:
+        return "interrupted"
+    return manifest.state
+
+
+def _damage_caveat(damage: Damage) -> Caveat:
+    where = {"offset": damage.offset, "size_bytes": damage.size_bytes, "reason": damage.reason}
+    if damage.torn:
+        return Caveat(
+            code="torn-log",
+            severity="note",
+            message=f"the last {damage.size_bytes} bytes of the record log were a record that was "
+            "still being written; they are left out",
+            evidence=where,
+        )
+    return Caveat(
+        code="corrupt-log",
+        severity="invalid",
+        message=f"{damage.size_bytes} bytes in the middle of the record log are unreadable; what "
+        "they held is missing from every figure",
+        evidence=where,
+        remedy="restore the folder from a copy, or run again",
+    )
+
+
+def _damage_warnings(log: LogReader) -> list[str]:
+    kinds = {True: "torn tail", False: "corruption"}
+    lines = [
+        f"{log.path}: dropped {damage.size_bytes} bytes at byte {damage.offset}: "
+        f"{kinds[damage.torn]} ({damage.reason})"
+        for damage in log.damage
+    ]
+    if log.unknown:
+        lines.append(f"{log.path}: left out {log.unknown} records of kinds unknown to this version")
+    return lines
+
+
+# -------------------------------------------------------------------------------- tolerant decoding
+
+
+def _read_manifest(path: Path) -> tuple[Manifest, list[str]]:
+    raw = _read_json(path)
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    newer = isinstance(version, int) and version > SCHEMA_VERSION
+    ignored: list[str] = []
+    raw = _known_only(raw, msgspec.inspect.type_info(Manifest), "$", ignored)
+    try:
+        manifest = msgspec.convert(raw, Manifest)
+    except msgspec.ValidationError as error:
+        raise StoreError(
+            f"does not fit this version of the harness: {error}",
+            where=str(path),
+            remedy="pip install --upgrade chimera-harness" if newer else "restore it from a copy",
+        ) from None
+    lines = []
+    if newer:
+        lines.append(
+            f"{path}: written under schema version {version}, newer than {SCHEMA_VERSION}, which "
+            "this version knows; what was added since is left out"
+        )
+    if ignored:
+        lines.append(f"{path}: ignored fields that this version lacks: {', '.join(ignored)}")
+    return manifest, lines
+
+
+def _read_summary(path: Path) -> Summary | None:
+    """None where there is none that can be used: it can always be derived again."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Summary)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return msgspec.json.decode(path.read_bytes())
+    except OSError as error:
+        raise StoreError(reason(error), where=str(path)) from error
+    except msgspec.DecodeError as error:
+        raise StoreError(
+            f"not a manifest: {error}", where=str(path), remedy="restore it from a copy"
+        ) from None
+
+
+def _known_only(value: Any, kind: msgspec.inspect.Type, path: str, ignored: list[str]) -> Any:
+    """`value` without fields that `kind` lacks: spec Structs refuse those, and rightly so when a
+    person wrote them, but here a newer version did. Their paths are added to `ignored`."""
+    if isinstance(kind, msgspec.inspect.UnionType):
+        kind = _member_for(value, kind)
+    if isinstance(kind, msgspec.inspect.StructType) and isinstance(value, dict):
+        fields = {field.encode_name: field.type for field in kind.fields}
+        tag = {kind.tag_field} if kind.tag_field else set()
+        ignored += [f"{path}.{name}" for name in value if name not in fields and name not in tag]
+        return {
+            name: _known_only(item, fields[name], f"{path}.{name}", ignored)
+            if name in fields
+            else item
+            for name, item in value.items()
+            if name in fields or name in tag
+        }
+    if isinstance(kind, msgspec.inspect.DictType) and isinstance(value, dict):
+        inner = kind.value_type
+        return {k: _known_only(v, inner, f"{path}.{k}", ignored) for k, v in value.items()}
+    return value
+
+
+def _member_for(value: Any, kind: msgspec.inspect.UnionType) -> msgspec.inspect.Type:
+    """The Struct of a union that `value` is meant for: by tag, or the only one there is."""
+    structs = [one for one in kind.types if isinstance(one, msgspec.inspect.StructType)]
+    if not isinstance(value, dict):
+        return kind
+    for struct in structs:
+        if struct.tag_field is None or value.get(struct.tag_field) == struct.tag:
+            return struct
+    return kind

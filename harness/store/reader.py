@@ -1,0 +1,190 @@
+"""Reads a record log (log.py has the format), lazily and flat in memory.
+
+Damage is told apart by what follows it. Bytes at the end that make no record are a *torn tail*:
+a writer was killed; they are dropped, and the reader says how many. A broken record with an intact
+one somewhere behind it is *corruption*: the reader refuses to pretend and raises StoreError, or,
+when asked to salvage, skips to the next intact record and lists what it skipped.
+
+An intact record of a kind that this version does not know was written by a newer one: it is
+skipped and counted. Fields that we do not know are ignored by msgspec.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Final, get_args
+
+import msgspec
+
+from harness.errors import StoreError
+from harness.schema import Record
+from harness.store.log import FRAME, HEADER, MAGIC, VERSION, checksum, reason
+
+__all__ = ["Damage", "LogReader"]
+
+_KINDS: Final = tuple(str(kind.__struct_config__.tag) for kind in get_args(Record))
+# How the body of a known record begins, behind its map header of 1, 3 or 5 bytes.
+_STARTS: Final = tuple(msgspec.msgpack.encode("t") + msgspec.msgpack.encode(k) for k in _KINDS)
+_MAP_HEADERS: Final = (1, 3, 5)
+
+
+class Damage(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes of the log that are no record."""
+
+    offset: int
+    size_bytes: int
+    reason: str
+    """`short header`, `short body` or `bad checksum`."""
+    torn: bool
+    """At the end of the log: a writer was killed. Otherwise: corruption."""
+
+
+class LogReader:
+    """Iterates over the records of a log, as often as you like.
+
+    After an iteration that reached the end, `damage` holds what was dropped (a torn tail, and with
+    `salvage` also what was skipped) and `unknown` the number of records of unknown kinds.
+    Raises StoreError: no log, a newer format, or (without `salvage`) corruption.
+    """
+
+    def __init__(self, path: Path, *, salvage: bool = False) -> None:
+        self.path = path
+        self.salvage = salvage
+        self.damage: tuple[Damage, ...] = ()
+        self.unknown = 0
+        self._decoder: msgspec.msgpack.Decoder[Record] = msgspec.msgpack.Decoder(Record)
+
+    def __iter__(self) -> Iterator[Record]:
+        unknown = 0
+        for offset, body in self.bodies():
+            record = self._decode(offset, body)
+            if record is None:
+                unknown += 1
+            else:
+                yield record
+        self.unknown = unknown
+
+    def bodies(self) -> Iterator[tuple[int, bytes]]:
+        """(offset, body) of every intact record, not decoded."""
+        found: list[Damage] = []
+        try:
+            with self.path.open("rb", buffering=1 << 20) as file:
+                end = os.fstat(file.fileno()).st_size
+                offset = self._skip_header(file, end)
+                while offset < end:
+                    body, problem = _read_record(file, offset, end)
+                    if body is not None:
+                        yield offset, body
+                        offset += FRAME.size + len(body)
+                        continue
+                    damage = _assess(self.path, offset, end, problem)
+                    if not damage.torn and not self.salvage:
+                        raise self._corrupt(damage)
+                    found.append(damage)
+                    offset += damage.size_bytes
+                    file.seek(offset)
+        except OSError as error:
+            raise StoreError(reason(error), where=str(self.path)) from error
+        self.damage = tuple(found)
+
+    def _skip_header(self, file: BinaryIO, end: int) -> int:
+        header = file.read(len(HEADER))
+        if header == HEADER:
+            return len(HEADER)
+        if HEADER.startswith(header):  # killed while it made the file
+            return end
+        if header.startswith(MAGIC):
+            version = struct.unpack("<I", header[len(MAGIC) :])[0]
+            raise StoreError(
+                f"log format {version} is newer than this version reads ({VERSION})",
+                where=str(self.path),
+                remedy="pip install --upgrade chimera-harness",
+            )
+        raise StoreError("not a record log", where=str(self.path))
+
+    def _decode(self, offset: int, body: bytes) -> Record | None:
+        try:
+            return self._decoder.decode(body)
+        except (msgspec.DecodeError, RecursionError) as error:
+            if _kind(body) not in (None, *_KINDS):
+                return None
+            raise StoreError(
+                f"the record at byte {offset} is intact, but does not fit this version: {error}",
+                where=str(self.path),
+                remedy="pip install --upgrade chimera-harness",
+            ) from None
+
+    def _corrupt(self, damage: Damage) -> StoreError:
+        rest = LogReader(self.path, salvage=True)
+        offsets = [offset for offset, _ in rest.bodies()]
+        before = sum(offset < damage.offset for offset in offsets)
+        return StoreError(
+            f"corrupt at byte {damage.offset} ({damage.reason}); the {before} records before it "
+            f"and {len(offsets) - before} after it are intact",
+            where=str(self.path),
+            remedy="harness.load_run(path, salvage=True) reads those, and marks the run invalid",
+        )
+
+
+def _read_record(file: BinaryIO, offset: int, end: int) -> tuple[bytes | None, str]:
+    """The body at `offset`, where the file stands, or None and what is wrong there."""
+    if end - offset < FRAME.size:
+        return None, "short header"
+    length, expected = FRAME.unpack(file.read(FRAME.size))
+    if length > end - offset - FRAME.size:
+        return None, "short body"
+    body = file.read(length)
+    if len(body) < length:  # the writer cut it back while we read
+        return None, "short body"
+    return (body, "") if checksum(body) == expected else (None, "bad checksum")
+
+
+def _assess(path: Path, offset: int, end: int, problem: str) -> Damage:
+    """What the bad bytes at `offset` are: a torn tail, or corruption up to the next record."""
+    found = _next_intact(path, offset + 1, end)
+    stop = end if found is None else found
+    return Damage(offset=offset, size_bytes=stop - offset, reason=problem, torn=found is None)
+
+
+def _next_intact(path: Path, start: int, end: int) -> int | None:
+    """Offset of the first intact record of a known kind at or behind `start`.
+
+    Every body begins with its kind, so candidates are found by text search and proven by checksum;
+    trying each byte would be quadratic in the size of the log.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        firsts = (_first_intact(data, text, start, end) for text in _STARTS)
+        return min((first for first in firsts if first is not None), default=None)
+
+
+def _first_intact(data: mmap.mmap, text: bytes, start: int, end: int) -> int | None:
+    at = data.find(text, start, end)
+    while at >= 0:
+        for map_header in _MAP_HEADERS:
+            offset = at - map_header - FRAME.size
+            if offset >= start and _intact(data, offset, end):
+                return offset
+        at = data.find(text, at + 1, end)
+    return None
+
+
+def _intact(data: mmap.mmap, offset: int, end: int) -> bool:
+    length, expected = FRAME.unpack(data[offset : offset + FRAME.size])
+    body = offset + FRAME.size
+    if length > end - body:
+        return False
+    return checksum(data[body : body + length]) == int(expected)
+
+
+def _kind(body: bytes) -> str | None:
+    """The kind of a record that does not decode as one of ours; None if it has none."""
+    try:
+        value = msgspec.msgpack.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    kind = value.get("t") if isinstance(value, dict) else None
+    return kind if isinstance(kind, str) else None

@@ -1,0 +1,109 @@
+"""Strict decoding: a mistake is named by its path, with the nearest name that would be right.
+
+msgspec says `Object contains unknown field `num_ctxx` - at `$.backend``. A person wants to read
+`$.backend.num_ctxx: there is no such field (try: num_ctx)`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import types
+import typing
+from collections.abc import Iterable
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+import msgspec
+
+from harness.errors import SpecError
+
+__all__ = ["decode", "nearest"]
+
+T = TypeVar("T")
+
+_AT = re.compile(r" - at `(?P<path>[^`]*)`$")
+_UNKNOWN = re.compile(r"unknown field `(?P<name>[^`]*)`")
+_STEP = re.compile(r"\.(?P<field>\w+)|\[(?P<index>[^\]]*)\]")
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that `name` was probably meant to be, if any is close."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return close[0] if close else None
+
+
+def decode(raw: Any, kind: type[T], *, where: str = "$") -> T:
+    """`raw` (dicts, lists, scalars) as a `kind`. Raises SpecError with the path of the mistake."""
+    try:
+        return msgspec.convert(raw, kind, strict=True)
+    except msgspec.ValidationError as error:
+        message = str(error)
+        at = _AT.search(message)
+        path = at["path"] if at else "$"
+        raise _explained(message, kind, _named(path, raw, kind), path, where) from None
+
+
+def _named(path: str, raw: Any, kind: Any) -> str:
+    """msgspec writes `[...]` for the key of a dict: find which key it was by trying each."""
+    before, found, after = path.partition("[...]")
+    if not found:
+        return path
+    mapping = raw
+    for step in _STEP.finditer(before):
+        mapping = mapping[step["field"]] if step["field"] else mapping[int(step["index"])]
+    for holder in _type_at(kind, before):
+        value_type = _step_into(holder, None)
+        for key, value in mapping.items():
+            try:
+                msgspec.convert(value, value_type, strict=True)
+            except msgspec.ValidationError:
+                return f"{before}.{key}{_named('$' + after, value, value_type).removeprefix('$')}"
+    return path
+
+
+def _explained(message: str, kind: Any, shown: str, path: str, where: str) -> SpecError:
+    what = _AT.sub("", message)
+    place = where + shown.removeprefix("$")
+    unknown = _UNKNOWN.search(what)
+    if not unknown:
+        return SpecError(what[:1].lower() + what[1:], where=place)
+    name = unknown["name"]
+    known = _field_names(_type_at(kind, path))
+    guess = nearest(name, known)
+    remedy = guess if guess else "one of: " + ", ".join(sorted(known)) if known else ""
+    return SpecError("there is no such field", where=f"{place}.{name}", remedy=remedy)
+
+
+def _type_at(kind: Any, path: str) -> list[Any]:
+    """The Struct types that may stand at `path` (a union has several)."""
+    here = _members(kind)
+    for step in _STEP.finditer(path):
+        there: list[Any] = []
+        for one in here:
+            there += _members(_step_into(one, step["field"]))
+        here = there
+    return here
+
+
+def _step_into(kind: Any, field: str | None) -> Any:
+    if field is not None and isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return typing.get_type_hints(kind).get(field)
+    arguments = get_args(kind)
+    # Elements: the value type of a dict, the item type of a list or tuple.
+    return arguments[1 if get_origin(kind) is dict else 0] if arguments else None
+
+
+def _members(kind: Any) -> list[Any]:
+    if get_origin(kind) in (Union, types.UnionType):
+        return [member for argument in get_args(kind) for member in _members(argument)]
+    return [] if kind in (None, type(None)) else [kind]
+
+
+def _field_names(kinds: list[Any]) -> list[str]:
+    names: list[str] = []
+    for kind in kinds:
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            names += kind.__struct_encode_fields__
+            if kind.__struct_config__.tag_field:
+                names.append(kind.__struct_config__.tag_field)
+    return names

@@ -1,0 +1,131 @@
+"""A response body that comes in spans from an HTTP library, made into stamped chunks.
+
+The library hands out body spans, not reads, and one read may carry several. A span that comes
+without the event loop having turned since the one before came of the same read (receiving is a
+checkpoint in anyio), so it gets that read's stamp.
+
+A chunk is marked as an upper bound when more than line ends followed it in its read, as the reactor
+does. So the last chunk of a span is held back until it is known whether the read had another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from harness._native.clock import monotonic_ns
+from harness._native.framing import FLAG_NAMED as FRAME_NAMED
+from harness._native.framing import FLAG_UNTERMINATED, Splitter
+from harness._native.recorder import FLAG_NAMED, FLAG_UPPER_BOUND, FLAG_USER_STAMP, Recorder
+
+__all__ = ["Body", "Counters", "Reads", "Refused"]
+
+
+class Refused(Exception):
+    """Our own parser or splitter refused what came; `outcome` is how the call ends by that."""
+
+    def __init__(self, outcome: str, why: str) -> None:
+        super().__init__(why)
+        self.outcome = outcome
+
+
+class Counters:
+    """Summed over the calls of one transport; the names are those of Reactor.stats."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+        self.chunks = 0
+        self.merged_chunks = 0
+        self.bytes = 0
+        self.connections = 0
+        self.reconnects = 0
+        self.clock_steps = 0
+        self.user_stamps = 0
+
+
+class Reads:
+    """Tells one read from the next, and when each came."""
+
+    def __init__(self, counters: Counters) -> None:
+        self.stamp_ns = 0
+        self._counters = counters
+        self._loop = asyncio.get_running_loop()
+        self._same = False
+
+    def note(self, now_ns: int) -> bool:
+        """Something was received: whether by a new read. `stamp_ns` is then when that came."""
+        if self._same:
+            return False
+        self._same = True
+        self._loop.call_soon(self._turned)
+        self._counters.reads += 1
+        self.stamp_ns = now_ns
+        return True
+
+    def _turned(self) -> None:
+        self._same = False
+
+
+class Body:
+    """Feeds a Recorder."""
+
+    def __init__(
+        self, recorder: Recorder, splitter: Splitter, reads: Reads, counters: Counters
+    ) -> None:
+        self.unterminated = False
+        self._recorder = recorder
+        self._splitter = splitter
+        self._reads = reads
+        self._counters = counters
+        self._held: tuple[int, bytes, int] | None = None
+        self._data_ns = 0
+
+    @property
+    def comments(self) -> int:
+        return self._splitter.comments
+
+    def feed(self, span: bytes) -> bool:
+        """Whether the span completed a chunk. Refused for a frame over the limit."""
+        fresh = self._reads.note(monotonic_ns())
+        self._data_ns = self._reads.stamp_ns
+        self._counters.bytes += len(span)
+        # A chunk that is complete before the last byte that ends no line had more behind it.
+        text = span.rstrip(b"\r\n")
+        if fresh or text:
+            self._release(0 if fresh else FLAG_UPPER_BOUND)
+        early = self._split(text)
+        for payload, flags in early:
+            self._append(self._data_ns, payload, flags, FLAG_UPPER_BOUND)
+        last = self._split(span[len(text) :])
+        for payload, flags in last:
+            self._held = self._data_ns, payload, flags
+        return bool(early or last)
+
+    def finish(self, whole: bool) -> None:
+        """No more comes; `whole`: because the response is complete. What was left open is kept."""
+        self._release(0)
+        try:
+            left = self._splitter.finish()
+        except ValueError:
+            left = []  # over the limit, as feed has said already
+        for payload, flags in left:
+            self._append(self._data_ns, payload, flags, 0)
+            self.unterminated = bool(flags & FLAG_UNTERMINATED) or not whole
+
+    def _split(self, data: bytes) -> list[tuple[bytes, int]]:
+        try:
+            return self._splitter.feed(data)
+        except ValueError as error:
+            raise Refused("too_large", str(error)) from error
+
+    def _release(self, bound: int) -> None:
+        if self._held is not None:
+            stamp_ns, payload, flags = self._held
+            self._held = None
+            self._append(stamp_ns, payload, flags, bound)
+
+    def _append(self, stamp_ns: int, payload: bytes, frame_flags: int, bound: int) -> None:
+        flags = FLAG_USER_STAMP | bound | (FLAG_NAMED if frame_flags & FRAME_NAMED else 0)
+        self._recorder.append(stamp_ns, stamp_ns, payload, flags)
+        self._counters.chunks += 1
+        self._counters.user_stamps += 1
+        self._counters.merged_chunks += bool(bound)

@@ -1,0 +1,120 @@
+"""Which file a model name means, where ours are kept, and what identifies them.
+
+A name is `tiny` (made on first use), the path of a GGUF file, or the bare name of a file in
+`<cache>/models`. The cache is $HARNESS_CACHE_DIR, or the platform's usual place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from harness.errors import BackendError
+from harness.schema import ModelInfo
+from harness_llamacpp import tiny
+
+__all__ = ["TINY", "cache_dir", "digest", "find", "known_models", "random_weights", "tiny_path"]
+
+TINY: Final = "tiny"
+_MAGIC = b"GGUF"
+_HEAD_BYTES = 4096
+
+
+def cache_dir() -> Path:
+    """Where files that can be made or fetched again are kept. Not created here."""
+    if chosen := os.environ.get("HARNESS_CACHE_DIR"):
+        return Path(chosen).expanduser()
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "chimera-harness"
+
+
+def models_dir() -> Path:
+    """Put a GGUF file (or a link to one) here, and its bare name will do."""
+    return cache_dir() / "models"
+
+
+def tiny_path() -> Path:
+    return models_dir() / f"tiny-v{tiny.GENERATOR_VERSION}.gguf"
+
+
+def find(model: str) -> Path:
+    """The GGUF file that `model` means; makes `tiny` if it is not there yet.
+
+    BackendError where there is no such file, or it is no GGUF; MissingExtra where `tiny` must be
+    made and the `gguf` package is missing.
+    """
+    if model == TINY:
+        path = tiny_path()
+        if not path.exists():
+            tiny.write(path)
+        return path
+    path = Path(model).expanduser()
+    if not _looks_like_path(model) and not path.exists():
+        path = models_dir() / f"{model}.gguf"
+    _check(model, path)
+    return path.resolve()
+
+
+def known_models() -> list[ModelInfo]:
+    """`tiny` first, made or not; then the GGUF files in the cache."""
+    made = tiny_path()
+    size = made.stat().st_size if made.exists() else None
+    models = [ModelInfo(name=TINY, size_bytes=size, details={"weights": "random", "text": "noise"})]
+    for path in sorted(models_dir().glob("*.gguf")):
+        if path != made and path.is_file():
+            details = {"path": os.fspath(path)}
+            size = path.stat().st_size
+            models.append(ModelInfo(name=path.stem, size_bytes=size, details=details))
+    return models
+
+
+def digest(path: Path) -> str:
+    """`sha256:…` of the whole file: about a second per GB, once per process and file version."""
+    facts = path.stat()
+    return _digest(path, facts.st_size, facts.st_mtime_ns)
+
+
+def random_weights(path: Path) -> bool:
+    """True for `tiny` under whatever name: the file says so itself."""
+    with path.open("rb") as file:
+        return tiny.MARKER.encode() in file.read(_HEAD_BYTES)
+
+
+@lru_cache(maxsize=64)
+def _digest(path: Path, size_bytes: int, mtime_ns: int) -> str:
+    del size_bytes, mtime_ns  # part of the key: a file that changed is read again
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+def _looks_like_path(model: str) -> bool:
+    return model.endswith(".gguf") or "/" in model or os.sep in model
+
+
+def _check(model: str, path: Path) -> None:
+    offer = "harness models --backend llamacpp, or give the path of a .gguf file"
+    if not path.is_file():
+        kind = "is a folder" if path.is_dir() else "does not exist"
+        raise BackendError(f"the model {model!r} {kind}", where=os.fspath(path), remedy=offer)
+    try:
+        with path.open("rb") as file:
+            magic = file.read(len(_MAGIC))
+    except OSError as error:
+        raise BackendError(
+            f"the model cannot be read: {error.strerror}",
+            where=os.fspath(path),
+            remedy=f"ls -l {path}",
+        ) from error
+    if magic != _MAGIC:
+        raise BackendError(
+            f"not a GGUF file: it begins with {magic!r}", where=os.fspath(path), remedy=offer
+        )

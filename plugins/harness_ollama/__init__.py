@@ -1,0 +1,37 @@
+"""Backend `ollama`: the native API of an Ollama server.
+
+options.py   what can be set, with Ollama's own defaults
+prepare.py   a request as bytes for /api/chat or /api/generate
+decode.py    a finished NDJSON stream as text, counts, and proof of its end
+control.py   version, tags, ps, show, load, unload: the traffic that is never timed
+backend.py   the five methods of a backend
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import harness
+from harness_ollama.options import OllamaOptions
+
+if TYPE_CHECKING:
+    from harness.host import BackendRegistry
+    from harness.protocols import Backend, BackendConfig
+
+__all__ = ["OllamaOptions", "harness_register_backends"]
+
+
+def _backend(config: BackendConfig) -> Backend:
+    from harness_ollama.backend import OllamaBackend
+
+    return OllamaBackend(config)
+
+
+@harness.hookimpl
+def harness_register_backends(registry: BackendRegistry) -> None:
+    registry.add(
+        "ollama",
+        _backend,
+        options=OllamaOptions,
+        summary="Ollama's native /api/chat and /api/generate (default http://127.0.0.1:11434)",
+    )

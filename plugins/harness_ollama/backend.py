@@ -1,0 +1,238 @@
+"""One model on one Ollama server, or on several equal ones."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from harness.errors import BackendError
+from harness.protocols import BackendConfig
+from harness.schema import Decoded, Effective, Exchange, ModelInfo, Request
+from harness_ollama.control import Control, base_url, same_model
+from harness_ollama.decode import decode
+from harness_ollama.options import OllamaOptions, nearest
+from harness_ollama.prepare import load_body, request_body
+
+if TYPE_CHECKING:
+    from harness._native.recorder import Record
+
+__all__ = ["DEFAULT_URL", "OllamaBackend"]
+
+DEFAULT_URL: Final = "http://127.0.0.1:11434"
+_HEADERS: Final = (("Content-Type", "application/json"), ("Accept", "application/x-ndjson"))
+
+# Unloading is asynchronous, and the scheduler waits up to 5 s for the memory to come back.
+_POLL_S: Final = 0.25
+_POLLS_MAX: Final = 120
+
+_NOT_TOLD: Final = {
+    "layers_on_gpu": "Ollama does not say; compare size_vram_bytes with size_bytes",
+    "num_parallel": "a client cannot read OLLAMA_NUM_PARALLEL; at its default of 1 the server "
+    "answers concurrent calls one after another",
+}
+
+
+class OllamaBackend:
+    """Backend, ListsModels and Unloads of harness.protocols, in Ollama's native dialect."""
+
+    def __init__(
+        self,
+        config: BackendConfig,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.urls = tuple(base_url(url) for url in config.urls or (DEFAULT_URL,))
+        self.model = config.model or ""
+        self.options: OllamaOptions = config.options
+        self._timeouts = config.timeouts
+        self._sleep = sleep
+        self._turn = itertools.cycle(self.urls)
+
+    async def open(self) -> None:
+        digests: dict[str, str | None] = {}
+        async with AsyncExitStack() as stack:
+            for url in self.urls:
+                control = await stack.enter_async_context(Control(url, self._timeouts))
+                await control.version()
+                entry = self._choose(url, await control.tags())
+                digests[url] = entry.get("digest")
+                await self._refuse_remote(control, entry)
+                await self._load(control)
+        if len(set(digests.values())) > 1:
+            shown = ", ".join(f"{url} has {str(d)[:12]}" for url, d in digests.items())
+            raise BackendError(
+                f"the servers hold different models under the name {self.model!r}: {shown}",
+                where=self.urls[0],
+                remedy=f"`ollama pull {self.model}` on each",
+            )
+
+    async def effective(self) -> Effective:
+        accounts = [await self._account(url) for url in self.urls]
+        if len(accounts) == 1:
+            return accounts[0]
+        others = {
+            url: {"server_version": a.server_version, "size_vram_bytes": a.size_vram_bytes}
+            for url, a in zip(self.urls, accounts, strict=True)
+        }
+        first = accounts[0]
+        return msgspec.structs.replace(first, details=first.details | {"endpoints": others})
+
+    def prepare(self, request: Request) -> Exchange:
+        path, body = request_body(self.model, self.options, request)
+        url = next(self._turn) + path
+        return Exchange(url=url, headers=_HEADERS, body=body, framing="ndjson")
+
+    def decode(self, request: Request, record: Record) -> Decoded:
+        return decode(record)
+
+    async def close(self) -> None:
+        """Nothing to stop: the model stays loaded for `keep_alive`, as its owner set it."""
+
+    async def models(self) -> list[ModelInfo]:
+        async with Control(self.urls[0], self._timeouts) as control:
+            return [_model_info(entry) for entry in await control.tags()]
+
+    async def unload(self) -> None:
+        for url in self.urls:
+            async with Control(url, self._timeouts) as control:
+                await control.unload(self.model)
+                await self._wait_until_gone(control)
+
+    # ------------------------------------------------------------------------------------------
+
+    def _choose(self, url: str, entries: list[dict[str, Any]]) -> dict[str, Any]:
+        """The entry of our model. Without a name, the only one there is."""
+        names = [info.name for info in map(_model_info, entries)]
+        if not self.model:
+            if len(names) == 1:
+                self.model = names[0]
+                return entries[0]
+            raise BackendError(
+                "no model is named, and the server has "
+                + (f"{len(names)}: {_listed(names)}" if names else "none"),
+                where=url,
+                remedy=f"--model {names[0]}" if names else "`ollama pull NAME`",
+            )
+        for name, entry in zip(names, entries, strict=True):
+            if same_model(name, self.model):
+                return entry
+        close = nearest(self.model, names)
+        raise BackendError(
+            f"there is no model {self.model!r}; the server has {_listed(names)}",
+            where=url,
+            remedy=f"`ollama pull {self.model}`" + (f", or --model {close}" if close else ""),
+        )
+
+    async def _refuse_remote(self, control: Control, entry: dict[str, Any]) -> None:
+        """A cloud model answers through this server, but none of it runs here."""
+        shown = await control.show(self.model)
+        host = next((x.get(k) for x in (entry, shown) for k in _REMOTE if x.get(k)), None)
+        if host:
+            raise BackendError(
+                f"{self.model!r} is a cloud model: the server only forwards to {host}",
+                where=control.url,
+                remedy="a model that `ollama list` shows with a size",
+            )
+
+    async def _load(self, control: Control) -> None:
+        """Load with the very options that the calls will send, so that no call reloads."""
+        answer = await control.load(*load_body(self.model, self.options))
+        if await control.loaded(self.model) is None:
+            raise BackendError(
+                f"the model was loaded ({answer.get('done_reason')!r}) and is not in /api/ps",
+                where=control.url,
+                remedy="a longer keep_alive: -o keep_alive=10m",
+            )
+
+    async def _wait_until_gone(self, control: Control) -> None:
+        for _ in range(_POLLS_MAX):
+            if await control.loaded(self.model) is None:
+                return
+            await self._sleep(_POLL_S)
+        raise BackendError(
+            f"{self.model!r} is still loaded {_POLL_S * _POLLS_MAX:g} s after it was told to go",
+            where=control.url,
+            remedy=f"`ollama stop {self.model}`; another client may be using it",
+        )
+
+    async def _account(self, url: str) -> Effective:
+        async with Control(url, self._timeouts) as control:
+            version = await control.version()
+            entry = next((e for e in await control.tags() if same_model(_name(e), self.model)), {})
+            running = await control.loaded(self.model)
+            shown = await control.show(self.model)
+        unknown = dict(_NOT_TOLD)
+        if running is None:
+            for name in ("context_length", "size_bytes", "size_vram_bytes"):
+                unknown[name] = "the model is not in /api/ps: it is not loaded now"
+        running = running or {}
+        effective = Effective(
+            server="ollama",
+            server_version=version,
+            model=_text(running.get("name")) or _text(entry.get("name")) or self.model,
+            model_digest=_text(running.get("digest")) or _text(entry.get("digest")),
+            context_length=_whole_number(running.get("context_length")),
+            size_bytes=_whole_number(running.get("size")),
+            # Go leaves a zero out: a loaded model without the field is not on a GPU at all.
+            size_vram_bytes=_whole_number(running.get("size_vram", 0)) if running else None,
+            options=_as_sent(self.options),
+            details=_details(shown),
+            unknown=unknown,
+        )
+        for name in ("model_digest", "context_length", "size_bytes", "size_vram_bytes"):
+            if getattr(effective, name) is None:
+                unknown.setdefault(name, "this version's /api/ps does not have it")
+        for name, value in msgspec.structs.asdict(self.options).items():
+            if value is None and name != "format":
+                unknown[f"options.{name}"] = "not sent: the server or the Modelfile decides"
+        return effective
+
+
+_REMOTE: Final = ("remote_host", "remote_model")
+
+
+def _as_sent(options: OllamaOptions) -> dict[str, Any]:
+    sent = msgspec.structs.asdict(options)
+    return {name: value for name, value in sent.items() if value is not None}
+
+
+def _details(shown: dict[str, Any]) -> dict[str, Any]:
+    """What /api/show says of the model, without its texts (licence, template) and token lists."""
+    kept = {k: shown[k] for k in ("details", "capabilities", "parameters") if shown.get(k)}
+    info = shown.get("model_info")
+    if isinstance(info, dict):
+        plain = {k: v for k, v in info.items() if isinstance(v, str | int | float)}
+        kept["model_info"] = {k: v for k, v in plain.items() if len(str(v)) <= 200}
+    return kept
+
+
+def _model_info(entry: dict[str, Any]) -> ModelInfo:
+    details = entry.get("details")
+    return ModelInfo(
+        name=_name(entry),
+        size_bytes=_whole_number(entry.get("size")),
+        digest=_text(entry.get("digest")),
+        details=details if isinstance(details, dict) else {},
+    )
+
+
+def _name(entry: dict[str, Any]) -> str:
+    return _text(entry.get("name")) or _text(entry.get("model")) or ""
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _whole_number(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:8]) or "none"
+    return f"{shown} and {len(names) - 8} more" if len(names) > 8 else shown

@@ -1,0 +1,45 @@
+"""The API key: read from the environment, sent as a header, and kept out of everything else."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from harness.errors import BackendError
+
+__all__ = ["Secret"]
+
+# Keys this short are placeholders (`EMPTY`, `none`, `x`) that would be found in any text.
+_SECRET_LENGTH_MIN: Final = 8
+
+
+class Secret:
+    """Holds one key. Never shows it: not by repr, not in a message."""
+
+    def __init__(self, variable: str) -> None:
+        """Raises BackendError, without quoting it, for a key that cannot stand in a header."""
+        self.variable = variable
+        self._key = os.environ.get(variable, "").strip() if variable else ""
+        if not all("!" <= character <= "~" for character in self._key):
+            raise BackendError(
+                "the key holds characters that cannot be sent",
+                where=f"${variable}",
+                remedy=f"export {variable}=… with the key alone",
+            )
+
+    def __repr__(self) -> str:
+        return f"Secret({self.variable})"
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        return (("Authorization", f"Bearer {self._key}"),) if self._key else ()
+
+    @property
+    def present(self) -> bool:
+        return bool(self._key)
+
+    def redact(self, text: str) -> str:
+        """`text` without the key: servers quote it when they refuse it."""
+        if len(self._key) < _SECRET_LENGTH_MIN or self._key not in text:
+            return text
+        return text.replace(self._key, f"[${self.variable}]")

@@ -1,0 +1,91 @@
+"""Spec mistakes: the path, and the nearest valid name."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.engine import digest, merge, read_spec, set_path, spec_from
+from harness.errors import SpecError
+
+GOOD = {"backend": {"name": "x"}, "scenario": {"name": "y"}}
+
+
+@pytest.mark.parametrize(
+    ("extra", "says"),
+    [
+        ({"laod": {}}, r"\$\.laod: there is no such field \(try: load\)"),
+        ({"load": {"mode": "closed", "concurency": 1}}, r"\$\.load\.concurency.*concurrency"),
+        ({"load": {"mode": "open", "rate": 1}}, r"\$\.load.*rate_per_s"),
+        ({"load": {"mode": "burst"}}, r"\$\.load"),
+        ({"backend": {"name": "x", "modle": "m"}}, r"\$\.backend\.modle.*try: model\)"),
+        ({"arms": {"a": {"bakend": {}}}}, r"\$\.arms\.a\.bakend.*try: backend\)"),
+        ({"arms": {"a": {}, "b": {"notes": 3}}}, r"\$\.arms\.b\.notes: expected `str`, got `int`"),
+        ({"trials": "three"}, r"\$\.trials: expected `int`, got `str`"),
+        ({"timeouts": {"connect": 1}}, r"\$\.timeouts\.connect: .*connect_s"),
+        ({"order": "random"}, r"\$\.order"),
+    ],
+)
+def test_mistakes_are_named(extra, says):
+    with pytest.raises(SpecError, match=says):
+        spec_from({**GOOD, **extra})
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.yaml", "backend: {name: x}\nscenario: {name: y}\n"),
+        ("a.json", '{"backend": {"name": "x"}, "scenario": {"name": "y"}}'),
+        ("a.toml", "[backend]\nname = 'x'\n[scenario]\nname = 'y'\n"),
+    ],
+)
+def test_three_formats_one_spec(tmp_path, name, text):
+    path = tmp_path / name
+    path.write_text(text)
+    assert spec_from(read_spec(path)) == spec_from(GOOD)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("a.yaml", "backend: [", "line 1"),
+        ("a.yaml", "- 1\n", "mapping"),
+        ("a.json", "{", "a.json"),
+        ("a.toml", "= 3", "line 1"),
+        ("a.txt", "x", "unknown kind of file"),
+        ("a.yaml", "a: !!python/object/apply:os.system ['true']", "python/object"),
+    ],
+)
+def test_bad_files_are_explained(tmp_path, name, text, says):
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(SpecError, match=says):
+        read_spec(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(SpecError, match=r"gone\.yaml"):
+        read_spec(tmp_path / "gone.yaml")
+
+
+def test_writing_a_default_down_changes_no_digest():
+    assert digest(spec_from(GOOD)) == digest(spec_from({**GOOD, "trials": 1, "seed": 0}))
+    assert digest(spec_from(GOOD)) != digest(spec_from({**GOOD, "seed": 1}))
+    closed, opened = {"mode": "closed"}, {"mode": "open", "rate_per_s": 1.0}
+    assert digest(spec_from({**GOOD, "load": closed})) != digest(
+        spec_from({**GOOD, "load": opened})
+    )
+
+
+def test_merge_is_a_json_merge_patch():
+    base = {"a": {"x": 1, "y": 2}, "b": 3}
+    assert merge(base, {"a": {"x": None, "z": 4}, "b": [1]}) == {"a": {"y": 2, "z": 4}, "b": [1]}
+    assert base == {"a": {"x": 1, "y": 2}, "b": 3}
+
+
+def test_set_path():
+    raw = {"a": 1}
+    set_path(raw, "load.mode", "open")
+    set_path(raw, "$.load.rate_per_s", 2)
+    assert raw == {"a": 1, "load": {"mode": "open", "rate_per_s": 2}}
+    with pytest.raises(SpecError, match="holds no fields"):
+        set_path(raw, "a.b", 1)
