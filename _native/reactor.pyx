@@ -9,7 +9,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_SetFromErrno
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
-from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int64_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
@@ -46,6 +46,7 @@ cdef int64_t positive(int64_t timeout_ns, str name) except -1:
 
 
 @cython.final
+@cython.no_gc  # the lists hold only ints, and __dealloc__ needs them
 cdef class Reactor:
     cdef loop_t* loop
     cdef pthread_t thread
@@ -56,17 +57,7 @@ cdef class Reactor:
     cdef list lanes                 # addresses of lane_t
     cdef dict calls                 # ident → address of call_t, from submit to drain
 
-    def __cinit__(
-        self,
-        *,
-        bint timestamps=True,
-        int64_t batch_window_ns=500_000,
-        Py_ssize_t read_size=262_144,
-        Py_ssize_t frame_limit=67_108_864,
-        Py_ssize_t idle_max=4096,
-    ):
-        if batch_window_ns < 0 or idle_max < 0 or read_size < 1 or frame_limit < 1:
-            raise ValueError("sizes must be positive, batch_window_ns and idle_max not negative")
+    def __cinit__(self):
         self.origins = []
         self.lanes = []
         self.calls = {}
@@ -76,6 +67,21 @@ cdef class Reactor:
         cdef loop_t* loop = self.loop
         loop.ep = loop.timer = loop.inbox = loop.outbox = loop.hold = -1
         pthread_mutex_init(&loop.lock, NULL)
+
+    def __init__(
+        self,
+        bint timestamps=True,
+        *,
+        int64_t batch_window_ns=500_000,
+        Py_ssize_t read_size=262_144,
+        Py_ssize_t frame_limit=67_108_864,
+        Py_ssize_t idle_max=4096,
+    ):
+        cdef loop_t* loop = self.loop
+        if batch_window_ns < 0 or idle_max < 0 or read_size < 1 or frame_limit < 1:
+            raise ValueError("sizes must be positive, batch_window_ns and idle_max not negative")
+        if loop.buffer != NULL:
+            raise ValueError("the reactor was started already")
         loop.timestamps = timestamps
         loop.batch_window_ns = batch_window_ns
         loop.read_size = read_size
@@ -88,9 +94,6 @@ cdef class Reactor:
         self.add_lane(0)
         self._open()
         self._start()
-
-    def __init__(self, **options):
-        pass  # all done in __cinit__; here only so that subclass-free construction takes keywords
 
     cdef int _open(self) except -1:
         cdef loop_t* loop = self.loop

@@ -10,6 +10,7 @@ from cpython.pycapsule cimport (
     PyCapsule_GetPointer, PyCapsule_IsValid, PyCapsule_SetDestructor, PyCapsule_SetName,
 )
 from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memset
 
 from store cimport (
     STORE_SIZE_MASK, buf_append, segment_data, segment_t, store_append, store_drop, store_free,
@@ -28,6 +29,11 @@ OUTCOMES = (
 )
 
 
+# What a Record made by other means than wrap() shows: nothing, but no crash.
+cdef store_t EMPTY
+memset(&EMPTY, 0, sizeof(EMPTY))
+
+
 cdef object instant(int64_t ns):
     """0 stands for "did not happen" in the block."""
     return ns if ns else None
@@ -42,13 +48,14 @@ cdef class Record:
     cdef segment_t* at_segment
 
     def __cinit__(self):
-        self.store = NULL
+        self.store = &EMPTY
 
-    def __init__(self):
+    def __init__(self, *args, **kwargs):
         raise TypeError("records are made by a Recorder or a Reactor")
 
     def __dealloc__(self):
-        store_free(self.store)
+        if self.store != &EMPTY:
+            store_free(self.store)
 
     def __len__(self):
         return self.store.count
@@ -213,7 +220,8 @@ cdef class Record:
         return PyBytes_FromStringAndSize(segment_data(self.at_segment) + self.at_offset, size)
 
     def drop_payloads(self):
-        store_drop(self.store)
+        if self.store != &EMPTY:
+            store_drop(self.store)
         self.at_segment = NULL
 
     @property
@@ -243,9 +251,10 @@ def _adopt(capsule):
 cdef class Recorder:
     cdef store_t* store
 
-    def __cinit__(self, *, int64_t due_ns, Py_ssize_t reserve=64):
+    def __init__(self, int64_t due_ns, *, Py_ssize_t reserve=64):
         if reserve < 0:
             raise ValueError("reserve must not be negative")
+        store_free(self.store)  # NULL at first; __init__ may be called again
         self.store = store_new(due_ns, <size_t> reserve)
         if self.store == NULL:
             raise MemoryError()

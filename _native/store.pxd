@@ -25,7 +25,7 @@ cdef enum:
 cdef enum:
     SEGMENT_MIN = 2048
     SEGMENT_MAX = 262144
-    SEGMENT_SLACK = 256  # a rest smaller than this is not worth a realloc
+    SEGMENT_SLACK = 32  # a rest smaller than this is not worth a realloc
 
 cdef enum outcome_t:
     OUT_COMPLETE = 0

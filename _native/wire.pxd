@@ -166,8 +166,9 @@ cdef inline bint has_token(const char* p, size_t n, const char* lower, size_t m)
 # Stricter: no folded headers, no control characters, status 100 to 599, no 101, sizes of at most 15
 # hexadecimal digits, identical Content-Length values only. Of Transfer-Encoding and Content-Length
 # together the first wins, as RFC 9112 (6.3) wants, and the connection is not used again. Lines of the
-# head and of the trailer may end in a bare LF; those of the chunked coding may not. Only HTTP/1.0
-# with `Connection: keep-alive` is taken more kindly: h11 closes there.
+# head and of the trailer may end in a bare LF; those of the chunked coding may not. Kinder in two
+# things: HTTP/1.0 with `Connection: keep-alive` is kept alive, and trailer fields are checked for form
+# but dropped unread, so that a bad Content-Length there does no harm.
 
 cdef enum http_phase:
     HTTP_HEAD = 0        # status line and headers, gathered until the blank line

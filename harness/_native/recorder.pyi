@@ -1,7 +1,7 @@
 """What was received on one call: stamps and payloads, in one compact block owned by C.
 
 A chunk costs 16 bytes beyond its payload (int64 arrival, uint32 lag, uint32 size and flags), 24 at
-most while the block grows.
+most while the block grows (of a call with a thousand chunks or more).
 """
 
 from typing import Final, final
@@ -25,6 +25,8 @@ timeout_connect, timeout_first_byte, timeout_payload, timeout_total, cancelled, 
 class Record:
     """One sealed call. Immutable, except that payloads can be dropped."""
 
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        """TypeError: records are made by a Recorder or a Reactor."""
     def __len__(self) -> int:
         """Number of chunks."""
     @property
@@ -43,16 +45,19 @@ class Record:
     @property
     def due_ns(self) -> int: ...
     @property
-    def connected_ns(self) -> int | None: ...
+    def connected_ns(self) -> int | None:
+        """None on a connection that had served before."""
     @property
-    def sent_ns(self) -> int | None: ...
+    def sent_ns(self) -> int | None:
+        """Right before the send that handed the last byte of the request to the kernel."""
     @property
     def headers_ns(self) -> int | None: ...
     @property
     def first_byte_ns(self) -> int | None: ...
     @property
     def body_end_ns(self) -> int | None:
-        """Stamp of the read that completed the body; None if it was never complete."""
+        """Stamp of the read that completed the body (of its close, where that is the body's end);
+        None if it was never complete."""
     @property
     def closed_ns(self) -> int: ...
     @property
@@ -81,13 +86,13 @@ class Record:
     def drop_payloads(self) -> None: ...
     @property
     def nbytes(self) -> int:
-        """Bytes held: stamps, payloads, head."""
+        """Bytes held in memory (capacity, not length): stamps, payloads, head."""
 
 @final
 class Recorder:
     """Builds a Record chunk by chunk; for transports that run in Python."""
 
-    def __init__(self, *, due_ns: int, reserve: int = 64) -> None: ...
+    def __init__(self, due_ns: int, *, reserve: int = 64) -> None: ...
     def mark(
         self,
         *,
@@ -103,6 +108,9 @@ class Recorder:
     def append(self, arrival_ns: int, user_ns: int, payload: bytes, flags: int = 0) -> None:
         """One chunk; flags are FLAG_* of this module. ValueError once sealed, if the payload is
         larger than SIZE_MASK, or if arrival_ns is before the last one."""
+    @property
+    def nbytes(self) -> int:
+        """As Record.nbytes, so far. ValueError once sealed."""
     def seal(
         self,
         outcome: str,

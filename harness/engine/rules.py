@@ -51,6 +51,9 @@ OUTPUT_RATIO_MAX: Final = 1.10
 """Mean output tokens per call between arms. Duration is close to proportional to it, so a larger
 difference would pass for a 10 % difference in speed."""
 
+_TOO_FEW_FOR: Final = ("ttft_ms", "e2e_ms")
+"""Metrics whose p95 the summary table shows."""
+
 _SEE_ERRORS: Final = "harness export RUN --format jsonl shows every call with its error"
 
 
@@ -243,20 +246,22 @@ def unbounded_output(view: RunView) -> Iterator[Caveat]:
 
 def too_few(view: RunView) -> Iterator[Caveat]:
     """Figures that n cannot carry; single launches."""
-    for arm in view.arms:
-        lacking = {m.name: m for m in arm.summary.metrics if m.n and "p95" in m.needs}
-        asked = [m for name, m in lacking.items() if name in _TOO_FEW_FOR]
-        if asked:
-            needs = max(m.needs["p95"] for m in asked)
-            yield Caveat(
-                code="too-few",
-                severity="note",
-                message=f"{min(m.n for m in asked)} values are too few for a p95, which needs "
-                f"{needs}",
-                evidence={m.name: {"n": m.n, "needs": m.needs} for m in asked},
-                remedy="more requests, iterations or trials",
-                arm=arm.name,
-            )
+    lacking = {
+        _label(arm, view): one
+        for arm in view.arms
+        for one in arm.summary.metrics
+        if one.name in _TOO_FEW_FOR and one.n and "p95" in one.needs
+    }
+    if lacking:
+        needs = max(one.needs["p95"] for one in lacking.values())
+        have = ", ".join(f"{one.n} ({name})" for name, one in lacking.items())
+        yield Caveat(
+            code="too-few",
+            severity="note",
+            message=f"a p95 needs {needs} values; there are {have}",
+            evidence={name: {"n": one.n, "needs": one.needs} for name, one in lacking.items()},
+            remedy="more requests, iterations or trials",
+        )
     if view.arms and all(arm.summary.trials < 2 for arm in view.arms):
         yield Caveat(
             code="single-launch",
@@ -264,9 +269,6 @@ def too_few(view: RunView) -> Iterator[Caveat]:
             message="one trial per arm: what differs from launch to launch is in no interval",
             remedy="--set trials=5",
         )
-
-
-_TOO_FEW_FOR: Final = ("ttft_ms", "e2e_ms", "ttft", "e2e")
 
 
 def user_stamps(view: RunView) -> Iterator[Caveat]:

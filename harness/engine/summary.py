@@ -23,6 +23,7 @@ from harness.schema import (
     IterationRecord,
     Manifest,
     Record,
+    RunSpec,
     RunState,
     Status,
     Summary,
@@ -45,13 +46,12 @@ def derive_summary(
     caveats   doubts from elsewhere: the hook harness_find_caveats, damage to the log
     """
     ended = state or manifest.state
-    arms = [_Arm(arm, cell) for arm, cell in dict.fromkeys((a, c) for a, c, _ in manifest.plan)]
-    by_key = {(arm.arm, arm.cell): arm for arm in arms}
+    by_key = {key: _Arm(manifest.spec, *key) for key in _planned(manifest)}
     span = _Span()
     for record in records:
         key = (record.arm, record.cell)
         if key not in by_key:  # not in the plan: shown all the same
-            by_key[key] = _Arm(*key)
+            by_key[key] = _Arm(manifest.spec, *key)
         by_key[key].add(record)
         span.add(record)
     views = tuple(arm.view() for arm in by_key.values())
@@ -72,10 +72,18 @@ def derive_summary(
     )
 
 
+def _planned(manifest: Manifest) -> list[tuple[str, str]]:
+    """Every (arm, cell) once, arms as the spec names them: the plan's own order is shuffled."""
+    rank = {name: index for index, name in enumerate(manifest.spec.arms)}
+    keys = dict.fromkeys((arm, cell) for arm, cell, _ in manifest.plan)
+    return sorted(keys, key=lambda key: rank.get(key[0], len(rank)))
+
+
 class _Arm:
     """Collects what belongs to one arm and cell. Warm-up counts for nothing but its trials."""
 
-    def __init__(self, arm: str, cell: str) -> None:
+    def __init__(self, spec: RunSpec, arm: str, cell: str) -> None:
+        self.spec = spec
         self.arm = arm
         self.cell = cell
         self.calls: list[CallRecord] = []
@@ -110,7 +118,13 @@ class _Arm:
             iterations=len(self.iterations),
             calls={status: statuses[status] for status in get_args(Status) if statuses[status]},
             planned=sum(iteration.planned_calls for iteration in self.iterations),
-            metrics=summarise(self.calls, self.iterations),
+            metrics=summarise(
+                self.calls,
+                self.iterations,
+                load=self.spec.load,
+                simulated=any(trial.effective.simulated for trial in self.trials),
+                seed=self.spec.seed,
+            ),
             # Unknown for one call is unknown for the sum.
             output_tokens=sum(known) if known and len(known) == len(tokens) else None,
         )

@@ -16,7 +16,7 @@ from harness.engine import load as load_driver
 from harness.engine.calls import Caller, CallPlace
 from harness.engine.plan import Plan, PlannedTrial, seed_for
 from harness.engine.workflow import WorkflowContext
-from harness.errors import HarnessError
+from harness.errors import HarnessError, PluginError
 from harness.host import Host
 from harness.protocols import Backend, RequestScenario, Transport, WorkflowScenario
 from harness.schema import (
@@ -307,6 +307,14 @@ async def run_trial(
         status, failure = "error", error
     except asyncio.CancelledError as error:
         status, failure = "cancelled", error
+    except Exception as error:  # a stranger's backend or scenario
+        log.debug("trial %d raised", planned.trial, exc_info=True)
+        failure = PluginError(
+            f"{type(error).__name__}: {error}",
+            where=f"trial {planned.trial}",
+            remedy="--log-level debug shows where",
+        )
+        status = "error"
     error_text = str(failure) or "interrupted" if failure else ""
     reason = CallError(code=status, message=error_text) if failure else None
     record = trial.record(status, reason)

@@ -36,7 +36,10 @@ _HIDDEN: Final = re.compile(
     "\ufff9-\ufffb\U000e0000-\U000e007f\ud800-\udfff]"
 )
 _LINE_ENDS: Final = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
-_MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]()#+\-.!|~:@$^=])")
+# What means something anywhere in a line; at its start; where a bare address becomes a link.
+_MARKDOWN: Final = re.compile(
+    r"[\\`*_\[\]|~$@]|^[#+\-=]|(?<=^\d)[.)]|(?<=^\d\d)[.)]|(?<=:)/(?=/)|(?<=www)\."
+)
 _HTML: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
@@ -55,7 +58,7 @@ def one_line(text: str, length_max: int = 300) -> str:
 
 def markdown(text: str, length_max: int = 2000) -> str:
     """One line of ordinary Markdown text: no markup, link or HTML survives."""
-    line = _MARKDOWN.sub(r"\\\1", one_line(text, length_max))
+    line = _MARKDOWN.sub(r"\\\g<0>", one_line(text, length_max))
     return "".join(_HTML.get(character, character) for character in line)
 
 

@@ -110,10 +110,10 @@ def quantile_upper_bound(
 ) -> float | None:
     """A bound that the q-quantile stays below with this confidence, whatever the distribution.
 
-    One-sided, for independent values of shape (n,). The k-th smallest lies above the quantile unless
-    k or more values fall below it, and how many do is binomial (n, q): the smallest k that is sure
-    enough is taken (David & Nagaraja 2003, section 7.1). None where even the largest value is not
-    sure enough; see `needed_for_upper_bound` (299 values for p99 at 95 %).
+    One-sided, for independent values of shape (n,). The k-th smallest lies above the quantile
+    unless k or more values fall below it, and how many do is binomial (n, q): the smallest k that
+    is sure enough is taken (David & Nagaraja 2003, section 7.1). None where even the largest value
+    is not sure enough; see `needed_for_upper_bound` (299 values for p99 at 95 %).
     """
     import numpy as np
     from scipy.special import bdtr

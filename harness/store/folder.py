@@ -51,7 +51,7 @@ def safe_name(text: str, *, fallback: str = "run", bytes_max: int = 80) -> str:
     """`text` as one path component on any file system: no separators, no control characters, no
     leading dot or dash, at most `bytes_max` bytes of UTF-8, never empty."""
     text = unicodedata.normalize("NFC", text.encode("utf-8", "replace").decode())
-    text = _UNSAFE.sub("_", text).lstrip(".-_ ")
+    text = _UNSAFE.sub("_", text).strip("-_. ")
     if _RESERVED.match(text):
         text = f"x_{text}"
     stem, dot, suffix = text.rpartition(".")

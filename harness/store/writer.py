@@ -6,6 +6,7 @@ in between, also a kill, the folder holds a run that `load_run` can open.
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from types import TracebackType
 
@@ -82,22 +83,13 @@ class RunWriter:
         """
         folder = Path(ARTIFACTS) / f"{trial:04d}"
         data = content.encode("utf-8", "replace") if isinstance(content, str) else content
-        wanted = Path(safe_name(name, fallback="artifact"))
+        wanted = safe_name(name, fallback="artifact")
         try:
             (self.path / folder).mkdir(parents=True, exist_ok=True)
-            number = 1
-            while True:
-                unique = wanted.name if number == 1 else f"{wanted.stem}-{number}{wanted.suffix}"
-                try:
-                    with (self.path / folder / unique).open("xb") as file:
-                        file.write(data)
-                except FileExistsError:
-                    number += 1
-                    continue
-                return (folder / unique).as_posix()
+            return (folder / _write_new(self.path / folder, wanted, data)).as_posix()
         except OSError as error:
             raise StoreError(
-                f"cannot keep the artifact {wanted.name}: {reason(error)}",
+                f"cannot keep the artifact {wanted}: {reason(error)}",
                 where=str(self.path / folder),
                 remedy="free space, or --out FOLDER on another disk",
             ) from error
@@ -135,3 +127,22 @@ class RunWriter:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _write_new(folder: Path, wanted: str, data: bytes) -> str:
+    """Write `data` to a new file; its name, which is `wanted` or `wanted` with a number."""
+    for number in itertools.count(1):
+        stem, suffix = Path(wanted).stem, Path(wanted).suffix
+        name = wanted if number == 1 else f"{stem}-{number}{suffix}"
+        try:
+            file = (folder / name).open("xb")
+        except FileExistsError:
+            continue
+        try:
+            with file:
+                file.write(data)
+        except OSError:
+            (folder / name).unlink(missing_ok=True)  # half an artifact is none
+            raise
+        return name
+    raise AssertionError  # count() does not end

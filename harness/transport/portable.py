@@ -1,8 +1,9 @@
 """The portable transport: httpx connections, our framing and our records.
 
-For what the reactor does not do: TLS, proxies, and systems that are not Linux. It satisfies the same
-interface and passes the same contract tests. Its stamps are taken in user space, after the event loop
-got round to the socket, and say so; a call may start a millisecond or two after its due instant.
+For what the reactor does not do: TLS, proxies, and systems that are not Linux. It satisfies the
+same interface and passes the same contract tests. Its stamps are taken in user space, after the
+event loop got round to the socket, and say so; a call may start a millisecond or two after its due
+instant, which is recorded too.
 """
 
 from __future__ import annotations
@@ -37,12 +38,14 @@ class _Call:
         self,
         exchange: Exchange,
         timeouts: TimeoutsSpec,
+        carrier: Carrier,
         lane: int,
         due_ns: int,
         future: asyncio.Future[Record],
     ) -> None:
         self.exchange = exchange
         self.timeouts = timeouts
+        self.carrier = carrier
         self.lane = lane
         self.due_ns = due_ns
         self.future = future
@@ -85,7 +88,8 @@ class PortableTransport:
         if self._loop is None:
             raise RuntimeError("the transport is not open")
         request_fields(exchange)
-        call = _Call(exchange, timeouts, lane, due_ns, self._loop.create_future())
+        carrier = self._carrier(parse_url(exchange.url))
+        call = _Call(exchange, timeouts, carrier, lane, due_ns, self._loop.create_future())
         call.future.add_done_callback(lambda future: self._given_up(call, future))
         self._lanes.submit(call)
         return call.future
@@ -119,16 +123,15 @@ class PortableTransport:
         call.task.add_done_callback(lambda task: self._ended(call, task))
 
     async def _carry(self, call: _Call) -> Record:
-        target = parse_url(call.exchange.url)
         course = Course(
             call.exchange,
-            target,
+            parse_url(call.exchange.url),
             call.timeouts,
             due_ns=call.due_ns,
             frame_limit=self._frame_limit,
             counters=self._counters,
         )
-        return await course.run(self._carrier(target))
+        return await course.run(call.carrier)
 
     def _ended(self, call: _Call, task: asyncio.Task[Record]) -> None:
         self._running.discard(call)

@@ -17,10 +17,10 @@ from harness._native.framing import FLAG_NAMED as FRAME_NAMED
 from harness._native.framing import FLAG_UNTERMINATED, Splitter
 from harness._native.recorder import FLAG_NAMED, FLAG_UPPER_BOUND, FLAG_USER_STAMP, Recorder
 
-__all__ = ["Body", "Counters", "Reads", "Refused"]
+__all__ = ["Body", "Counters", "Reads", "RefusedError"]
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """Our own parser or splitter refused what came; `outcome` is how the call ends by that."""
 
     def __init__(self, outcome: str, why: str) -> None:
@@ -36,7 +36,6 @@ class Counters:
         self.chunks = 0
         self.merged_chunks = 0
         self.bytes = 0
-        self.connections = 0
         self.reconnects = 0
         self.clock_steps = 0
         self.user_stamps = 0
@@ -77,16 +76,15 @@ class Body:
         self._reads = reads
         self._counters = counters
         self._held: tuple[int, bytes, int] | None = None
-        self._data_ns = 0
 
     @property
     def comments(self) -> int:
         return self._splitter.comments
 
     def feed(self, span: bytes) -> bool:
-        """Whether the span completed a chunk. Refused for a frame over the limit."""
+        """Whether the span completed a chunk. RefusedError for a frame over the limit."""
         fresh = self._reads.note(monotonic_ns())
-        self._data_ns = self._reads.stamp_ns
+        stamp_ns = self._reads.stamp_ns
         self._counters.bytes += len(span)
         # A chunk that is complete before the last byte that ends no line had more behind it.
         text = span.rstrip(b"\r\n")
@@ -94,28 +92,35 @@ class Body:
             self._release(0 if fresh else FLAG_UPPER_BOUND)
         early = self._split(text)
         for payload, flags in early:
-            self._append(self._data_ns, payload, flags, FLAG_UPPER_BOUND)
+            self._append(stamp_ns, payload, flags, FLAG_UPPER_BOUND)
         last = self._split(span[len(text) :])
         for payload, flags in last:
-            self._held = self._data_ns, payload, flags
+            self._held = stamp_ns, payload, flags
+        self._count(len(early) + len(last))
         return bool(early or last)
 
-    def finish(self, whole: bool) -> None:
-        """No more comes; `whole`: because the response is complete. What was left open is kept."""
-        self._release(0)
-        try:
-            left = self._splitter.finish()
-        except ValueError:
-            left = []  # over the limit, as feed has said already
+    def end(self, *, more_in_read: bool) -> None:
+        """The response is complete. `more_in_read`: its end came behind the body in one read."""
+        self._release(FLAG_UPPER_BOUND if more_in_read else 0)
+        left = self._splitter.finish()
+        self._count(len(left))
         for payload, flags in left:
-            self._append(self._data_ns, payload, flags, 0)
-            self.unterminated = bool(flags & FLAG_UNTERMINATED) or not whole
+            self._append(self._reads.stamp_ns, payload, flags, 0)
+            self.unterminated = bool(flags & FLAG_UNTERMINATED)
+
+    def abandon(self) -> None:
+        """The response broke off. A frame that was left open is no chunk."""
+        self._release(0)
 
     def _split(self, data: bytes) -> list[tuple[bytes, int]]:
         try:
             return self._splitter.feed(data)
         except ValueError as error:
-            raise Refused("too_large", str(error)) from error
+            raise RefusedError("too_large", str(error)) from error
+
+    def _count(self, chunks: int) -> None:
+        self._counters.chunks += chunks
+        self._counters.user_stamps += chunks
 
     def _release(self, bound: int) -> None:
         if self._held is not None:
@@ -126,6 +131,4 @@ class Body:
     def _append(self, stamp_ns: int, payload: bytes, frame_flags: int, bound: int) -> None:
         flags = FLAG_USER_STAMP | bound | (FLAG_NAMED if frame_flags & FRAME_NAMED else 0)
         self._recorder.append(stamp_ns, stamp_ns, payload, flags)
-        self._counters.chunks += 1
-        self._counters.user_stamps += 1
         self._counters.merged_chunks += bool(bound)

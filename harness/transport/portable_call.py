@@ -1,8 +1,8 @@
 """One exchange over httpx: its instants, its timeouts, and how it ended.
 
-httpx makes the connection and reads it, httpcore's trace extension says when each step was done, and
-portable_body cuts the chunks. One asyncio.timeout watches the call: its deadline moves as the call
-goes on, and `_armed` names the outcome it stands for. Errors become outcomes in one table.
+httpx makes the connection and reads it, httpcore's trace extension says when each step was done,
+and portable_body cuts the chunks. One asyncio.timeout watches the call: its deadline moves as the
+call goes on, and `_armed` names the outcome it stands for. Errors become outcomes in one table.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from harness._native.clock import monotonic_ns, realtime_offset_ns
 from harness._native.framing import MODE_WHOLE, ResponseParser, Splitter
 from harness._native.recorder import Record, Recorder
 from harness.schema import Exchange, TimeoutsSpec
-from harness.transport.portable_body import Body, Counters, Reads, Refused
+from harness.transport.portable_body import Body, Counters, Reads, RefusedError
 from harness.transport.wire import Target, body_mode, request_fields
 
 __all__ = ["Carrier", "Course"]
 
-# A smaller change of the realtime offset may be slewing, which not every system does to both clocks.
+# A smaller change of the realtime offset may be slewing: not every system slews both clocks.
 _STEP_NS = 1_000_000
 
 # The first entry that fits, with its part of the message, counts. What h11 calls a protocol error
@@ -115,7 +115,7 @@ class Course:
             ending = Ending("cancelled" if self._touched else "not_sent")
         except httpx.TransportError as error:
             ending = self._explain(error)
-        except Refused as error:
+        except RefusedError as error:
             ending = Ending(error.outcome, 0, str(error))
         if self._body_end_ns:
             ending = Ending("complete")  # only putting the connection away went wrong
@@ -162,7 +162,6 @@ class Course:
     async def _trace(self, event: str, info: dict[str, Any]) -> None:
         now_ns = monotonic_ns()
         if event.endswith(_CONNECTED):
-            self._counters.connections += not self._connected_ns
             self._connected_ns = now_ns
         elif event == "http11.send_request_headers.started":
             # Through a proxy, TLS begins with an exchange of its own that is not ours.
@@ -187,8 +186,8 @@ class Course:
         try:
             parser.feed(head)
         except ValueError as error:
-            raise Refused("protocol", str(error)) from error
-        mode = body_mode(response.status_code, parser.mode, self._exchange.framing)
+            raise RefusedError("protocol", str(error)) from error
+        mode = body_mode(response.status_code, parser.mode, self._exchange.framing, head)
         splitter = Splitter(cast(Any, mode), limit=self._frame_limit)
         self._body = Body(self._recorder, splitter, self._reads, self._counters)
         began = False
@@ -200,7 +199,9 @@ class Course:
             if completed or mode == MODE_WHOLE or not began:
                 self._arm("timeout_payload", self._timeouts.between_payloads_s)
             began = True
-        self._reads.note(monotonic_ns())
+        fresh = self._reads.note(monotonic_ns())
+        chunked = "chunked" in response.headers.get("transfer-encoding", "").lower()
+        self._body.end(more_in_read=chunked and not fresh)
         self._body_end_ns = self._reads.stamp_ns
 
     def _arm(self, outcome: str, timeout_s: float) -> None:
@@ -212,7 +213,7 @@ class Course:
 
     def _seal(self, ending: Ending, offset_ns: int) -> Record:
         if self._body is not None:
-            self._body.finish(whole=bool(self._body_end_ns))
+            self._body.abandon()
         self._recorder.mark(
             connected_ns=self._connected_ns, sent_ns=self._sent_ns, headers_ns=self._headers_ns
         )

@@ -20,7 +20,7 @@ __all__ = ["is_loopback", "proxy_for"]
 
 
 def proxy_for(target: Target) -> str | None:
-    """The proxy's URL, or None for a direct connection. SpecError for a proxy that we cannot use."""
+    """The proxy's URL, None for a direct connection; SpecError for a proxy that we cannot use."""
     if target.scheme == "http+unix" or is_loopback(target.host):
         return None
     found = getproxies()

@@ -30,6 +30,7 @@ Scheme: TypeAlias = Literal["http", "https", "http+unix"]
 FRAMING_MODES: Final = {"auto": -1, "whole": 0, "sse": 1, "ndjson": 2}
 """Exchange.framing → MODE_* of harness._native.framing, or FRAMING_AUTO of the reactor."""
 
+_SAYS_JSON = re.compile(rb"(?im)^content-type:[ \t]*application/json[ \t]*(;|\r?$)")
 _PRINTABLE = re.compile(r"[\x21-\x7e]+")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -154,16 +155,16 @@ def _shown(text: str) -> str:
 
 def request_fields(exchange: Exchange) -> list[tuple[bytes, bytes]]:
     """Every header of the request, in order. SpecError for one that is not the exchange's to set,
-    or whose name or value is not HTTP."""
-    prefix = _fixed_fields(parse_url(exchange.url).host_header, exchange.headers)
+    whose name or value is not HTTP, or for a method that is not."""
+    _, fields = _head(exchange.method, exchange.url, exchange.headers)
     if exchange.body or exchange.method in _WITH_BODY:
-        return [*prefix, (b"Content-Length", b"%d" % len(exchange.body))]
-    return list(prefix)
+        return [*fields, (b"Content-Length", b"%d" % len(exchange.body))]
+    return list(fields)
 
 
 def request_bytes(exchange: Exchange) -> bytes:
     """The whole HTTP/1.1 request, in origin form. SpecError as for `request_fields`."""
-    head = _head(exchange.method, exchange.url, exchange.headers)
+    head, _ = _head(exchange.method, exchange.url, exchange.headers)
     if exchange.body or exchange.method in _WITH_BODY:
         return b"%bContent-Length: %d\r\n\r\n%b" % (head, len(exchange.body), exchange.body)
     return head + b"\r\n"
@@ -171,25 +172,23 @@ def request_bytes(exchange: Exchange) -> bytes:
 
 # Thousands of calls differ in their body alone, so what comes before it is made and checked once.
 @lru_cache(maxsize=256)
-def _head(method: str, url: str, headers: tuple[tuple[str, str], ...]) -> bytes:
+def _head(
+    method: str, url: str, headers: tuple[tuple[str, str], ...]
+) -> tuple[bytes, tuple[tuple[bytes, bytes], ...]]:
+    """(request line and headers, the headers alone), without Content-Length."""
+    if not _TOKEN.fullmatch(method):
+        raise SpecError(f"{_shown(method)} is not an HTTP method", where="exchange.method")
     target = parse_url(url)
-    fields = _fixed_fields(target.host_header, headers)
-    line = b"%b %b HTTP/1.1\r\n" % (method_token(method), target.path.encode("ascii"))
-    return line + b"".join(b"%b: %b\r\n" % field for field in fields)
-
-
-@lru_cache(maxsize=256)
-def _fixed_fields(
-    host_header: str, headers: tuple[tuple[str, str], ...]
-) -> tuple[tuple[bytes, bytes], ...]:
-    fields = [(b"Host", host_header.encode("ascii"))]
+    fields = [(b"Host", target.host_header.encode("ascii"))]
     given = {name.lower() for name, _ in headers}
     if "user-agent" not in given:
         fields.append((b"User-Agent", b"chimera-harness"))
     if "accept-encoding" not in given:
         # A compressed stream could not be split, and decompressing is not ours to time.
         fields.append((b"Accept-Encoding", b"identity"))
-    return (*fields, *(_checked(name, value) for name, value in headers))
+    fields += [_checked(name, value) for name, value in headers]
+    line = f"{method} {target.path} HTTP/1.1\r\n".encode("ascii")
+    return line + b"".join(b"%b: %b\r\n" % field for field in fields), tuple(fields)
 
 
 def _checked(name: str, value: str) -> tuple[bytes, bytes]:
@@ -214,21 +213,17 @@ def _checked(name: str, value: str) -> tuple[bytes, bytes]:
         ) from None
 
 
-def method_token(method: str) -> bytes:
-    """The method as bytes; SpecError unless it is an HTTP token."""
-    if not _TOKEN.fullmatch(method):
-        raise SpecError(f"{_shown(method)} is not an HTTP method", where="exchange.method")
-    return method.encode("ascii")
-
-
-def body_mode(status: int, said: int, framing: str) -> int:
+def body_mode(status: int, said: int, framing: str, head: bytes) -> int:
     """How a response body is split, as MODE_*; the reactor applies the same rule in C.
 
     An error body (status ≥ 400) is one chunk, whatever it claims to be. Else Content-Type decides
-    (`said`, from ResponseParser.mode) where it names a stream; where it does not, `framing` does.
+    (`said`, from ResponseParser.mode) where it names a stream; where it does not, `framing` does,
+    but never over a plain JSON document: that is how servers answer that ignore `stream`.
     """
     if status >= 400:
         return FRAMING_MODES["whole"]
-    if said != FRAMING_MODES["whole"]:
+    if said != FRAMING_MODES["whole"] or framing in ("auto", "whole"):
         return said
-    return max(FRAMING_MODES[framing], FRAMING_MODES["whole"])
+    if status // 100 != 2 or _SAYS_JSON.search(head):
+        return said
+    return FRAMING_MODES[framing]

@@ -30,7 +30,7 @@ def die_with_parent(parent: int) -> None:
 
 
 def wait(parent: int, *, forever: bool) -> None:
-    """Return when standard input ends or `parent` (0: none) dies. `forever`: only a signal ends it."""
+    """Return when standard input ends or `parent` (0: none) dies; if `forever`, never."""
     if forever:
         threading.Event().wait()
     if not hasattr(select, "poll"):

@@ -1,23 +1,31 @@
 """Everything that can be asked of the embedded engine, by the names that other backends use too.
 
-The first part is sent with every call and may differ between calls; the second is fixed when the
-server starts. What llama.cpp calls otherwise is translated in one place each: `server_arguments`
-for the second part, `sampling` for the first.
+The first part is sent with every call and may differ between calls (`call_options`); the second is
+fixed when the server starts (`server_arguments`). Requests themselves are made by the `openai`
+backend, in whose options `for_requests` says the same.
 """
 
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any, Final, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from msgspec import Meta, Struct
+import msgspec
+from msgspec import Meta, Struct, field
+
+from harness.errors import SpecError
+
+if TYPE_CHECKING:
+    from harness_openai.options import OpenAIOptions
 
 __all__ = [
-    "SAMPLING",
+    "MAX_PARALLEL",
     "SERVER",
     "LlamaCppOptions",
+    "call_options",
     "default_threads",
-    "sampling",
+    "for_requests",
     "server_arguments",
 ]
 
@@ -30,8 +38,12 @@ class LlamaCppOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     below; all are sent, so that two versions of the engine are asked for the same."""
 
     api: Literal["chat", "completions"] = "chat"
-    """Which of the OpenAI routes is used for a request that has messages; a bare prompt always
-    goes to `completions`, without a template."""
+    """completions takes one prompt as it stands, without the model's template."""
+    timings: bool = False
+    """The engine's timings with each chunk, not only the last: they tell tokens per chunk."""
+    probe: bool = True
+    """Send one small request (2 tokens) when opened, so that nothing is done for the first time in
+    the first call that is measured."""
 
     # Sampling: a call's own options win.
     temperature: Annotated[float, Meta(ge=0)] = 0.8
@@ -43,9 +55,12 @@ class LlamaCppOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """1.0: none."""
     seed: int | None = None
     """Default: the run's seed. A request's own seed wins over both."""
+    stop: tuple[str, ...] = ()
     cache_prompt: bool = False
     """True lets a slot keep the prefix it shares with its last prompt (llama.cpp's default). Off,
     so that prompts are cold and the prefill rate means something."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """More fields of the body, as they stand (`dry_multiplier`, `n_probs`, …)."""
 
     # Fixed when the server starts.
     num_ctx: Annotated[int, Meta(ge=1)] = 8192
@@ -66,16 +81,55 @@ class LlamaCppOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """How long the server may take to load the model."""
 
 
-SAMPLING: Final = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty", "cache_prompt")
-"""Sent in every request's body, under these very names."""
-
 SERVER: Final = ("num_ctx", "parallel", "num_gpu", "num_thread", "num_batch", "flash_attn")
 """Given to the server when it starts."""
 
+_FIXED: Final = (*SERVER, "probe", "load_timeout_s")
 
-def sampling(options: LlamaCppOptions) -> dict[str, Any]:
-    """What goes into each request's body."""
-    return {name: getattr(options, name) for name in SAMPLING}
+
+def call_options(options: LlamaCppOptions, changes: Mapping[str, Any]) -> LlamaCppOptions:
+    """`options` with one call's own changes. SpecError for a name or value that is wrong, and for
+    what cannot change while the server runs."""
+    for name, value in changes.items():
+        where = f"request.options.{name}"
+        if name not in LlamaCppOptions.__struct_fields__:
+            known = ", ".join(n for n in LlamaCppOptions.__struct_fields__ if n not in _FIXED)
+            raise SpecError(
+                f"the llamacpp backend has no option {name!r}",
+                where=where,
+                remedy=f"one of {known}; or put it under `extra`",
+            )
+        if name in _FIXED and value != getattr(options, name):
+            raise SpecError(
+                f"{name!r} is fixed when the server starts",
+                where=where,
+                remedy=f"-o {name}={value}, or an arm of its own",
+            )
+    try:
+        return msgspec.convert({**msgspec.structs.asdict(options), **changes}, LlamaCppOptions)
+    except msgspec.ValidationError as error:
+        raise SpecError(str(error), where="request.options") from None
+
+
+def for_requests(options: LlamaCppOptions, run_seed: int) -> OpenAIOptions:
+    """What the `openai` backend has to know to make our requests."""
+    from harness_openai import OpenAIOptions
+
+    return OpenAIOptions(
+        api=options.api,
+        api_key_env="",  # the server is ours: no key leaves the environment
+        continuous_usage=False,
+        probe=options.probe,
+        temperature=options.temperature,
+        top_p=options.top_p,
+        top_k=options.top_k,
+        min_p=options.min_p,
+        seed=run_seed if options.seed is None else options.seed,
+        stop=options.stop,
+        cache_prompt=options.cache_prompt,
+        timings=options.timings,
+        extra={"repeat_penalty": options.repeat_penalty, **options.extra},
+    )
 
 
 def server_arguments(options: LlamaCppOptions) -> list[str]:

@@ -22,7 +22,7 @@ from typing import IO, Any, Final
 
 import msgspec
 
-__all__ = ["ServerGone", "ServerProcess"]
+__all__ = ["ServerGoneError", "ServerProcess"]
 
 _TAIL_LINES: Final = 60
 _LINE_BYTES: Final = 1000
@@ -36,7 +36,7 @@ _BOOT: Final = (
 _LOG_PREFIX: Final = re.compile(r"^[\d.]+ (?P<level>[A-Z]) +")
 
 
-class ServerGone(Exception):
+class ServerGoneError(Exception):
     """The server ended before it was ready; the message says how, with its last words."""
 
 
@@ -56,7 +56,7 @@ class ServerProcess:
         )
         self.pid = self._child.pid
         self.ready: Future[dict[str, Any]] = Future()
-        """What the server says of itself once it answers requests; ServerGone if it never did."""
+        """What the server says of itself once it answers requests; ServerGoneError if never."""
         self.ready.set_running_or_notify_cancel()  # who stops waiting does not stop the reader
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
         self._readers = [
@@ -102,7 +102,7 @@ class ServerProcess:
             except msgspec.DecodeError:
                 self._end(_POLITE_S)  # no address, no use; mostly it is about to end by itself
                 self._readers[1].join()
-                self.ready.set_exception(ServerGone(self.last_words()))
+                self.ready.set_exception(ServerGoneError(self.last_words()))
 
     def _read_stderr(self) -> None:
         with _stream(self._child.stderr) as stream:
@@ -129,5 +129,6 @@ def _ending(code: int | None) -> str:
     if code is None:
         return "the server is still running"
     if code < 0:
-        return f"the server was killed by {signal.Signals(-code).name}"
+        names = {number.value: number.name for number in signal.Signals}
+        return f"the server was killed by {names.get(-code, f'signal {-code}')}"
     return f"the server ended with status {code}"

@@ -14,6 +14,7 @@ the client that measures it. Loopback only, on a port that the kernel picks, so 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -59,10 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ready = {"url": server.listening_address, "pid": os.getpid(), "load_s": load_s, **facts}
     announce.write(json.dumps(ready) + "\n")
     announce.flush()
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         lifeline.wait(settings.parent, forever=settings.forever)
-    except KeyboardInterrupt:
-        pass
     sys.stderr.flush()
     # Not by way of the server's destructor, which waits for streams whose reader may be gone.
     os._exit(0)

@@ -43,7 +43,8 @@ HEADS: Final = 2
 HEADS_KV: Final = 1
 HEAD_DIM: Final = 64
 
-_SPECIAL: Final = ("<|begin|>", "<|end|>", "<|pad|>", "<|system|>", "<|user|>", "<|assistant|>", "<|tool|>")  # fmt: skip
+_ROLES: Final = ("<|system|>", "<|user|>", "<|assistant|>", "<|tool|>")
+_SPECIAL: Final = ("<|begin|>", "<|end|>", "<|pad|>", *_ROLES)
 _NORMAL_TOKEN, _CONTROL_TOKEN = 1, 3  # llama_token_type
 
 CHAT_TEMPLATE: Final = (

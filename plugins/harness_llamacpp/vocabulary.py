@@ -14,8 +14,13 @@ from itertools import pairwise
 
 __all__ = ["byte_alphabet", "learn", "printable"]
 
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
 # Function words first (they are the frequent ones), then what benchmark reports talk about.
-_WORDS = """
+_WORDS = _split("""
 the of and to in is that it was for on are as with be this by from at have or not an but which you
 we they can has were their been one all there more when will would what if each other than then its
 into no some so only two over also these most may such first use new time between after where many
@@ -87,17 +92,18 @@ traditional travel treat treatment tree trial trip trouble truth try turn unit u
 various victim view violence visit voice vote wall war wear weight west western whatever white
 whole whose why wide wife wind window wish within without woman wonder word write wrong yard yeah
 yes yet young yourself
-""".split()
+""")
 
 _ENDINGS = ("", "s", "ing", "ed")
 _FUNCTION_WORDS = 120
 """So many of the first words take no endings."""
 
 # What is not a word: pre-tokens of JSON, Markdown, tables and numbers.
-_SIGNS = """
-" : - / . ' ( [ | = + * < > & ~ @ ": ", ," {" "} }, }} [{ }] {} [] "" () (" ") "), ): ); -> => == != >= <= ... -- --- :// ** *** ## ###
-#### `` ``` || |- -| | |-- .. ., ?! !! '' ," :[ :{ |: %) %, %. $ (# <|
-""".split()
+_SIGNS = _split("""
+" : - / . ' ( [ | = + * < > & ~ @ ": ", ," {" "} }, }} [{ }] {} [] "" () (" ") "), ): ); -> => ==
+!= >= <= ... -- --- :// ** *** ## ### #### `` ``` || |- -| | |-- .. ., ?! !! ''
+," :[ :{ |: %) %, %. $ (# <|
+""")
 _SPACES = ("\n\n", "\n\n\n", "  ", "   ", "    ", "      ", "        ", "\n ", "\n  ", "\n    ")
 
 

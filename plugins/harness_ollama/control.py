@@ -5,6 +5,7 @@ Every failure becomes one BackendError here: what happened, at which address, wh
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -188,8 +189,9 @@ def _reason(error: BaseException) -> str:
     """The operating system's own words, which httpx wraps two or three deep."""
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, OSError) and seen.strerror:
-            return seen.strerror.lower()
+        if isinstance(seen, OSError) and seen.errno is not None:
+            words = os.strerror(seen.errno) if seen.errno > 0 else seen.strerror  # < 0: resolver
+            return (words or str(seen)).lower()
         seen = seen.__cause__ or seen.__context__
     return _one_line(str(error)) or "no connection in time"
 

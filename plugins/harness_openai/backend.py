@@ -16,7 +16,7 @@ from harness_openai.errors import storable
 from harness_openai.identity import account_of
 from harness_openai.options import OpenAIOptions, nearest
 from harness_openai.prepare import Features, path_of, request_body, shared_fields
-from harness_openai.secret import Secret
+from harness_openai.secret import Secret, redacted
 
 if TYPE_CHECKING:
     from harness._native.recorder import Record
@@ -85,7 +85,7 @@ class OpenAIBackend:
             model=entry.get("id") or self.model or None,
             context_length=account.context_length,
             size_bytes=account.size_bytes,
-            options=self._as_sent(),
+            options=redacted(self._as_sent(), self.secret.redact),
             details=storable(account.details | fingerprint),
             unknown=unknown,
         )

@@ -6,6 +6,7 @@ Every failure becomes one BackendError here: what happened, at which address, wh
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -17,8 +18,6 @@ from harness_openai.errors import NOT_JSON, error_of_body, one_line
 
 if TYPE_CHECKING:
     from types import TracebackType
-
-    import httpx
 
     from harness.schema import TimeoutsSpec
     from harness_openai.secret import Secret
@@ -72,12 +71,12 @@ class Control:
 
     async def models(self) -> list[dict[str, Any]] | None:
         """Entries of GET /models; None where the server has no such list."""
-        answer = await self._send("GET", "/models")
-        if answer.status_code in (404, 405, 501):
+        status, content = await self._send("GET", "/models")
+        if status in (404, 405, 501):
             return None
-        if answer.status_code != 200:
-            raise self.refused(answer.status_code, error_of_body(answer.content)[1])
-        entries = (_object(answer.content) or {}).get("data")
+        if status != 200:
+            raise self.refused(status, error_of_body(content)[1])
+        entries = (_object(content) or {}).get("data")
         if not isinstance(entries, list):
             raise BackendError(
                 "this is not an OpenAI-compatible server: /models does not hold a list",
@@ -90,21 +89,20 @@ class Control:
     async def peek(self, path: str) -> dict[str, Any] | None:
         """A JSON object beside the API (`/props`, `/version`), if the server has it there."""
         try:
-            answer = await self._send("GET", path, beside=True)
+            status, content = await self._send("GET", path, beside=True)
         except BackendError:
             return None
-        return _object(answer.content) if answer.status_code == 200 else None
+        return _object(content) if status == 200 else None
 
     async def probe(self, path: str, body: dict[str, Any]) -> ProbeAnswer:
         """One streamed request, read to its end; the wait is bounded by `first_byte_s`."""
-        answer = await self._send("POST", path, body, answer_s=self._timeouts.first_byte_s)
-        if answer.status_code // 100 != 2:
-            message = self._secret.redact(error_of_body(answer.content)[1])
-            return ProbeAnswer(status=answer.status_code, message=message, chunks=())
-        lines = _SSE_LINE_END.split(answer.content)
+        status, content = await self._send("POST", path, body, answer_s=self._timeouts.first_byte_s)
+        if status // 100 != 2:
+            return ProbeAnswer(status=status, message=error_of_body(content)[1], chunks=())
+        lines = _SSE_LINE_END.split(content)
         found = [_object(line.removeprefix(b"data:")) for line in lines if line[:5] == b"data:"]
         chunks = tuple(chunk for chunk in found if chunk is not None)
-        return ProbeAnswer(status=answer.status_code, message="", chunks=chunks)
+        return ProbeAnswer(status=status, message="", chunks=chunks)
 
     def refused(self, status: int, message: str) -> BackendError:
         """The error for an answer that is not 2xx."""
@@ -118,8 +116,8 @@ class Control:
             remedy = "-o max_tokens_field=max_completion_tokens"
         elif status == 404:
             remedy = "--url with the address up to and including /v1"
-        text = self._secret.redact(message) or "without a reason"
-        return BackendError(f"the server refuses ({status}): {text}", where=self.url, remedy=remedy)
+        what = f"the server refuses ({status}): {message or 'without a reason'}"
+        return BackendError(what, where=self.url, remedy=remedy)
 
     async def _send(
         self,
@@ -129,7 +127,8 @@ class Control:
         *,
         answer_s: float | None = None,
         beside: bool = False,
-    ) -> httpx.Response:
+    ) -> tuple[int, bytes]:
+        """(status, body without our key in it)"""
         import httpx
 
         connect_s = self._timeouts.connect_s
@@ -138,7 +137,7 @@ class Control:
         content = None if body is None else msgspec.json.encode(body)
         headers = {"Content-Type": "application/json"} if content else {}
         try:
-            return await self._client.request(
+            answer = await self._client.request(
                 method,
                 base + path,
                 content=content,
@@ -164,6 +163,7 @@ class Control:
                 where=self.url,
                 remedy="--url http://host:port/v1",
             ) from None
+        return answer.status_code, self._secret.redact_bytes(answer.content)
 
 
 def base_url(text: str) -> str:
@@ -215,7 +215,8 @@ def _reason(error: BaseException) -> str:
     """The operating system's own words, which httpx wraps two or three deep."""
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, OSError) and seen.strerror:
-            return seen.strerror.lower()
+        if isinstance(seen, OSError) and seen.errno is not None:
+            words = os.strerror(seen.errno) if seen.errno > 0 else seen.strerror  # < 0: resolver
+            return (words or str(seen)).lower()
         seen = seen.__cause__ or seen.__context__
     return one_line(str(error)) or "no connection in time"

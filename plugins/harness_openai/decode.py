@@ -1,24 +1,24 @@
 """A finished SSE stream, read.
 
-Strategy: every payload becomes a plain dict, because servers agree on no schema: what is not of the
-expected type is passed over, never a failure. A call has its proper end when a finish_reason was
-seen and the body is whole; `[DONE]` is no proof (transformers serve never sends it, vLLM sends it
-after an error) and its absence none either.
+Strategy: a plain piece of text is decoded into strict types (plain.py), which is cheap and what
+nearly every chunk is. Anything else becomes a dict, because servers agree on no schema: what is not
+of the expected type is passed over, never a failure.
 
-A chunk is not a token. How many tokens a chunk holds is known where the server counts as it goes:
-cumulative usage (vLLM, SGLang), cumulative `timings.predicted_n` (llama.cpp), or one entry of log
-probabilities per token; in this order, and only if every chunk with content is covered.
+A call has its proper end when a finish_reason was seen and the body is whole. `[DONE]` is no proof
+(transformers serve never sends it, vLLM sends it after an error) and its absence none either.
 """
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from harness.schema import CallError, ChunkKind, Decoded, Usage
+from harness.schema import CallError, ChunkKind, Decoded
+from harness_openai.counts import TokenCounts, count, logprob_entries, usage_of
 from harness_openai.errors import NOT_JSON, as_text, error_in, error_of_body, show, storable
+from harness_openai.plain import PlainChunk, as_plain
+from harness_openai.secret import redacted
 from harness_openai.tools import ToolCalls
 
 if TYPE_CHECKING:
@@ -32,10 +32,10 @@ NAMED: Final = 0x2000_0000
 """Flag of a record's chunk: the payload is an SSE event name, LF, then the data."""
 
 # Not figures: the content itself, padding, and token ids that could fill a disk.
-_NOT_FIGURES = frozenset(
+_NOT_FIGURES: Final = frozenset(
     {"choices", "object", "obfuscation", "prompt_token_ids", "prompt_logprobs", "error"}
 )
-_CHOICE_CONTENT = frozenset(
+_CHOICE_CONTENT: Final = frozenset(
     {"index", "delta", "message", "text", "logprobs", "finish_reason", "token_ids"}
 )
 _FAILED: Final = ("error", "abort")
@@ -52,161 +52,181 @@ def decode(record: Record, redact: Callable[[str], str]) -> Decoded:
         raw, message = error_of_body(b"\n".join(record.payloads()))
         return Decoded(
             kinds=bytes(len(record)),
-            server=_redacted({"error": storable(raw)} if raw else {}, redact),
+            server=redacted({"error": storable(raw)} if raw else {}, redact),
             error=CallError(code=f"http.{status}", message=redact(message)),
         )
+    complete = record.outcome == "complete"
     reader = _Reader(streamed=not _is_plain_json(record.head))
-    last = len(record) - 1
+    torn = len(record) - 1 if record.unterminated and not complete else None
     flags = record.size_flags.tolist()
     for index, payload in enumerate(record.payloads()):
-        cut_off = index == last and record.unterminated and record.outcome != "complete"
         if flags[index] & NAMED:
             name, _, data = payload.partition(b"\n")
-            reader.read_named(name, data, cut_off)
+            reader.read_named(name, data, cut_off=index == torn)
         else:
-            reader.read(payload, cut_off)
-    return reader.result(record.outcome == "complete", redact)
+            reader.read(payload, cut_off=index == torn)
+    return reader.result(complete, redact)
 
 
 class _Reader:
     """Collects what the payloads say, in their order."""
 
     def __init__(self, *, streamed: bool) -> None:
-        self.streamed = streamed
-        self.kinds = bytearray()
-        self.text: list[str] = []
-        self.reasoning: list[str] = []
-        self.tools = ToolCalls()
-        self.finish_reason: str | None = None
-        self.error: CallError | None = None
-        self.server: dict[str, Any] = {}
-        # Per chunk, for _tokens_per_chunk.
-        self.usage_totals: list[int | None] = []
-        self.timing_totals: list[int | None] = []
-        self.logprob_counts: list[int] = []
+        self._streamed = streamed
+        self._kinds = bytearray()
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._tools = ToolCalls()
+        self._tokens = TokenCounts()
+        self._finish_reason: str | None = None
+        self._error: CallError | None = None
+        self._server: dict[str, Any] = {}
+        self._last_plain: bytes | None = None
 
-    def read_named(self, name: bytes, data: bytes, cut_off: bool) -> None:
+    def read_named(self, name: bytes, data: bytes, *, cut_off: bool) -> None:
         if name == b"error":
             raw, message = error_of_body(data)
             self._fail("stream", message, raw)
-            self._skip()
+            self._add_empty()
         elif name == b"message" or data.lstrip()[:1] == b"{":
-            self.read(data, cut_off)
+            self.read(data, cut_off=cut_off)
         else:
-            self._skip()  # a ping of some kind
+            self._add_empty()  # a ping of some kind
 
-    def read(self, payload: bytes, cut_off: bool) -> None:
-        if payload.strip() == b"[DONE]":
-            self._skip()
-            return
+    def read(self, payload: bytes, *, cut_off: bool) -> None:
+        plain = as_plain(payload) if self._streamed else None
+        if plain is not None:
+            self._add_plain(plain)
+            self._last_plain = payload
+        elif payload.strip() == b"[DONE]":
+            self._add_empty()
+        else:
+            self._catch_up()
+            self._add_any(payload, cut_off)
+
+    def result(self, complete: bool, redact: Callable[[str], str]) -> Decoded:
+        self._catch_up()
+        proven = complete and self._finish_reason is not None and self._error is None
+        error = self._error
+        if error is not None:
+            error = CallError(code=error.code, message=redact(error.message))
+        return Decoded(
+            kinds=bytes(self._kinds),
+            text=redact("".join(self._text)),
+            reasoning=redact("".join(self._reasoning)),
+            tool_calls=redacted(storable(self._tools.calls()), redact),
+            finish_reason=redact(self._finish_reason) if self._finish_reason else None,
+            usage=usage_of(self._server),
+            server=redacted(storable(self._server), redact),
+            end="body" if proven else None,
+            chunk_tokens=self._tokens.packed(self._kinds),
+            error=error,
+        )
+
+    # Chunk by chunk ---------------------------------------------------------------------------
+
+    def _add_plain(self, chunk: PlainChunk) -> None:
+        kind = ChunkKind.EMPTY
+        if reasoning := chunk.reasoning:
+            self._reasoning.append(reasoning)
+            kind = ChunkKind.REASONING
+        if text := chunk.text:
+            self._text.append(text)
+            kind = ChunkKind.ANSWER
+        usage, timings = chunk.usage, chunk.timings
+        self._kinds.append(kind)
+        self._tokens.add(
+            usage.completion_tokens if usage else None, timings.predicted_n if timings else None, 0
+        )
+
+    def _add_any(self, payload: bytes, cut_off: bool) -> None:
         try:
             found = _loads(payload)
         except NOT_JSON as error:
             # Half a payload at the end of a torn stream is no fault of its own: it is the tear.
             if not cut_off:
                 self._fail("protocol", f"a payload is not JSON: {error}: {show(payload)}")
-            self._skip()
+            self._add_empty()
             return
         if not isinstance(found, dict):
             self._fail("protocol", f"a payload is not an object: {show(payload)}")
-            self._skip()
+            self._add_empty()
             return
         raw = error_in(found)
         if raw is not None:
             self._fail("stream", as_text(raw), raw)
-        self._figures(found)
-        self._choices(found.get("choices"))
+        self._keep_figures(found)
+        self._add_choices(found)
 
-    def _skip(self) -> None:
-        self._chunk(ChunkKind.EMPTY, 0, None, None)
+    def _add_empty(self) -> None:
+        self._kinds.append(ChunkKind.EMPTY)
+        self._tokens.add(None, None, 0)
 
-    def _chunk(self, kind: int, logprobs: int, usage: int | None, timing: int | None) -> None:
-        self.kinds.append(kind)
-        self.logprob_counts.append(logprobs)
-        self.usage_totals.append(usage)
-        self.timing_totals.append(timing)
-
-    def _figures(self, found: dict[str, Any]) -> None:
-        """Everything beside the content; of what is sent with every chunk, the last."""
-        for name, value in found.items():
-            if name not in _NOT_FIGURES and value is not None:
-                self.server[name] = value
-        self._usage_now = _count(found.get("usage"), "completion_tokens")
-        self._timing_now = _count(found.get("timings"), "predicted_n")
-
-    def _choices(self, choices: Any) -> None:
+    def _add_choices(self, found: dict[str, Any]) -> None:
+        choices = found.get("choices")
         kind, logprobs = ChunkKind.EMPTY, 0
         for choice in choices if isinstance(choices, list) else ():
             if isinstance(choice, dict):
-                kind = max(kind, self._choice(choice))
-                logprobs += _logprob_entries(choice.get("logprobs"))
-        self._chunk(kind, logprobs, self._usage_now, self._timing_now)
+                kind = max(kind, self._read_choice(choice))
+                logprobs += logprob_entries(choice.get("logprobs"))
+        self._kinds.append(kind)
+        self._tokens.add(
+            count(found.get("usage"), "completion_tokens"),
+            count(found.get("timings"), "predicted_n"),
+            logprobs,
+        )
 
-    def _choice(self, choice: dict[str, Any]) -> int:
+    def _read_choice(self, choice: dict[str, Any]) -> int:
         delta = choice.get("delta")
         if not isinstance(delta, dict):
             whole = choice.get("message")
             delta = whole if isinstance(whole, dict) else {}
-            if delta or not self.streamed:
+            if delta or not self._streamed:
                 self._fail("protocol", "the server answered all at once: it did not stream")
-        self._finish(choice)
-        return self._content(delta, choice.get("text"))
-
-    def _content(self, delta: dict[str, Any], completion: Any) -> int:
+        self._note_finish(choice)
         kind = ChunkKind.EMPTY
-        reasoning = _reasoning(delta)
-        if reasoning:
-            self.reasoning.append(reasoning)
+        if reasoning := _reasoning(delta):
+            self._reasoning.append(reasoning)
             kind = ChunkKind.REASONING
-        if self.tools.add(delta):
+        if self._tools.add(delta):
             kind = ChunkKind.TOOL
-        text = _text(delta.get("content")) + _text(delta.get("refusal")) + _text(completion)
-        if text:
-            self.text.append(text)
+        text = _string(delta.get("content")) + _string(delta.get("refusal"))
+        if text := text + _string(choice.get("text")):
+            self._text.append(text)
             kind = ChunkKind.ANSWER
         return kind
 
-    def _finish(self, choice: dict[str, Any]) -> None:
+    def _note_finish(self, choice: dict[str, Any]) -> None:
         reason = choice.get("finish_reason")
         if not isinstance(reason, str) or not reason:
             return
-        self.finish_reason = reason
+        self._finish_reason = reason
         if reason in _FAILED:
             self._fail("stream", f"the server gave the generation up (finish_reason {reason!r})")
         for name, value in choice.items():  # stop_reason, matched_stop, native_finish_reason …
             if name not in _CHOICE_CONTENT and value is not None:
-                self.server[name] = value
+                self._server[name] = value
+
+    # Beside the content -----------------------------------------------------------------------
+
+    def _keep_figures(self, found: dict[str, Any]) -> None:
+        """Of what is sent with every chunk, the last stays."""
+        for name, value in found.items():
+            if name not in _NOT_FIGURES and value is not None:
+                self._server[name] = value
+
+    def _catch_up(self) -> None:
+        """The figures of the latest plain chunk, before those that came after it."""
+        if self._last_plain is not None:
+            self._keep_figures(_loads(self._last_plain))
+            self._last_plain = None
 
     def _fail(self, code: str, message: str, raw: Any = None) -> None:
         """The first error is the call's; the rest follow from it."""
-        if self.error is None:
-            self.error = CallError(code=code, message=message)
+        if self._error is None:
+            self._error = CallError(code=code, message=message)
             if raw is not None:
-                self.server["error"] = raw
-
-    def result(self, complete: bool, redact: Callable[[str], str]) -> Decoded:
-        proven = complete and self.finish_reason is not None and self.error is None
-        error = self.error and CallError(code=self.error.code, message=redact(self.error.message))
-        return Decoded(
-            kinds=bytes(self.kinds),
-            text=redact("".join(self.text)),
-            reasoning=redact("".join(self.reasoning)),
-            tool_calls=_redacted(storable(self.tools.calls()), redact),
-            finish_reason=redact(self.finish_reason) if self.finish_reason else None,
-            usage=_usage(self.server),
-            server=_redacted(storable(self.server), redact),
-            end="body" if proven else None,
-            chunk_tokens=self._tokens_per_chunk(),
-            error=error,
-        )
-
-    def _tokens_per_chunk(self) -> bytes | None:
-        counts = (
-            _differences(self.usage_totals, self.kinds)
-            or _differences(self.timing_totals, self.kinds)
-            or _covering(self.logprob_counts, self.kinds)
-        )
-        return struct.pack(f"<{len(counts)}I", *counts) if counts else None
+                self._server["error"] = raw
 
 
 def _loads(payload: bytes) -> Any:
@@ -216,86 +236,20 @@ def _loads(payload: bytes) -> Any:
         return _json_decoder.decode(payload.decode("utf-8", "replace"))
 
 
-def _text(value: Any) -> str:
-    """A string, or a list of parts of which those of type text count (Mistral)."""
+def _string(value: Any) -> str:
+    """A string, or a list of parts of which those with text count (Mistral)."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):
-        return "".join(_text(p.get("text")) for p in value if isinstance(p, dict))
+        return "".join(_string(p.get("text")) for p in value if isinstance(p, dict))
     return ""
 
 
 def _reasoning(delta: dict[str, Any]) -> str:
     """`reasoning` (vLLM, Ollama, OpenRouter) or `reasoning_content` (llama.cpp, SGLang, DeepSeek);
     some versions send the same piece under both names."""
-    found = _text(delta.get("reasoning")) or _text(delta.get("reasoning_content"))
-    return found or _text(delta.get("reasoning_details"))
-
-
-def _logprob_entries(logprobs: Any) -> int:
-    """One entry a token: chat has `content` (and `refusal`), completions has `tokens`."""
-    if not isinstance(logprobs, dict):
-        return 0
-    lists = (logprobs.get(name) for name in ("content", "refusal", "tokens"))
-    return sum(len(entries) for entries in lists if isinstance(entries, list))
-
-
-def _differences(totals: list[int | None], kinds: bytearray) -> list[int] | None:
-    """Tokens per chunk from running totals; None unless each content chunk has one."""
-    counts, before = [], 0
-    for total, kind in zip(totals, kinds, strict=True):
-        if total is None:
-            if kind != ChunkKind.EMPTY:
-                return None
-            counts.append(0)
-            continue
-        if not 0 <= total - before < 2**32:
-            return None
-        counts.append(total - before)
-        before = total
-    return counts if before else None
-
-
-def _covering(counts: list[int], kinds: bytearray) -> list[int] | None:
-    known = all(count or kind == ChunkKind.EMPTY for count, kind in zip(counts, kinds, strict=True))
-    return counts if known and any(counts) else None
-
-
-def _usage(server: dict[str, Any]) -> Usage:
-    """From `usage`; where a llama.cpp server sent none, from its `timings`."""
-    usage, timings = server.get("usage"), server.get("timings")
-    if not isinstance(usage, dict):
-        cached, evaluated = _count(timings, "cache_n"), _count(timings, "prompt_n")
-        known = cached is not None and evaluated is not None
-        return Usage(
-            prompt_tokens=(cached or 0) + (evaluated or 0) if known else None,
-            cached_tokens=cached,
-            output_tokens=_count(timings, "predicted_n"),
-        )
-    cached_tokens = _first(
-        _count(usage.get("prompt_tokens_details"), "cached_tokens"),
-        _count(usage, "prompt_cache_hit_tokens"),
-        _count(timings, "cache_n"),
-    )
-    return Usage(
-        prompt_tokens=_count(usage, "prompt_tokens"),
-        cached_tokens=cached_tokens,
-        output_tokens=_count(usage, "completion_tokens"),
-        reasoning_tokens=_first(
-            _count(usage.get("completion_tokens_details"), "reasoning_tokens"),
-            _count(usage, "reasoning_tokens"),
-        ),
-    )
-
-
-def _count(holder: Any, name: str) -> int | None:
-    value = holder.get(name) if isinstance(holder, dict) else None
-    usable = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62
-    return value if usable else None
-
-
-def _first(*values: int | None) -> int | None:
-    return next((value for value in values if value is not None), None)
+    found = _string(delta.get("reasoning")) or _string(delta.get("reasoning_content"))
+    return found or _string(delta.get("reasoning_details"))
 
 
 def _is_plain_json(head: bytes) -> bool:
@@ -305,13 +259,3 @@ def _is_plain_json(head: bytes) -> bool:
         if name.strip() == b"content-type":
             return value.strip().startswith(b"application/json")
     return False
-
-
-def _redacted(value: Any, redact: Callable[[str], str]) -> Any:
-    if isinstance(value, str):
-        return redact(value)
-    if isinstance(value, dict):
-        return {redact(key): _redacted(item, redact) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_redacted(item, redact) for item in value]
-    return value

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from harness.errors import BackendError
 
-__all__ = ["Secret"]
+__all__ = ["Secret", "redacted"]
 
 # Keys this short are placeholders (`EMPTY`, `none`, `x`) that would be found in any text.
 _SECRET_LENGTH_MIN: Final = 8
@@ -43,3 +44,19 @@ class Secret:
         if len(self._key) < _SECRET_LENGTH_MIN or self._key not in text:
             return text
         return text.replace(self._key, f"[${self.variable}]")
+
+    def redact_bytes(self, content: bytes) -> bytes:
+        if len(self._key) < _SECRET_LENGTH_MIN or self._key.encode() not in content:
+            return content
+        return content.replace(self._key.encode(), f"[${self.variable}]".encode())
+
+
+def redacted(value: Any, redact: Callable[[str], str]) -> Any:
+    """`value` (JSON-like) with every string in it, keys too, passed through `redact`."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {redact(key): redacted(item, redact) for key, item in value.items()}
+    if isinstance(value, list):
+        return [redacted(item, redact) for item in value]
+    return value

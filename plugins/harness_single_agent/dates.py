@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-__all__ = ["FoundDate", "Reading", "find_dates", "iso_dates", "matches"]
+__all__ = ["FoundDate", "Reading", "find_dates", "full_dates", "iso_dates", "matches"]
 
 Reading: TypeAlias = tuple[int | None, int, int | None]
 
@@ -27,7 +27,7 @@ _DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th)?"
 _YEAR = r"(?P<year>(?:19|20)\d\d)"
 
 _ISO = re.compile(r"(?<!\d)(?P<year>(?:19|20)\d\d)([-/])(?P<month>\d\d)\2(?P<day>\d\d)(?!\d)")
-_COMPACT = re.compile(r"(?<!\d)(?P<year>20\d\d)(?P<month>\d\d)(?P<day>\d\d)(?!\d)")
+_COMPACT = re.compile(r"(?<![\d.])(?P<year>20\d\d)(?P<month>\d\d)(?P<day>\d\d)(?!\d|\.\d)")
 _SLASHED = re.compile(rf"(?<![\d/.])(?P<one>\d{{1,2}})([/.])(?P<two>\d{{1,2}})\2{_YEAR}(?![\d/])")
 _WRITTEN = [
     # November 14th, 2025 · Nov 14 · 14th of November 2025 · November 2025
@@ -62,6 +62,14 @@ def find_dates(text: str) -> list[FoundDate]:
             taken.append(found)
     taken.sort(key=lambda date: date.start)
     return [_with_year(date, taken[i + 1 :]) for i, date in enumerate(taken)]
+
+
+def full_dates(text: str) -> Iterator[datetime.date]:
+    """Every date with year, month and day, in any spelling."""
+    for found in find_dates(text):
+        for year, month, day in found.readings:
+            if year and day and (whole := _valid(year, month, day)):
+                yield whole
 
 
 def matches(reading: Reading, day: datetime.date) -> bool:

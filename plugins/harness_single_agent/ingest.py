@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from harness.errors import ScenarioError
 from harness_single_agent.options import SingleAgentOptions
-from harness_single_agent.parsing import PARSERS, SUFFIXES, Contents, Kind, Unreadable
+from harness_single_agent.parsing import PARSERS, SUFFIXES, Contents, Kind, UnreadableError
 
 __all__ = ["Corpus", "Skipped", "Source", "candidates", "corpus_folder", "ingest"]
 
@@ -105,7 +105,7 @@ def ingest(options: SingleAgentOptions) -> Corpus:
     for path in paths:
         try:
             sources.append(_read(folder, path, options.file_bytes_max))
-        except Unreadable as error:
+        except UnreadableError as error:
             skipped.append(Skipped(path=path, reason=str(error)))
         except OSError as error:
             skipped.append(Skipped(path=path, reason=error.strerror or type(error).__name__))
@@ -137,13 +137,13 @@ def _read(folder: Path, path: str, bytes_max: int) -> Source:
     full = folder / path
     facts = full.lstat()
     if stat.S_ISLNK(facts.st_mode):
-        raise Unreadable("a link")
+        raise UnreadableError("a link")
     if not stat.S_ISREG(facts.st_mode):
-        raise Unreadable("not a regular file")
+        raise UnreadableError("not a regular file")
     with full.open("rb") as file:
         data = file.read(bytes_max + 1)  # the size may have changed since it was asked for
     if len(data) > bytes_max:
-        raise Unreadable(f"larger than file_bytes_max, {bytes_max}")
+        raise UnreadableError(f"larger than file_bytes_max, {bytes_max}")
     kind = SUFFIXES[full.suffix.lower()]
     return Source(
         path=path,

@@ -1,8 +1,8 @@
 """Bytes of one file → what it holds: counts, columns of figures, dates, percentages.
 
-Each parser raises Unreadable with one line saying why; no bytes make it raise anything else. Figures
-are kept whole, never sampled: a single cell must not stand for a column (the habit that made one
-arbitrary `tokens_s` the result of a whole data set).
+Each parser raises UnreadableError with one line saying why; no bytes make it raise anything else.
+Figures are kept whole, never sampled: a single cell must not stand for a column (the habit that
+made one arbitrary `tokens_s` the result of a whole data set).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct, field
 
-from harness_single_agent.dates import find_dates, iso_dates
+from harness_single_agent.dates import full_dates, iso_dates
 
-__all__ = ["PARSERS", "SUFFIXES", "Contents", "Kind", "Unreadable"]
+__all__ = ["PARSERS", "SUFFIXES", "Contents", "Kind", "UnreadableError"]
 
 Kind: TypeAlias = Literal["csv", "json", "markdown"]
 
@@ -37,7 +37,7 @@ _NUMBERS_MAX = 2_000_000
 """Figures per file; a file with more is refused rather than held in memory."""
 
 
-class Unreadable(ValueError):
+class UnreadableError(ValueError):
     """A file that is not what its name says. `str()` is one line."""
 
 
@@ -62,13 +62,13 @@ def parse_csv(data: bytes) -> Contents:
     try:
         rows = [row for row in csv.reader(io.StringIO(text, newline=""), _dialect(text)) if row]
     except csv.Error as error:
-        raise Unreadable(f"not a CSV table: {error}") from None
+        raise UnreadableError(f"not a CSV table: {error}") from None
     if not rows:
-        raise Unreadable("no row in it")
+        raise UnreadableError("no row in it")
     header, *body = rows
     if len(body) * len(header) > _NUMBERS_MAX:
-        raise Unreadable(f"more than {_NUMBERS_MAX} cells")
-    columns = {}
+        raise UnreadableError(f"more than {_NUMBERS_MAX} cells")
+    columns: dict[str, tuple[float, ...]] = {}
     for index, name in enumerate(header):
         cells = [row[index].strip() for row in body if index < len(row)]
         figures = _figures([cell for cell in cells if cell])
@@ -88,9 +88,9 @@ def parse_json(data: bytes) -> Contents:
     try:
         value = json.loads(text, parse_constant=lambda _name: None)
     except RecursionError:
-        raise Unreadable("nested too deeply") from None
+        raise UnreadableError("nested too deeply") from None
     except ValueError as error:
-        raise Unreadable(f"not JSON: {error}") from None
+        raise UnreadableError(f"not JSON: {error}") from None
     columns: dict[str, list[float]] = {}
     names: dict[str, None] = {}
     items = keys = 0
@@ -115,20 +115,15 @@ def parse_json(data: bytes) -> Contents:
 def parse_markdown(data: bytes) -> Contents:
     text = _decoded(data)
     if not text.strip():
-        raise Unreadable("nothing in it")
+        raise UnreadableError("nothing in it")
     lines = text.split("\n")
-    dates = set(iso_dates(text))
-    for found in find_dates(text):
-        for year, month, day in found.readings:
-            if year is not None and day is not None:
-                dates.add(datetime.date(year, month, day))
     return Contents(
         counts={
             "lines": len(lines) - (not lines[-1]),
             "words": len(text.split()),
             "headings": sum(bool(re.match(r"#{1,6}\s", line)) for line in lines),
         },
-        dates=frozenset(dates),
+        dates=frozenset(full_dates(text)),
         percentages=tuple(sorted({float(found) for found in _PERCENT.findall(text)})),
     )
 
@@ -144,7 +139,7 @@ def _decoded(data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise Unreadable(f"not UTF-8 text (byte {error.start})") from None
+        raise UnreadableError(f"not UTF-8 text (byte {error.start})") from None
 
 
 def _dialect(text: str) -> type[csv.Dialect]:
@@ -175,7 +170,8 @@ def _leaves(value: Any) -> Iterator[tuple[str, Any]]:
         if isinstance(node, dict):
             pending += [(f"{path}.{k}" if path else k, v) for k, v in reversed(node.items())]
         elif isinstance(node, list):
-            pending += [(f"{path}[]", item) for item in reversed(node)]
+            inside = f"{path}[]"
+            pending += [(inside, item) for item in reversed(node)]
 
 
 def _keep(

@@ -118,6 +118,9 @@ def check_response(
     if got.failed:
         assert expected.failed or _is_lost(wire, method), (wire, expected)
         return got
+    if expected.failed_in_trailer:
+        assert got.complete  # a documented difference: we drop trailer fields unread
+        return got
     assert not expected.failed, (wire, got)
     assert (got.status, got.body) == (expected.status, expected.body), wire
     assert got.complete == expected.complete, wire

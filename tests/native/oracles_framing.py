@@ -144,6 +144,7 @@ class Response:
     keep_alive: bool = False
     used: int = 0
     failed: bool = False
+    failed_in_trailer: bool = False
 
 
 def response(wire: bytes, *, method: str = "POST", eof: bool = False) -> Response:
@@ -155,16 +156,20 @@ def response(wire: bytes, *, method: str = "POST", eof: bool = False) -> Respons
     try:
         if wire:
             connection.receive_data(wire)
-        if not _read(connection, out) and eof:
+        ended_itself = _read(connection, out)
+        if not ended_itself and eof:
             connection.receive_data(b"")
             _read(connection, out)
-    except h11.RemoteProtocolError:
+    except h11.RemoteProtocolError as error:
         # A body that ends too early is incomplete, not malformed.
         out.failed = not eof or not _is_cut_short(wire, method)
+        # h11 also reads framing fields that stand in a trailer, where RFC 9110 (6.5.1) forbids them.
+        says_framing = "Content-Length" in str(error) or "Transfer-Encoding" in str(error)
+        out.failed_in_trailer = out.status > 0 and says_framing
         return out
     rest, _ = connection.trailing_data
     out.used = len(wire) - len(rest)
-    out.keep_alive = out.complete and connection.their_state is h11.DONE
+    out.keep_alive = ended_itself and connection.their_state is h11.DONE
     return out
 
 

@@ -259,7 +259,7 @@ def test_any_words_at_any_splits(head, body, method, cuts, eof):
 
 @given(
     chunks=st.lists(st.binary(min_size=1, max_size=40), max_size=8),
-    extension=st.sampled_from([b"", b";x", b' ;a="b"'[1:], b" "]),
+    extension=st.sampled_from([b"", b";x", b';a="b"', b" "]),
     follows=st.binary(max_size=20),
     cuts=st.lists(st.integers(0, 600), max_size=20),
 )

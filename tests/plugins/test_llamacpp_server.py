@@ -14,9 +14,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-
 from harness_llamacpp import models
-from harness_llamacpp.process import ServerGone, ServerProcess
+from harness_llamacpp.process import ServerGoneError, ServerProcess
 
 pytestmark = pytest.mark.real_model
 
@@ -190,7 +189,7 @@ def test_a_file_that_is_no_model_ends_with_the_engines_words(tmp_path: Path) -> 
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF" + bytes(64))
     process = ServerProcess(["--model", str(broken)])
-    with pytest.raises(ServerGone, match=r"status 3; error: gguf_init.*"):
+    with pytest.raises(ServerGoneError, match=r"status 3; error: gguf_init.*"):
         process.ready.result(PATIENCE_S)
     process.close()
 
@@ -209,7 +208,7 @@ from harness_llamacpp.process import ServerProcess
 process = ServerProcess(["--model", sys.argv[1]])
 process.ready.result()
 if sys.argv[2] == "fork" and os.fork() == 0:
-    # Holds a copy of the pipe's other end; the tests closes our stdin to end it.
+    # Holds a copy of the pipe's other end; the test closes our stdin to end it.
     sys.stdin.read()
     os._exit(0)
 print(process.pid, flush=True)

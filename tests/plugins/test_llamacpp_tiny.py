@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from harness_llamacpp import models, tiny, vocabulary
 
 from harness.errors import BackendError
-from harness_llamacpp import models, tiny, vocabulary
 
 # Of everything in the file that is ours: the same on every machine, whatever the gguf package.
 CONTENT_DIGEST = "4472d1e3e4b7270967e4f161aca76349b3b37f537a8f52284efd5c43e95c1cf5"

@@ -65,13 +65,20 @@ def test_one_line():
     ("text", "expected"),
     [
         ("a|b", r"a\|b"),
-        ("<img src=x>", r"&lt;img src\=x&gt;"),
-        ("[x](http://e)", r"\[x\]\(http\://e\)"),
+        ("<img src=x>", "&lt;img src=x&gt;"),
+        ("[x](http://e)", r"\[x\](http:\//e)"),
+        ("see https://e.org and www.e.org or a@e.org", None),
         ("# head\n* item", r"\# head \* item"),
+        ("- item", r"\- item"),
+        ("1. item", r"1\. item"),
+        ("12) item", r"12\) item"),
+        ("2026-11-20 v1.2 ~x", r"2026-11-20 v1.2 \~x"),
         ("`code` & \\", r"\`code\` &amp; \\"),
     ],
 )
 def test_markdown(text, expected):
+    if expected is None:  # bare addresses must not become links
+        expected = r"see https:\//e.org and www\.e.org or a\@e.org"
     assert markdown(text) == expected
 
 

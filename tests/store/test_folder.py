@@ -28,7 +28,7 @@ from tests.store import builders
         ("a\x00b\nc", "a_b_c"),
         ("x" * 200 + ".json", "x" * 75 + ".json"),
         ("half\ud800", "half"),
-        ("trailing. ", "trailing._"),
+        ("trailing. ", "trailing"),
     ],
 )
 def test_safe_name(text, expected):

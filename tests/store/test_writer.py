@@ -100,6 +100,7 @@ def test_a_full_disk_leaves_a_run_that_loads(tmp_path):
                 writer.artifact(0, "big", bytes(size + 100))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list((tmp_path / "out" / "artifacts").rglob("big")) == []
     run = load_run(tmp_path / "out")
     assert list(run.records()) == records[:3]
     assert run.summary.state == "interrupted"

@@ -1,0 +1,44 @@
+"""One definition per metric: name, unit, which way is better, where it comes from, and a formula.
+
+metric.py    what a metric is
+server.py    the server's own figures, under whichever names it gave them
+chunks.py    gaps between chunks, and when they are gaps between tokens
+call.py      CALL_METRICS: formulas over one CallRecord
+window.py    ITERATION_METRICS: formulas over the calls of one iteration, and over any span of time
+summary.py   summarise: records of one arm and cell → MetricSummary
+
+Every formula reads records and nothing else, so every figure can be derived again. None means
+unknown; it is never replaced by 0. docs/measuring.md has an example of each, which a test executes.
+A package and not the one file of the first plan: the formulas alone fill several pages.
+"""
+
+from harness.metrics.call import CALL_METRICS, call_metric
+from harness.metrics.chunks import inter_chunk_ns, itl_ns, itl_unknown_because
+from harness.metrics.metric import Metric
+from harness.metrics.summary import summarise
+from harness.metrics.window import (
+    ITERATION_METRICS,
+    IterationView,
+    held_window_ns,
+    iteration_metric,
+    requests_per_s,
+    span_ns,
+    throughput_tok_s,
+)
+
+__all__ = [
+    "CALL_METRICS",
+    "ITERATION_METRICS",
+    "IterationView",
+    "Metric",
+    "call_metric",
+    "held_window_ns",
+    "inter_chunk_ns",
+    "iteration_metric",
+    "itl_ns",
+    "itl_unknown_because",
+    "requests_per_s",
+    "span_ns",
+    "summarise",
+    "throughput_tok_s",
+]

@@ -1,0 +1,64 @@
+"""Views of a run: functions of its records, registered by the same hooks as anybody's.
+
+rows.py         one call as named values, shared by
+  jsonl.py        `jsonl`    one line per call, a contract of names
+  csv_calls.py    `csv`      one row per call
+chunks.py       `chunks`   one line per chunk
+aggregate.py    arms, their iterations and their differences, as data, shared by
+  metrics_json.py `metrics`  structured JSON
+  comparison.py   `markdown` the comparison report
+table.py        the table on the terminal
+figures.py      numbers as text
+sanitise.py     text from models and servers, made harmless
+
+This module is imported whenever the harness starts, so it imports the exporters on first use only.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, BinaryIO
+
+import harness
+
+if TYPE_CHECKING:
+    from harness.host import ExporterRegistry
+    from harness.protocols import Exporter, RunData
+
+__all__ = ["harness_register_exporters"]
+
+
+@harness.hookimpl
+def harness_register_exporters(registry: ExporterRegistry) -> None:
+    registry.add("jsonl", _late("jsonl"), suffix=".jsonl", summary="one JSON object per call")
+    registry.add("chunks", _late("chunks"), suffix=".jsonl", summary="one JSON object per chunk")
+    registry.add(
+        "csv",
+        _late("csv_calls"),
+        suffix=".csv",
+        summary="one row per call",
+        automatic="calls.csv",
+    )
+    registry.add(
+        "metrics",
+        _late("metrics_json"),
+        suffix=".json",
+        summary="arms, iterations and differences as structured JSON",
+        automatic="metrics.json",
+    )
+    registry.add(
+        "markdown",
+        _late("comparison"),
+        suffix=".md",
+        summary="arms side by side, with verdict and caveats",
+        automatic="comparison_report.md",
+    )
+
+
+def _late(module: str) -> Exporter:
+    """The `write` of a module of this package, imported when it is first called."""
+
+    def write(run: RunData, out: BinaryIO) -> None:
+        importlib.import_module(f"harness.report.{module}").write(run, out)
+
+    return write

@@ -1,0 +1,46 @@
+"""Numbers as text: enough digits to compare, never more than were measured, unknown as a dash."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+__all__ = ["UNKNOWN", "interval", "number", "percent", "short", "signed"]
+
+UNKNOWN: Final = "—"
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """`value` to `digits` significant digits, integers in full, without an exponent in the range
+    that is read without one (1e-4 … 1e9)."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    if float(value).is_integer() and abs(value) < 1e9:
+        return str(int(value))
+    if not 1e-4 <= abs(value) < 1e9:
+        return f"{value:.{digits - 1}e}"
+    before_point = math.floor(math.log10(abs(value))) + 1
+    return f"{value:.{max(digits - before_point, 0)}f}"
+
+
+def signed(value: float | None, digits: int = 4) -> str:
+    """With its sign, also when it is positive; 0 has none."""
+    text = number(value, digits)
+    return f"+{text}" if value is not None and value > 0 and text != UNKNOWN else text
+
+
+def short(value: float | None) -> str:
+    """In at most seven characters, for a narrow table."""
+    text = number(value, 3)
+    return text if len(text) <= 7 or value is None else f"{value:.1e}"
+
+
+def percent(share: float | None) -> str:
+    """A share (0 … 1) as percent."""
+    return UNKNOWN if share is None else f"{number(share * 100, 3)} %"
+
+
+def interval(low: float | None, high: float | None, digits: int = 4) -> str:
+    if low is None or high is None:
+        return UNKNOWN
+    return f"{number(low, digits)} … {number(high, digits)}"

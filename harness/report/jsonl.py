@@ -1,0 +1,33 @@
+"""`jsonl`: one JSON object per call, warm-up included, in the order in which they ended."""
+
+from __future__ import annotations
+
+from typing import Any, BinaryIO
+
+import msgspec
+
+from harness.protocols import RunData
+from harness.report.rows import PLACE, calls_with_effective, values
+from harness.schema import CallRecord, Effective
+
+__all__ = ["write"]
+
+
+def write(run: RunData, out: BinaryIO) -> None:
+    """The names are a contract; unknown is null. Streams: one call is held at a time."""
+    encoder = msgspec.json.Encoder()
+    for record, effective in calls_with_effective(run):
+        out.write(encoder.encode(_row(record, effective)) + b"\n")
+
+
+def _row(record: CallRecord, effective: Effective | None) -> dict[str, Any]:
+    row = values(record)
+    ordered = {name: row.pop(name) for name in PLACE}
+    return {
+        **ordered,
+        "error": record.error,
+        **row,
+        "finish_reason": record.finish_reason,
+        "server": record.server,
+        "effective": effective,
+    }

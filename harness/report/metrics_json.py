@@ -1,0 +1,109 @@
+"""`metrics`: a run as one structured JSON document, for scripts that do not read record logs.
+
+    format, format_version   what this is
+    definitions              every metric in a sentence; what the interval is
+    run                      identity, spec digest, state, times
+    verdict                  state and caveats
+    arms[]                   calls, effective configuration, aggregate_metrics, by name
+    iterations[]             run by run, warm-up included and marked
+    comparisons[]            candidate − baseline, with the meaning of the sign
+
+Every name ends in its unit, or has a `unit` beside it; unknown is null.
+"""
+
+from __future__ import annotations
+
+from typing import Any, BinaryIO, Final
+
+import msgspec
+
+from harness.protocols import RunData
+from harness.report.aggregate import Pair, deltas, iteration_lines
+from harness.report.rows import effective_by_trial
+from harness.schema import ArmSummary, Effective, MetricSummary
+
+__all__ = ["FORMAT_VERSION", "write"]
+
+FORMAT_VERSION: Final = 1
+
+SIGN: Final = (
+    "differences are candidate - baseline: positive means that the candidate's value is higher, "
+    "which is good where `better` is `higher` and bad where it is `lower`"
+)
+
+
+def write(run: RunData, out: BinaryIO) -> None:
+    document = msgspec.json.encode(_document(run))
+    out.write(msgspec.json.format(document, indent=2) + b"\n")
+
+
+def _document(run: RunData) -> dict[str, Any]:
+    manifest, summary = run.manifest, run.summary
+    effective = effective_by_trial(run)
+    return {
+        "format": "chimera-harness metrics",
+        "format_version": FORMAT_VERSION,
+        "definitions": _definitions(),
+        "run": {
+            "run_id": summary.run_id,
+            "name": summary.name,
+            "state": summary.state,
+            "scenario": summary.scenario,
+            "backend": summary.backend,
+            "model": summary.model,
+            "spec_digest": summary.spec_digest,
+            "seed": manifest.spec.seed,
+            "started": summary.started,
+            "ended": manifest.ended,
+            "wall_s": summary.wall_s,
+            "harness_version": manifest.environment.harness_version,
+        },
+        "verdict": summary.verdict,
+        "arms": [
+            _arm(arm, [e for (a, c, _), e in effective.items() if (a, c) == (arm.arm, arm.cell)])
+            for arm in summary.arms
+        ],
+        "iterations": iteration_lines(run),
+        "comparisons": [_comparison(pair) for pair in deltas(summary)],
+    }
+
+
+def _definitions() -> dict[str, str]:
+    from harness.metrics import CALL_METRICS, ITERATION_METRICS
+
+    return {
+        "ci_low … ci_high": "95 % interval of the mean, by bootstrap over trials, then iterations",
+        **{one.name: one.definition for one in CALL_METRICS},
+        **{one.name: one.definition for one in ITERATION_METRICS},
+    }
+
+
+def _arm(arm: ArmSummary, effective: list[Effective]) -> dict[str, Any]:
+    distinct = [e for index, e in enumerate(effective) if e not in effective[:index]]
+    return {
+        "arm": arm.arm,
+        "cell": arm.cell,
+        "trials": arm.trials,
+        "iterations": arm.iterations,
+        "planned_calls": arm.planned,
+        "calls": arm.calls,
+        "output_tokens": arm.output_tokens,
+        "effective_configurations": distinct,
+        "aggregate_metrics": {one.name: _metric(one) for one in arm.metrics},
+    }
+
+
+def _metric(one: MetricSummary) -> dict[str, Any]:
+    fields = msgspec.structs.asdict(one)
+    del fields["name"]
+    return fields
+
+
+def _comparison(pair: Pair) -> dict[str, Any]:
+    return {
+        "baseline": pair.baseline.arm,
+        "candidate": pair.candidate.arm,
+        "cell": pair.baseline.cell,
+        "sign": SIGN,
+        "metrics": {delta.metric: delta for delta in pair.deltas},
+    }

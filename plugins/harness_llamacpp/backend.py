@@ -1,0 +1,156 @@
+"""The embedded engine as a backend: the `openai` backend, plus a server that is started and ended.
+
+Requests and responses are llama.cpp's OpenAI dialect and wholly the `openai` backend's business
+(its `timings` end up in each record). Ours is the server's life, and to read back what it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from harness_openai.backend import OpenAIBackend
+
+from harness.errors import BackendError, MissingExtra, SpecError
+from harness.protocols import BackendConfig
+from harness.schema import Effective, Exchange, ModelInfo, Request
+from harness_llamacpp import counting, models
+from harness_llamacpp.options import (
+    SERVER,
+    LlamaCppOptions,
+    call_options,
+    for_requests,
+    server_arguments,
+)
+from harness_llamacpp.process import ServerGoneError, ServerProcess
+
+if TYPE_CHECKING:
+    from harness_openai.options import OpenAIOptions
+
+__all__ = ["LlamaCppBackend"]
+
+log = logging.getLogger("harness.llamacpp")
+
+
+class LlamaCppBackend(OpenAIBackend):
+    """Backend and ListsModels of harness.protocols. Without a model: `tiny`."""
+
+    def __init__(self, config: BackendConfig) -> None:
+        if config.urls:
+            raise SpecError(
+                "llamacpp starts a server of its own, and takes no address",
+                where="backend.url",
+                remedy=f"--backend openai --url {config.urls[0]}",
+            )
+        self.own: LlamaCppOptions = config.options
+        self._seed = config.seed
+        self._process: ServerProcess | None = None
+        self._path: Path | None = None
+        self._ready: dict[str, Any] = {}
+        super().__init__(
+            msgspec.structs.replace(
+                config,
+                model=config.model or models.TINY,
+                options=for_requests(self.own, config.seed),
+            )
+        )
+
+    async def open(self) -> None:
+        if importlib.util.find_spec("xllamacpp") is None:
+            raise MissingExtra("llamacpp", missing="xllamacpp")
+        self._path = await asyncio.to_thread(models.find, self.model)
+        await self._start(self._path)
+        self.serve_at(self._ready["url"])
+        counting.serves(self.model, self._ready["url"])
+        await super().open()
+
+    async def effective(self) -> Effective:
+        assert self._path is not None, "open comes first"
+        read = await super().effective()
+        on_gpu = any(device["type"] in ("GPU", "IGPU") for device in self._ready["devices"])
+        server = {name: getattr(self.own, name) for name in SERVER}
+        facts = {name: value for name, value in self._ready.items() if name not in ("url", "pid")}
+        return msgspec.structs.replace(
+            read,
+            server_version=f"xllamacpp {self._ready['xllamacpp']}",
+            model_digest=await asyncio.to_thread(models.digest, self._path),
+            layers_on_gpu=None if on_gpu else 0,
+            size_bytes=read.size_bytes or self._path.stat().st_size,
+            size_vram_bytes=None if on_gpu else 0,
+            random_weights=models.random_weights(self._path),
+            options=read.options | server | {"num_thread": self._ready["num_thread"]},
+            details=read.details | facts | {"file_bytes": self._path.stat().st_size},
+            unknown=_unknown(read.unknown, on_gpu),
+        )
+
+    def prepare(self, request: Request) -> Exchange:
+        if request.options:
+            request = msgspec.structs.replace(request, options=self._changed(request))
+        return super().prepare(request)
+
+    async def close(self) -> None:
+        if self._process is None:
+            return
+        counting.forget(self.model, self._ready.get("url", ""))
+        died = self._ready and not self._process.alive()
+        await asyncio.to_thread(self._process.close)
+        if died:
+            log.error("the embedded server died while it was used: %s", self._process.last_words())
+
+    async def models(self) -> list[ModelInfo]:
+        return models.known_models()
+
+    # ------------------------------------------------------------------------------------------
+
+    async def _start(self, path: Path) -> None:
+        words = ["--model", os.fspath(path), "--alias", self.model, *server_arguments(self.own)]
+        try:
+            self._process = ServerProcess(words)
+            ready = asyncio.wrap_future(self._process.ready)
+            self._ready = await asyncio.wait_for(ready, self.own.load_timeout_s)
+        except ServerGoneError as error:
+            raise BackendError(
+                f"the engine cannot serve this model: {error}",
+                where=os.fspath(path),
+                remedy="another GGUF file, or smaller num_ctx and parallel",
+            ) from None
+        except TimeoutError:
+            raise BackendError(
+                f"the model was not loaded after {self.own.load_timeout_s:g} s",
+                where=os.fspath(path),
+                remedy=f"-o load_timeout_s={self.own.load_timeout_s * 4:g}",
+            ) from None
+        except OSError as error:
+            raise BackendError(
+                f"no process can be started: {error.strerror}",
+                where="harness_llamacpp.server",
+                remedy="harness doctor",
+            ) from error
+
+    def _changed(self, request: Request) -> dict[str, Any]:
+        """One call's own options, in the words of the `openai` backend."""
+        changed: OpenAIOptions = for_requests(call_options(self.own, request.options), self._seed)
+        return {
+            name: value
+            for name, value in msgspec.structs.asdict(changed).items()
+            if value != getattr(self.options, name)
+        }
+
+
+def _unknown(found: dict[str, str], on_gpu: bool) -> dict[str, str]:
+    """Why fields are None. An option that is not ours has its default read back, in details."""
+    answered = ("model_digest", "server_version", "size_vram_bytes", "layers_on_gpu")
+    left = {
+        name: why
+        for name, why in found.items()
+        if name not in answered and not name.startswith("options.")
+    }
+    if on_gpu:
+        why = "the engine's server does not tell it"
+        left |= {"layers_on_gpu": why, "size_vram_bytes": why}
+    return left

@@ -1,0 +1,104 @@
+"""How many tokens: of the call, and of each chunk where the server tells.
+
+A chunk is not a token. How many tokens a chunk holds is known where the server counts as it goes:
+cumulative usage (vLLM, SGLang), cumulative `timings.predicted_n` (llama.cpp), or one entry of log
+probabilities per token; in this order, and only if every chunk with content is covered.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+from harness.schema import ChunkKind, Usage
+
+__all__ = ["TokenCounts", "count", "logprob_entries", "usage_of"]
+
+
+class TokenCounts:
+    """What each chunk said, in the order of the chunks."""
+
+    def __init__(self) -> None:
+        self._usage: list[int | None] = []
+        self._timings: list[int | None] = []
+        self._logprobs: list[int] = []
+
+    def add(self, usage: int | None, timings: int | None, logprobs: int) -> None:
+        """Running totals by usage and by timings; entries of log probabilities."""
+        self._usage.append(usage)
+        self._timings.append(timings)
+        self._logprobs.append(logprobs)
+
+    def packed(self, kinds: bytearray) -> bytes | None:
+        """uint32 per chunk, or None where no count covers all content."""
+        counts = (
+            _differences(self._usage, kinds)
+            or _differences(self._timings, kinds)
+            or _covering(self._logprobs, kinds)
+        )
+        return struct.pack(f"<{len(counts)}I", *counts) if counts else None
+
+
+def _differences(totals: list[int | None], kinds: bytearray) -> list[int] | None:
+    counts, before = [], 0
+    for total, kind in zip(totals, kinds, strict=True):
+        if total is None:
+            if kind != ChunkKind.EMPTY:
+                return None
+            counts.append(0)
+            continue
+        if not 0 <= total - before < 2**32:
+            return None
+        counts.append(total - before)
+        before = total
+    return counts if before else None
+
+
+def _covering(counts: list[int], kinds: bytearray) -> list[int] | None:
+    known = all(n or kind == ChunkKind.EMPTY for n, kind in zip(counts, kinds, strict=True))
+    return counts if known and any(counts) else None
+
+
+def logprob_entries(logprobs: Any) -> int:
+    """One entry a token: chat has `content` (and `refusal`), completions has `tokens`."""
+    if not isinstance(logprobs, dict):
+        return 0
+    lists = (logprobs.get(name) for name in ("content", "refusal", "tokens"))
+    return sum(len(entries) for entries in lists if isinstance(entries, list))
+
+
+def usage_of(server: dict[str, Any]) -> Usage:
+    """From `usage`; where a llama.cpp server sent none, from its `timings`."""
+    usage, timings = server.get("usage"), server.get("timings")
+    if not isinstance(usage, dict):
+        cached, evaluated = count(timings, "cache_n"), count(timings, "prompt_n")
+        known = cached is not None and evaluated is not None
+        return Usage(
+            prompt_tokens=(cached or 0) + (evaluated or 0) if known else None,
+            cached_tokens=cached,
+            output_tokens=count(timings, "predicted_n"),
+        )
+    return Usage(
+        prompt_tokens=count(usage, "prompt_tokens"),
+        cached_tokens=_first(
+            count(usage.get("prompt_tokens_details"), "cached_tokens"),
+            count(usage, "prompt_cache_hit_tokens"),  # DeepSeek
+            count(timings, "cache_n"),
+        ),
+        output_tokens=count(usage, "completion_tokens"),
+        reasoning_tokens=_first(
+            count(usage.get("completion_tokens_details"), "reasoning_tokens"),
+            count(usage, "reasoning_tokens"),  # SGLang
+        ),
+    )
+
+
+def count(holder: Any, name: str) -> int | None:
+    """`holder[name]` if it is a number of things."""
+    value = holder.get(name) if isinstance(holder, dict) else None
+    usable = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62
+    return value if usable else None
+
+
+def _first(*values: int | None) -> int | None:
+    return next((value for value in values if value is not None), None)

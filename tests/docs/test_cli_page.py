@@ -1,0 +1,36 @@
+"""docs/cli.md is what the commands say of themselves. HARNESS_UPDATE_DOCS=1 writes it anew."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from harness.cli import BUILTIN, cli
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
+
+INTRO = """# Command line
+
+Generated from the commands' own help; a test compares the two. Exit status: 0 done, also with a
+warning; 1 a bug of ours; 2 a mistake that the message explains; 4 the run's verdict is invalid;
+130 interrupted.
+"""
+
+
+def page() -> str:
+    parts = [INTRO]
+    root = click.Context(cli, info_name="harness", terminal_width=90)
+    for name in BUILTIN:
+        command = cli.get_command(root, name)
+        assert command is not None
+        context = click.Context(command, info_name=name, parent=root, terminal_width=90)
+        parts.append(f"## harness {name}\n\n```text\n{command.get_help(context)}\n```\n")
+    return "\n".join(parts)
+
+
+def test_the_page_is_in_step():
+    if os.environ.get("HARNESS_UPDATE_DOCS") == "1":
+        PAGE.write_text(page(), "utf-8")
+    assert PAGE.read_text("utf-8") == page(), "run it again with HARNESS_UPDATE_DOCS=1"

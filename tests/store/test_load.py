@@ -1,0 +1,176 @@
+"""load_run: by what one types; torn, corrupt, older, newer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from harness.errors import StoreError
+from harness.schema import SCHEMA_VERSION, ClosedLoad
+from harness.store import RunWriter, list_runs, load_run
+from harness.store.reader import LogReader
+from tests.store import builders
+from tests.store.test_writer import write_run
+
+
+def make(root: Path, name: str, run_id: str, started: str) -> Path:
+    manifest = builders.manifest(name=name, run_id=run_id, started=started)
+    with RunWriter.create(manifest, root=root) as writer:
+        writer.append(builders.trial())
+        writer.finish("finished", None, started)
+    return writer.path
+
+
+@pytest.fixture
+def root(tmp_path):
+    folder = tmp_path / "runs"
+    make(folder, "load", "aaaa1111", "2026-11-20T10:00:00+00:00")
+    make(folder, "agent", "bbbb2222", "2026-11-20T12:00:00+00:00")
+    make(folder, "load", "cccc3333", "2026-11-20T11:00:00+00:00")
+    (folder / "not-a-run").mkdir()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("ref", "run_id"),
+    [
+        ("latest", "bbbb2222"),
+        ("agent", "bbbb2222"),
+        ("load-20261120T10", "aaaa1111"),
+        ("cccc", "cccc3333"),
+    ],
+)
+def test_a_run_is_found_by_what_one_types(root, ref, run_id):
+    assert load_run(ref, root=root).manifest.run_id == run_id
+
+
+def test_a_run_is_found_by_its_folder_or_manifest(root):
+    path = next(root.glob("agent-*"))
+    assert load_run(path).manifest.run_id == "bbbb2222"
+    assert load_run(str(path / "run.json")).path == path
+
+
+def test_the_default_root_is_runs_below_the_current_folder(root, monkeypatch):
+    monkeypatch.chdir(root.parent)
+    assert load_run().manifest.run_id == "bbbb2222"
+    assert [run.run_id for run in list_runs()] == ["aaaa1111", "cccc3333", "bbbb2222"]
+
+
+def test_what_is_not_found_is_one_line_with_a_remedy(root, tmp_path):
+    with pytest.raises(StoreError, match="'load' fits several runs: load-20261120T100000Z-"):
+        load_run("load", root=root)
+    with pytest.raises(StoreError, match=r"no run begins with 'zzz' .*the newest is agent-2026"):
+        load_run("zzz", root=root)
+    with pytest.raises(StoreError, match=r"there is no run 'x' \(try: harness run SPEC\)"):
+        load_run("x", root=tmp_path / "nowhere")
+    with pytest.raises(StoreError, match=r"holds no run .*name one of the runs in it"):
+        load_run(root)
+    with pytest.raises(StoreError, match="there is no run here"):
+        load_run(tmp_path / "no" / "such")
+
+
+def test_a_run_without_manifest_says_so(tmp_path):
+    write_run(tmp_path / "out")
+    (tmp_path / "out" / "run.json").unlink()
+    with pytest.raises(StoreError, match=r"run.json is missing"):
+        load_run(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"{broken", "not a manifest"), (b"[]", "does not fit"), (b'{"run_id": 1}', "does not fit")],
+)
+def test_a_broken_manifest_is_one_line(tmp_path, content, message):
+    write_run(tmp_path / "out")
+    (tmp_path / "out" / "run.json").write_bytes(content)
+    with pytest.raises(StoreError, match=message) as caught:
+        load_run(tmp_path / "out")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_under_way_can_be_looked_at(tmp_path):
+    with RunWriter.create(builders.manifest(), tmp_path / "out") as writer:
+        for record in builders.records()[:4]:
+            writer.append(record)
+        assert load_run(tmp_path / "out").summary.state == "running"
+    assert load_run(tmp_path / "out").summary.state == "interrupted"
+
+
+def test_a_torn_tail_is_a_note_and_a_warning(tmp_path):
+    with RunWriter.create(builders.manifest(), tmp_path / "out") as writer:
+        for record in builders.records():
+            writer.append(record)
+    log = tmp_path / "out" / "records.log"
+    log.write_bytes(log.read_bytes()[:-7])
+    run = load_run(tmp_path / "out")
+    assert list(run.records()) == builders.records()[:-1]
+    (caveat,) = (c for c in run.summary.verdict.caveats if c.code == "torn-log")
+    assert caveat.severity == "note"
+    assert "torn tail (short body)" in run.warnings[0]
+
+
+def test_a_corrupt_log_can_be_salvaged_and_is_invalid_then(tmp_path):
+    write_run(tmp_path / "out")
+    log = tmp_path / "out" / "records.log"
+    offset = [at for at, _ in LogReader(log).bodies()][4]
+    data = bytearray(log.read_bytes())
+    data[offset + 20] ^= 0xFF
+    log.write_bytes(data)
+    with pytest.raises(StoreError, match=f"corrupt at byte {offset}"):
+        list(load_run(tmp_path / "out").records())
+    run = load_run(tmp_path / "out", salvage=True)
+    assert len(list(run.records())) == len(builders.records()) - 1
+    assert run.summary.verdict.state == "invalid"
+    assert "corrupt-log" in [caveat.code for caveat in run.summary.verdict.caveats]
+
+
+def test_a_broken_summary_is_derived_again(tmp_path):
+    summary = write_run(tmp_path / "out")
+    (tmp_path / "out" / "summary.json").write_text("{")
+    assert load_run(tmp_path / "out").summary == summary
+
+
+def test_files_of_a_newer_harness_are_read_and_warned_about(tmp_path):
+    """Also within the spec, whose Structs refuse unknown fields when a person wrote them."""
+    write_run(tmp_path / "out")
+    path = tmp_path / "out" / "run.json"
+    raw = msgspec.json.decode(path.read_bytes())
+    raw["schema_version"] = SCHEMA_VERSION + 1
+    raw["weather"] = "fair"
+    raw["spec"]["gpu_budget"] = 3
+    raw["spec"]["arms"]["baseline"]["colour"] = "red"
+    raw["spec"]["load"] = {"mode": "closed", "concurrency": 4, "think_s": 1.0}
+    path.write_bytes(msgspec.json.encode(raw))
+    run = load_run(tmp_path / "out")
+    assert run.manifest.spec.load == ClosedLoad(concurrency=4)
+    newer, ignored = run.warnings
+    assert f"schema version {SCHEMA_VERSION + 1}, newer than {SCHEMA_VERSION}" in newer
+    for field in ("$.weather", "$.spec.gpu_budget", "$.spec.arms.baseline.colour"):
+        assert field in ignored
+    assert "$.spec.load.think_s" in ignored
+
+
+def test_a_newer_manifest_that_cannot_be_read_asks_for_an_upgrade(tmp_path):
+    write_run(tmp_path / "out")
+    path = tmp_path / "out" / "run.json"
+    raw = msgspec.json.decode(path.read_bytes())
+    del raw["spec"]
+    raw["schema_version"] = SCHEMA_VERSION + 1
+    path.write_bytes(msgspec.json.encode(raw))
+    with pytest.raises(StoreError, match="pip install --upgrade chimera-harness"):
+        load_run(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "folder", sorted((Path(__file__).parents[1] / "data" / "runs").iterdir()), ids=lambda p: p.name
+)
+def test_runs_of_every_past_version_load_for_ever(folder):
+    run = load_run(folder)
+    assert run.warnings == ()
+    assert run.summary.schema_version == int(folder.name.removeprefix("v"))
+    calls = [record for record in run.records() if hasattr(record, "call_id")]
+    assert sum(sum(arm.calls.values()) for arm in run.summary.arms) == sum(
+        call.phase == "measured" for call in calls
+    )
