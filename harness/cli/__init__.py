@@ -125,6 +125,15 @@ def main() -> None:
     except (KeyboardInterrupt, click.exceptions.Abort):
         click.echo("interrupted", err=True)
         status = 130
+    except ImportError as error:
+        if not (error.name or "").startswith("harness._native"):
+            raise
+        click.echo(
+            f"error: the compiled module {error.name} is missing or does not fit this Python "
+            "(try: pip install --force-reinstall chimera-harness, or `make native` in a checkout)",
+            err=True,
+        )
+        status = 2
     except BrokenPipeError:
         # The reader of our output went away (`| head`): nobody is left to be told.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -71,6 +71,7 @@ async def run(
     """
     seen = observer or Silent()
     plan = make_plan(spec, host)
+    spec = plan.spec
     environment = collect_environment(spec, host)
     manifest = _manifest(spec, plan, environment)
     sink.begin(manifest)

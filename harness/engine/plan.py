@@ -19,7 +19,6 @@ from harness.protocols import BackendConfig, BackendFactory, ScenarioConfig, Sce
 from harness.schema import (
     BackendSpec,
     ClosedLoad,
-    Load,
     OpenLoad,
     RunSpec,
     ScenarioSpec,
@@ -58,7 +57,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What `run` executes, in order."""
 
     spec: RunSpec
-    load: Load
+    """With the defaults that depend on plugins filled in: a request scenario has a load."""
     trials: tuple[PlannedTrial, ...]
 
 
@@ -67,13 +66,14 @@ def make_plan(spec: RunSpec, host: Host) -> Plan:
     _refuse_unsupported(spec)
     _check_numbers(spec)
     arms = _resolve_arms(spec, host)
-    load = spec.load if spec.load is not None else ClosedLoad()
+    if spec.load is None and not any(is_workflow(arm.scenario) for arm in arms):
+        spec = msgspec.structs.replace(spec, load=ClosedLoad())
     order = _ordered(spec, arms)
     trials = tuple(
         PlannedTrial(arm=arm, cell=BASE_CELL, trial=index, block=block)
         for index, (arm, block) in enumerate(order)
     )
-    return Plan(spec=spec, load=load, trials=trials)
+    return Plan(spec=spec, trials=trials)
 
 
 def seed_for(spec: RunSpec, block: int, phase: str, iteration: int) -> int:

@@ -113,7 +113,7 @@ def counts(view: RunView) -> Iterator[Caveat]:
                 arm=arm.name,
             )
     ended = {(t.arm, t.cell, t.trial) for arm in view.arms for t in arm.trials}
-    lost = [trial for trial in view.manifest.plan if trial not in ended]
+    lost = [list(trial) for trial in view.manifest.plan if trial not in ended]
     if lost and view.state == "finished":
         yield Caveat(
             code="unbalanced",

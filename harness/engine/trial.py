@@ -85,18 +85,20 @@ class _Trial:
         self.plan = scene.plan
         self.sink = scene.sink
         self.seen = scene.seen
-        self.backend: Backend = planned.arm.backend.factory(planned.arm.backend_config)
+        self.backend: Backend | None = None
         self.transport: Transport | None = None
         self.effective = Effective()
         self.start_ns = monotonic_ns()
 
     async def run(self) -> None:
         spec = self.plan.spec
-        await self.backend.open()
-        self.effective = await self.backend.effective()
-        self.transport = self.scene.open_transport(spec.transport, self._urls())
+        arm = self.planned.arm
+        self.backend = backend = arm.backend.factory(arm.backend_config)
+        await backend.open()
+        self.effective = await backend.effective()
+        self.transport = self.scene.open_transport(spec.transport, [_url_of(backend)])
         await self.transport.open()
-        caller = Caller(self.backend, self.transport, spec.timeouts, spec.keep, self._deliver)
+        caller = Caller(backend, self.transport, spec.timeouts, spec.keep, self._deliver)
         config = self.planned.arm.scenario_config(self._seed("setup", 0), self.planned.cell)
         scenario = self.planned.arm.scenario.factory(config)
         if isinstance(scenario, WorkflowScenario):
@@ -106,9 +108,12 @@ class _Trial:
 
     async def close(self) -> None:
         """Each part closes even if another one fails to."""
-        if self.transport is not None:
-            await self.transport.close()
-        await self.backend.close()
+        try:
+            if self.transport is not None:
+                await self.transport.close()
+        finally:
+            if self.backend is not None:
+                await self.backend.close()
 
     def record(
         self, status: Literal["ok", "error", "cancelled"], error: CallError | None
@@ -131,7 +136,8 @@ class _Trial:
 
     async def _requests(self, scenario: RequestScenario, caller: Caller) -> None:
         for phase, iteration in self._iterations():
-            shape = self.plan.load
+            shape = self.plan.spec.load
+            assert shape is not None, "make_plan gives every request scenario a load"
             if phase == "warmup":
                 shape = load_driver.shortened(shape)
             place = self._place(phase, iteration)
@@ -274,11 +280,6 @@ class _Trial:
         self.sink.append(record)
         self.seen.call_finished(record)
 
-    def _urls(self) -> list[str]:
-        """Where the backend will send requests: asked of the backend, by preparing one."""
-        probe = Request(messages=(Message(role="user", content=""),), max_tokens=1)
-        return [self.backend.prepare(probe).url]
-
 
 class _RequestContext:
     """See harness.protocols.RequestContext, which this implements."""
@@ -292,6 +293,12 @@ class _RequestContext:
 
     def count_tokens(self, text: str) -> int | None:
         return self._host.count_tokens(self._model, text)
+
+
+def _url_of(backend: Backend) -> str:
+    """Where the backend will send requests: found out by preparing one."""
+    probe = Request(messages=(Message(role="user", content=""),), max_tokens=1)
+    return backend.prepare(probe).url
 
 
 async def run_trial(

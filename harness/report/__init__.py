@@ -1,12 +1,12 @@
 """Views of a run: functions of its records, registered by the same hooks as anybody's.
 
 rows.py         one call as named values, shared by
-  jsonl.py        `jsonl`    one line per call, a contract of names
-  csv_calls.py    `csv`      one row per call
-chunks.py       `chunks`   one line per chunk
+  jsonl.py        `jsonl`                 one line per call, a contract of names
+  csv_calls.py    `csv`                   one row per call
+chunks.py       `chunks`                one line per chunk
 aggregate.py    arms, their iterations and their differences, as data, shared by
-  metrics_json.py `metrics`  structured JSON
-  comparison.py   `markdown` the comparison report
+  metrics_json.py `metrics.json`          structured JSON
+  comparison.py   `comparison_report.md`  arms side by side
 table.py        the table on the terminal
 figures.py      numbers as text
 sanitise.py     text from models and servers, made harmless
@@ -40,14 +40,14 @@ def harness_register_exporters(registry: ExporterRegistry) -> None:
         automatic="calls.csv",
     )
     registry.add(
-        "metrics",
+        "metrics.json",
         _late("metrics_json"),
         suffix=".json",
         summary="arms, iterations and differences as structured JSON",
         automatic="metrics.json",
     )
     registry.add(
-        "markdown",
+        "comparison_report.md",
         _late("comparison"),
         suffix=".md",
         summary="arms side by side, with verdict and caveats",

@@ -1,4 +1,4 @@
-"""`markdown`: the comparison report. It works for one arm as well, and then compares nothing.
+"""`comparison_report.md`: arms side by side. With one arm it is a report that compares nothing.
 
 Written from the summary and the records alone. There is no conclusion in this file: what the report
 says about a difference is decided by aggregate._reading from intervals, n and the verdict.

@@ -1,4 +1,4 @@
-"""`metrics`: a run as one structured JSON document, for scripts that do not read record logs.
+"""`metrics.json`: a run as one structured JSON document, for scripts that do not read record logs.
 
     format, format_version   what this is
     definitions              every metric in a sentence; what the interval is

@@ -31,6 +31,8 @@ _STYLES: Final = {
 # Metric, heading with unit; each gives a median and a p95 column.
 _DURATIONS: Final = (("ttft_ms", "TTFT ms"), ("tpot_ms", "TPOT ms"), ("e2e_ms", "E2E ms"))
 
+_FEWER_MAX: Final = 6
+
 
 def render_summary(summary: Summary, console: Console) -> None:
     """Print the summary of a run. Nothing but the console is touched."""
@@ -53,8 +55,9 @@ def _parts(summary: Summary) -> Iterator[RenderableType]:
 
 
 def _title(summary: Summary) -> Text:
-    names = [summary.name, f"{summary.scenario} on {summary.backend}", summary.model or ""]
-    what = " · ".join(one_line(name, 60) for name in dict.fromkeys(names) if name)
+    name = "" if summary.name == summary.scenario else summary.name
+    names = [name, f"{summary.scenario} on {summary.backend}", summary.model or ""]
+    what = " · ".join(one_line(name, 60) for name in names if name)
     return _text(f"{what} · {summary.state} in {number(summary.wall_s, 3)} s", "bold")
 
 
@@ -94,15 +97,20 @@ def _not_ok(arm: ArmSummary, summary: Summary) -> str:
 
 
 def _footnotes(summary: Summary) -> Iterator[str]:
-    needs = [
-        one.needs["p95"]
-        for arm in summary.arms
-        for name, _ in _DURATIONS
-        if (one := metric(arm, name)) is not None and one.n and "p95" in one.needs
-    ]
+    needs, fewer = 0, []
+    for arm in summary.arms:
+        first = metric(arm, "ttft_ms")
+        for name, heading in _DURATIONS:
+            one = metric(arm, name)
+            if one is None or not one.n or "p95" not in one.needs:
+                continue
+            needs = one.needs["p95"]
+            if first is not None and one.n != first.n:
+                fewer.append(f"{label(arm, summary)} has {heading.split()[0]} of {one.n} calls")
     if needs:
-        yield f"{UNKNOWN} p95 needs n = {max(needs)}; n counts calls with a first token"
-    yield "tok/s is system throughput: output tokens / wall time, median over iterations"
+        more = [", …"] if len(fewer) > _FEWER_MAX else []
+        yield "; ".join([f"{UNKNOWN} a p95 needs n = {needs}", *fewer[:_FEWER_MAX]]) + "".join(more)
+    yield "n: calls with a first token; tok/s: output tokens / wall time, over iterations"
 
 
 def _verdict(summary: Summary) -> Text:

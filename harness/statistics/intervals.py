@@ -69,6 +69,7 @@ def bootstrap_interval(
 
     values   shape (n,)
     groups   one label per value, such as its trial. ValueError if there are not n of them.
+    seed     any integer; taken modulo 2⁶⁴
 
     Groups are drawn with replacement, then values within each drawn group. With a single group only
     the second step is left: the interval then covers what varies within that trial, and nothing of
@@ -87,7 +88,7 @@ def bootstrap_interval(
     if row.size < 2:
         return None
     ordered, offsets = _by_group(row, groups)
-    means = kernels.bootstrap_means(ordered, offsets, resamples, seed)
+    means = kernels.bootstrap_means(ordered, offsets, resamples, seed % 2**64)
     low, high = kernels.quantiles(means, np.array([(1 - level) / 2, (1 + level) / 2])).tolist()
     return Interval(low=low, high=high, level=level, method="bootstrap")
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from importlib.util import find_spec
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from harness.errors import SpecError
 from harness.transport.wire import Target
@@ -23,6 +22,8 @@ def proxy_for(target: Target) -> str | None:
     """The proxy's URL, None for a direct connection; SpecError for a proxy that we cannot use."""
     if target.scheme == "http+unix" or is_loopback(target.host):
         return None
+    from urllib.request import getproxies  # slow to import: it brings ssl and http
+
     found = getproxies()
     proxy = found.get(target.scheme) or found.get("all")
     if not proxy or _excepted(target, found.get("no", "")):
@@ -42,6 +43,8 @@ def is_loopback(host: str) -> bool:
 
 
 def _excepted(target: Target, no_proxy: str) -> bool:
+    from urllib.request import proxy_bypass
+
     if proxy_bypass(target.host) or proxy_bypass(f"{target.host}:{target.port}"):
         return True
     try:

@@ -138,7 +138,7 @@ class LlamaCppBackend(OpenAIBackend):
         return {
             name: value
             for name, value in msgspec.structs.asdict(changed).items()
-            if value != getattr(self.options, name)
+            if name in request.options or value != getattr(self.options, name)
         }
 
 

@@ -16,21 +16,29 @@ import signal
 import sys
 import threading
 
-__all__ = ["die_with_parent", "wait"]
+__all__ = ["die_with_parent", "wait", "watch"]
 
 _PR_SET_PDEATHSIG = 1
 _STDIN = 0
 
 
 def die_with_parent(parent: int) -> None:
-    """From now until `wait`, the kernel kills us with our parent (Linux; elsewhere nothing)."""
+    """From now until `watch`, the kernel kills us with our parent (Linux; elsewhere nothing)."""
     _set_death_signal(signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)  # it went before we asked
 
 
-def wait(parent: int, *, forever: bool) -> None:
-    """Return when standard input ends or `parent` (0: none) dies; if `forever`, never."""
+def watch(parent: int) -> int | None:
+    """Take over from the kernel: a pidfd of `parent`, where there is one. To be called before
+    anybody is told that we are ready, for then the thread that started us may end."""
+    descriptor = _pidfd(parent)
+    _set_death_signal(0)
+    return descriptor
+
+
+def wait(parent: int | None, *, forever: bool) -> None:
+    """Return when standard input ends or the watched `parent` dies; if `forever`, never."""
     if forever:
         threading.Event().wait()
     if not hasattr(select, "poll"):
@@ -38,14 +46,11 @@ def wait(parent: int, *, forever: bool) -> None:
         return
     poller = select.poll()
     poller.register(_STDIN, select.POLLIN)
-    watch = _pidfd(parent)
-    if watch is not None:
-        poller.register(watch, select.POLLIN)
-    if parent:
-        _set_death_signal(0)
+    if parent is not None:
+        poller.register(parent, select.POLLIN)
     while True:
         for descriptor, _ in poller.poll():
-            if descriptor == watch or not _read_some():
+            if descriptor == parent or not _read_some():
                 return
 
 
@@ -63,7 +68,7 @@ def _read_to_end() -> None:
 
 
 def _pidfd(pid: int) -> int | None:
-    if not pid or not hasattr(os, "pidfd_open"):
+    if not hasattr(os, "pidfd_open"):
         return None
     try:
         return os.pidfd_open(pid)

@@ -58,10 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_ENGINE
     load_s = round(time.monotonic() - started, 6)
     ready = {"url": server.listening_address, "pid": os.getpid(), "load_s": load_s, **facts}
+    parent = lifeline.watch(settings.parent) if settings.parent else None
     announce.write(json.dumps(ready) + "\n")
     announce.flush()
     with contextlib.suppress(KeyboardInterrupt):
-        lifeline.wait(settings.parent, forever=settings.forever)
+        lifeline.wait(parent, forever=settings.forever)
     sys.stderr.flush()
     # Not by way of the server's destructor, which waits for streams whose reader may be gone.
     os._exit(0)

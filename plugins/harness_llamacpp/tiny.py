@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any, Final
@@ -81,15 +83,16 @@ def write(path: Path) -> None:
         ) from error
 
 
-def tokens_and_merges() -> tuple[list[str], list[str]]:
+@cache
+def tokens_and_merges() -> tuple[tuple[str, ...], tuple[str, ...]]:
     """4096 tokens (control tokens, bytes, then one per merge) and the merges in GGUF's spelling."""
     alphabet = vocabulary.byte_alphabet()
     merges = vocabulary.learn(VOCABULARY - len(_SPECIAL) - len(alphabet))
-    tokens = [*_SPECIAL, *alphabet, *(left + right for left, right in merges)]
-    return tokens, [f"{left} {right}" for left, right in merges]
+    tokens = (*_SPECIAL, *alphabet, *(left + right for left, right in merges))
+    return tokens, tuple(f"{left} {right}" for left, right in merges)
 
 
-def weights(tokens: list[str]) -> dict[str, NDArray[np.float32]]:
+def weights(tokens: Sequence[str]) -> dict[str, NDArray[np.float32]]:
     """Tensors by their GGUF names, shapes (out, in)."""
     import numpy as np
 
@@ -168,7 +171,7 @@ def _describe(writer: Any, file_type: int) -> None:
     writer.add_file_type(file_type)
 
 
-def _add_tokenizer(writer: Any, tokens: list[str], merges: list[str]) -> None:
+def _add_tokenizer(writer: Any, tokens: Sequence[str], merges: Sequence[str]) -> None:
     control = len(_SPECIAL)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")

@@ -6,6 +6,7 @@ Every failure becomes one BackendError here: what happened, at which address, wh
 from __future__ import annotations
 
 import os
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -182,7 +183,12 @@ def _name(entry: dict[str, Any]) -> str:
 
 def _is_loopback(url: str) -> bool:
     """No proxy of the environment may stand between us and our own machine."""
-    return (urlsplit(url).hostname or "") in ("localhost", "127.0.0.1", "::1")
+    host = urlsplit(url).hostname or ""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+    return address.is_loopback or address.is_unspecified
 
 
 def _reason(error: BaseException) -> str:

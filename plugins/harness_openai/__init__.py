@@ -3,13 +3,16 @@
 options.py    what can be set, and what is passed through
 prepare.py    a request as bytes for /chat/completions or /completions
 decode.py     a finished SSE stream as text, counts, and proof of its end
+plain.py      the chunk that makes up nearly all of a stream, decoded cheaply
+counts.py     tokens of the call and of each chunk
+tools.py      tool calls, put together from their pieces
 errors.py     the shapes that servers give their errors
 control.py    models, properties, version, one probe: the traffic that is never timed
 identity.py   which server this is, and what it says of itself
 secret.py     the API key, and keeping it out of everything
 backend.py    the five methods of a backend
 
-`OpenAIBackend`, `OpenAIOptions` and `Account` are public: other plugins build on them.
+`harness_openai.backend.OpenAIBackend` and `OpenAIOptions` are public: other plugins build on them.
 """
 
 from __future__ import annotations

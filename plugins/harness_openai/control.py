@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -208,7 +209,12 @@ def _object(content: bytes) -> dict[str, Any] | None:
 
 def _is_loopback(url: str) -> bool:
     """No proxy of the environment may stand between us and our own machine."""
-    return (urlsplit(url).hostname or "") in ("localhost", "127.0.0.1", "::1")
+    host = urlsplit(url).hostname or ""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+    return address.is_loopback or address.is_unspecified
 
 
 def _reason(error: BaseException) -> str:

@@ -16,18 +16,21 @@ __all__ = ["TokenCounts", "count", "logprob_entries", "usage_of"]
 
 
 class TokenCounts:
-    """What each chunk said, in the order of the chunks."""
+    """What the chunks said, by their index; most say nothing."""
 
     def __init__(self) -> None:
-        self._usage: list[int | None] = []
-        self._timings: list[int | None] = []
-        self._logprobs: list[int] = []
+        self._usage: dict[int, int] = {}
+        self._timings: dict[int, int] = {}
+        self._logprobs: dict[int, int] = {}
 
-    def add(self, usage: int | None, timings: int | None, logprobs: int) -> None:
+    def add(self, index: int, usage: int | None, timings: int | None, logprobs: int = 0) -> None:
         """Running totals by usage and by timings; entries of log probabilities."""
-        self._usage.append(usage)
-        self._timings.append(timings)
-        self._logprobs.append(logprobs)
+        if usage is not None:
+            self._usage[index] = usage
+        if timings is not None:
+            self._timings[index] = timings
+        if logprobs:
+            self._logprobs[index] = logprobs
 
     def packed(self, kinds: bytearray) -> bytes | None:
         """uint32 per chunk, or None where no count covers all content."""
@@ -39,24 +42,23 @@ class TokenCounts:
         return struct.pack(f"<{len(counts)}I", *counts) if counts else None
 
 
-def _differences(totals: list[int | None], kinds: bytearray) -> list[int] | None:
-    counts, before = [], 0
-    for total, kind in zip(totals, kinds, strict=True):
-        if total is None:
-            if kind != ChunkKind.EMPTY:
-                return None
-            counts.append(0)
-            continue
+def _differences(totals: dict[int, int], kinds: bytearray) -> list[int] | None:
+    counts, before = _covering(totals, kinds), 0
+    if counts is None:
+        return None
+    for index, total in totals.items():  # in the order of the chunks
         if not 0 <= total - before < 2**32:
             return None
-        counts.append(total - before)
-        before = total
+        counts[index], before = total - before, total
     return counts if before else None
 
 
-def _covering(counts: list[int], kinds: bytearray) -> list[int] | None:
-    known = all(n or kind == ChunkKind.EMPTY for n, kind in zip(counts, kinds, strict=True))
-    return counts if known and any(counts) else None
+def _covering(said: dict[int, int], kinds: bytearray) -> list[int] | None:
+    """A number for each chunk, 0 where it said none; None if one with content said none."""
+    content = (index for index, kind in enumerate(kinds) if kind != ChunkKind.EMPTY)
+    if not said or any(index not in said for index in content):
+        return None
+    return [said.get(index, 0) for index in range(len(kinds))]
 
 
 def logprob_entries(logprobs: Any) -> int:

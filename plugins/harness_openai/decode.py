@@ -94,7 +94,8 @@ class _Reader:
             self._add_empty()  # a ping of some kind
 
     def read(self, payload: bytes, *, cut_off: bool) -> None:
-        plain = as_plain(payload) if self._streamed else None
+        # The first chunk goes the general way, for what servers say once: id, model, fingerprint.
+        plain = as_plain(payload) if self._streamed and self._kinds else None
         if plain is not None:
             self._add_plain(plain)
             self._last_plain = payload
@@ -126,18 +127,21 @@ class _Reader:
     # Chunk by chunk ---------------------------------------------------------------------------
 
     def _add_plain(self, chunk: PlainChunk) -> None:
+        choice = chunk.choices[0]
+        delta = choice.delta
         kind = ChunkKind.EMPTY
-        if reasoning := chunk.reasoning:
+        if reasoning := delta.reasoning or delta.reasoning_content:
             self._reasoning.append(reasoning)
             kind = ChunkKind.REASONING
-        if text := chunk.text:
+        if text := (delta.content or "") + (choice.text or ""):
             self._text.append(text)
             kind = ChunkKind.ANSWER
         usage, timings = chunk.usage, chunk.timings
+        if usage or timings:
+            usage_total = usage.completion_tokens if usage else None
+            timings_total = timings.predicted_n if timings else None
+            self._tokens.add(len(self._kinds), usage_total, timings_total)
         self._kinds.append(kind)
-        self._tokens.add(
-            usage.completion_tokens if usage else None, timings.predicted_n if timings else None, 0
-        )
 
     def _add_any(self, payload: bytes, cut_off: bool) -> None:
         try:
@@ -160,7 +164,6 @@ class _Reader:
 
     def _add_empty(self) -> None:
         self._kinds.append(ChunkKind.EMPTY)
-        self._tokens.add(None, None, 0)
 
     def _add_choices(self, found: dict[str, Any]) -> None:
         choices = found.get("choices")
@@ -169,12 +172,13 @@ class _Reader:
             if isinstance(choice, dict):
                 kind = max(kind, self._read_choice(choice))
                 logprobs += logprob_entries(choice.get("logprobs"))
-        self._kinds.append(kind)
         self._tokens.add(
+            len(self._kinds),
             count(found.get("usage"), "completion_tokens"),
             count(found.get("timings"), "predicted_n"),
             logprobs,
         )
+        self._kinds.append(kind)
 
     def _read_choice(self, choice: dict[str, Any]) -> int:
         delta = choice.get("delta")
@@ -217,9 +221,13 @@ class _Reader:
 
     def _catch_up(self) -> None:
         """The figures of the latest plain chunk, before those that came after it."""
-        if self._last_plain is not None:
-            self._keep_figures(_loads(self._last_plain))
-            self._last_plain = None
+        payload, self._last_plain = self._last_plain, None
+        if payload is None:
+            return
+        try:
+            self._keep_figures(_loads(payload))
+        except NOT_JSON as error:  # a number out of range, where only the general way looks
+            self._fail("protocol", f"a payload is not JSON: {error}: {show(payload)}")
 
     def _fail(self, code: str, message: str, raw: Any = None) -> None:
         """The first error is the call's; the rest follow from it."""

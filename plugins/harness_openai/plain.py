@@ -22,7 +22,7 @@ class _Counted(Struct):
     predicted_n: int | None = None
 
 
-class _Delta(Struct, forbid_unknown_fields=True):
+class _Delta(Struct, frozen=True, forbid_unknown_fields=True):
     role: str | None = None
     content: str | None = None
     reasoning: str | None = None
@@ -55,16 +55,6 @@ class PlainChunk(Struct, forbid_unknown_fields=True):
     prompt_token_ids: None = None
     usage: _Counted | None = None
     timings: _Counted | None = None
-
-    @property
-    def text(self) -> str:
-        choice = self.choices[0]
-        return (choice.delta.content or "") + (choice.text or "")
-
-    @property
-    def reasoning(self) -> str:
-        delta = self.choices[0].delta
-        return delta.reasoning or delta.reasoning_content or ""
 
 
 _decoder = msgspec.json.Decoder(PlainChunk)

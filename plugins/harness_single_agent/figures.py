@@ -44,7 +44,8 @@ class CallFigures(Struct, frozen=True, kw_only=True):
             prompt_tokens=usage.prompt_tokens,
             output_tokens=usage.output_tokens,
             decode_tok_s=_rate((usage.output_tokens or 0) - 1, decoding_ms),
-            server_decode_tok_s=_rate(eval_tokens, eval_ms),
+            # The first token comes with the prompt: one alone has a duration of about 0, no rate.
+            server_decode_tok_s=_rate(eval_tokens, eval_ms) if (eval_tokens or 0) > 1 else None,
             server_prompt_eval_ms=prompt_ms,
             server_eval_ms=eval_ms,
             server_load_ms=load_ms,
@@ -53,13 +54,15 @@ class CallFigures(Struct, frozen=True, kw_only=True):
 
 def throughput_tok_s(records: list[CallRecord]) -> float | None:
     """All output tokens / the time from the first request sent to the last stream ended."""
-    starts = [record.instants.sent_ns for record in records]
-    ends = [record.instants.end_ns for record in records]
-    tokens = [record.usage.output_tokens for record in records]
-    if None in starts or None in ends or None in tokens or not records:
-        return None
-    window_ms = (max(ns for ns in ends if ns) - min(ns for ns in starts if ns)) / 1e6
-    return _rate(sum(n for n in tokens if n), window_ms)
+    starts, ends, tokens = [], [], 0
+    for record in records:
+        at, generated = record.instants, record.usage.output_tokens
+        if at.sent_ns is None or at.end_ns is None or generated is None:
+            return None
+        starts.append(at.sent_ns)
+        ends.append(at.end_ns)
+        tokens += generated
+    return _rate(tokens, _between_ms(min(starts), max(ends))) if records else None
 
 
 def _server(

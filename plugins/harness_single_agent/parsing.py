@@ -120,7 +120,7 @@ def parse_markdown(data: bytes) -> Contents:
     return Contents(
         counts={
             "lines": len(lines) - (not lines[-1]),
-            "words": len(text.split()),
+            "words": sum(any(map(str.isalnum, word)) for word in text.split()),
             "headings": sum(bool(re.match(r"#{1,6}\s", line)) for line in lines),
         },
         dates=frozenset(full_dates(text)),

@@ -85,13 +85,17 @@ def _of_file(source: Source) -> list[tuple[int, str]]:
     counts = ", ".join(f"{count} {noun}" for noun, count in source.contents.counts.items())
     lines = [(_FILE, f"  - {_name(source.path)}: {counts}")]
     for name, values in source.contents.columns.items():
-        found = aggregates(values)
-        shown = ["min", "mean", "max"]
-        if found["n"] != source.contents.counts.get("rows"):
-            shown.insert(0, "n")
-        figures = ", ".join(f"{key} {found[key]:.5g}" for key in shown)
+        figures = _figures(values, source.contents.counts.get("rows"))
         lines.append((_COLUMN, f"      {_name(name)}: {figures}"))
     return lines
+
+
+def _figures(values: tuple[float, ...], rows: int | None) -> str:
+    found = aggregates(values)
+    n = "" if len(values) == rows else f"n {len(values)}, "
+    if found["min"] == found["max"]:
+        return f"{n}all {found['min']:.5g}" if len(values) > 1 else f"{found['min']:.5g}"
+    return n + ", ".join(f"{key} {found[key]:.5g}" for key in ("min", "mean", "max"))
 
 
 def _name(name: str) -> str:

@@ -35,9 +35,7 @@ def test_the_examples_give_what_the_page_says():
 
 @pytest.mark.parametrize("metric", [*CALL_METRICS, *ITERATION_METRICS], ids=lambda m: m.name)
 def test_every_metric_has_an_executed_example(metric):
-    shown = EXAMPLES.count(f'"{metric.name}"') + EXAMPLES.count(f"{metric.name}(")
-    # Its inverse stands for it, on the line below TPOT.
-    assert shown, metric.name
+    assert f'"{metric.name}"' in EXAMPLES
 
 
 @pytest.mark.parametrize(
@@ -48,7 +46,7 @@ def test_the_tables_are_the_registries(marker, metrics):
     rows = [
         f"| `{m.name}` | {m.unit} | {m.better} | {m.provenance} | {m.definition} |" for m in metrics
     ]
-    assert between(marker).splitlines() == rows
+    assert between(marker).splitlines()[2:] == rows
 
 
 def test_every_caveat_of_the_core_is_in_the_table_and_no_other():

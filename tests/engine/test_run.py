@@ -202,6 +202,14 @@ def test_a_server_that_is_not_there_ends_the_run(execute, monkeypatch):
     assert trial.status == "error"
 
 
+def test_a_factory_that_raises_ends_the_run_with_its_reason(execute, host, monkeypatch):
+    monkeypatch.setattr(ScriptedBackend, "__init__", lambda self, config: 1 / 0)
+    outcome, sink, _ = execute({})
+    assert outcome.manifest.state == "failed"
+    assert "ZeroDivisionError" in str(outcome.error)
+    assert of(sink, TrialRecord)[0].status == "error"
+
+
 def test_a_later_trial_that_fails_does_not_end_the_run(execute, monkeypatch):
     opened = []
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -186,6 +188,13 @@ class Client:
                 found[ident] = record
         assert len(found) == count
         return found
+
+    def until(self, counter: str, value: int) -> None:
+        """Return once a counter has reached `value`."""
+        end = time.monotonic() + PATIENCE_S
+        while self.reactor.stats()[counter] < value:
+            assert time.monotonic() < end, self.reactor.stats()
+            os.sched_yield()
 
     def call(self, origin: int, request: bytes = REQUEST, **options: object) -> Record:
         ident = self.submit(origin, request, **options)

@@ -5,8 +5,8 @@
     python tests/native/fuzz_framing.py --replay FILE           one input again, with its traceback
 
 Strategy
-  The module is built a second time with -fsanitize-coverage=trace-pc, which calls a counter at every
-  basic block (fuzz_coverage.c). An input that reaches an edge that none reached before joins the
+  The module is built a second time with -fsanitize-coverage=trace-pc, which calls us at every basic
+  block (fuzz_coverage.c). An input that reaches an edge that none reached before joins the
   corpus; new inputs are mutations of corpus members. Atheris was rejected: it sees Python lines, not
   the C of a Cython module, unless clang builds both; libFuzzer and AFL++ want clang or a package.
   Every input is run whole, cut at random and byte by byte, and each run is compared with the oracle,
@@ -97,17 +97,17 @@ class Target:
         assert spec is not None
         self.framing: Any = importlib.util.module_from_spec(spec)
         loader.exec_module(self.framing)
-        self.counters = ctypes.PyDLL(str(library))
+        self.coverage = ctypes.PyDLL(str(library))
 
     def covers_more(self, data: bytes) -> bool:
         """Whether this input reached something new. AssertionError: a wrong answer."""
-        self.counters.fuzz_begin()
+        self.coverage.fuzz_begin()
         check(self.framing, data)
-        return bool(self.counters.fuzz_harvest())
+        return bool(self.coverage.fuzz_harvest())
 
     @property
     def edges(self) -> int:
-        return int(self.counters.fuzz_edges())
+        return int(self.coverage.fuzz_edges())
 
 
 # ------------------------------------------------------------------------------------------ checks

@@ -243,6 +243,11 @@ def test_a_calls_own_options_win() -> None:
     assert [plain[name] for name in same] == [changed[name] for name in same]
 
 
+def test_a_seed_among_the_calls_options_wins_over_the_requests() -> None:
+    body = make().prepare(ask(seed=5, options={"seed": 11})).body
+    assert msgspec.json.decode(body)["seed"] == 11
+
+
 @pytest.mark.parametrize(
     ("options", "what"),
     [
@@ -340,8 +345,8 @@ def test_a_server_that_dies_ends_its_calls_and_says_so(
                 assert not call.done()
         os.kill(it._process.pid, signal.SIGKILL)
         torn = await call
-        while it._process.alive():  # the kernel may close the port after the streams
-            await asyncio.sleep(0)
+        # The kernel may close the port after the streams.
+        await asyncio.to_thread(it._process._child.wait)
         return torn + await carry(it, ask())
 
     with caplog.at_level(logging.ERROR, "harness.llamacpp"):

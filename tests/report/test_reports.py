@@ -258,8 +258,8 @@ def test_all_exporters_are_registered_by_the_hook():
         "jsonl": None,
         "chunks": None,
         "csv": "calls.csv",
-        "metrics": "metrics.json",
-        "markdown": "comparison_report.md",
+        "metrics.json": "metrics.json",
+        "comparison_report.md": "comparison_report.md",
     }
     run = builders.toy_run()
     for entry in host.exporters:

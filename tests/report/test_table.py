@@ -37,8 +37,8 @@ def test_two_arms_side_by_side():
         " baseline   4     51.5    —       10    —    92.5    —   34.1  4",
         " chimera    4     62.5    —       10    —     104    —   32.9  4",
         "",
-        "— p95 needs n = 20; n counts calls with a first token",
-        "tok/s is system throughput: output tokens / wall time, median over iterations",
+        "— a p95 needs n = 20",
+        "n: calls with a first token; tok/s: output tokens / wall time, over iterations",
         "verdict: valid",
         "  note too-few: a p95 needs 20 values; there are 4 (baseline), 4 (chimera) →",
         "  more requests, iterations or trials",
@@ -56,6 +56,12 @@ def test_failed_calls_are_counted_beside_the_arm():
     assert "45.1" in text  # p95 of 10 … 47: h = 37 × 0.95 = 35.15
     assert "verdict: doubtful" in text
     assert "2 of 40 calls (5.0%) are not ok, 1 of them truncated streams" in " ".join(text.split())
+
+
+def test_a_metric_that_fewer_calls_have_says_so():
+    calls = [builders.call(ordinal=i, sent_ms=200 * i + 10, tokens=1 + (i > 6)) for i in range(20)]
+    text = " ".join(rendered(run_of("baseline", calls).summary).split())
+    assert "— a p95 needs n = 20; baseline has TPOT of 13 calls" in text
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])

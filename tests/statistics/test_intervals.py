@@ -74,7 +74,7 @@ def test_bootstrap_of_one_group_equals_scipys_percentile_interval():
     values = np.random.default_rng(2).lognormal(2, 0.5, 60)
     ours = bootstrap_interval(values, [0] * 60, resamples=20_000)
     theirs = scipy.stats.bootstrap(
-        (values,), np.mean, method="percentile", n_resamples=20_000, rng=3
+        (values,), np.mean, method="percentile", n_resamples=20_000
     ).confidence_interval
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), rel=0.01)
 
@@ -102,6 +102,7 @@ def test_bootstrap_repeats_for_a_seed_and_differs_for_another():
     first = bootstrap_interval(values, labels, seed=1)
     assert bootstrap_interval(values, labels, seed=1) == first
     assert bootstrap_interval(values, labels, seed=2) != first
+    assert bootstrap_interval(values, labels, seed=1 - 2**64) == first, "any integer is a seed"
 
 
 def test_every_value_needs_a_group():

@@ -5,12 +5,14 @@
 
 Each request takes the next script (the last one serves all that follow). A script is a list of
 steps: bytes are sent, an asyncio.Event is waited for, a Ping goes on until the client hangs up, and
-RESET, CLOSE and HALF_CLOSE do that to the connection. After a script the connection waits for the next request, as with keep-alive.
+RESET, CLOSE and HALF_CLOSE do that to the connection. After a script the connection waits for the
+next request, as with keep-alive.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import socket
 import struct
@@ -27,6 +29,7 @@ class Do(enum.Enum):
 
 
 RESET, CLOSE, HALF_CLOSE = Do.RESET, Do.CLOSE, Do.HALF_CLOSE
+
 
 class Ping(NamedTuple):
     """Sent again and again until the client hangs up."""
@@ -118,7 +121,7 @@ class RawServer:
         """Whether the connection can serve another request."""
         done = 0
         try:
-            for done, step in enumerate(script, 1):  # noqa: B007
+            for done, step in enumerate(script, 1):
                 if done == len(script):
                     # Before the last bytes leave: the client may send its next request on them.
                     self.serving -= 1
@@ -165,10 +168,8 @@ class RawServer:
 
 async def _until_eof(reader: asyncio.StreamReader) -> None:
     # Nobody pipelines here, so whatever comes during a response is the end.
-    try:
+    with contextlib.suppress(ConnectionError):
         await reader.read(1)
-    except ConnectionError:
-        pass
 
 
 async def _end(step: Do, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,10 +1,11 @@
-"""What every transport owes its caller, whatever comes over the wire: one suite, both transports."""
+"""What every transport owes its caller, whatever comes over the wire: one suite for both."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
 import socket
+import sys
 
 import pytest
 
@@ -391,6 +392,10 @@ def brief(**seconds: float) -> TimeoutsSpec:
     return TimeoutsSpec(**{**ample, **seconds})
 
 
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"),
+    reason="only Linux lets a full listener drop connections; run this there",
+)
 async def test_a_connection_that_is_not_taken_times_out(kind: Kind) -> None:
     # Once the queue of a listener that never accepts is full, Linux drops what else asks.
     with socket.socket() as listener:
@@ -417,25 +422,24 @@ async def test_no_byte_of_the_body_in_time(kind: Kind) -> None:
     assert record.first_byte_ns is None
 
 
-@pytest.mark.parametrize(
-    "ping", [Ping(chunk(b": ping\n\n"), 0.02), Ping(chunk(b"\n"), 0.02), asyncio.Event()]
-)
+@pytest.mark.parametrize("ping", [b": ping\n\n", b"\n", None])
 async def test_a_stalled_stream_times_out_whatever_comments_it_sends(
-    kind: Kind, ping: Ping | asyncio.Event
+    kind: Kind, ping: bytes | None
 ) -> None:
     # Did comments arm the timeout anew, this would end by the total timeout.
-    script = [chunked_head() + chunk(b"data: a\n\n"), ping]
+    stall = asyncio.Event() if ping is None else Ping(chunk(ping), 0.02)
+    script = [chunked_head() + chunk(b"data: a\n\n"), stall]
     async with RawServer(script) as server:
         record = await fetch(kind, server.url, brief(between_payloads_s=0.25, total_s=5))
         await server.connection_lost()
     assert (record.outcome, record.payloads()) == ("timeout_payload", [b"a"])
-    assert (record.comments > 0) == (isinstance(ping, Ping) and b":" in ping.data)
+    assert (record.comments > 0) == (ping == b": ping\n\n")
 
 
 async def test_payloads_do_arm_the_timeout_and_the_total_ends_them(kind: Kind) -> None:
     script = [chunked_head(), Ping(chunk(b"data: a\n\n"), 0.02)]
     async with RawServer(script) as server:
-        record = await fetch(kind, server.url, brief(between_payloads_s=0.5, total_s=1.2))
+        record = await fetch(kind, server.url, brief(between_payloads_s=0.9, total_s=1.1))
         await server.connection_lost()
     assert record.outcome == "timeout_total"
     assert set(record.payloads()) == {b"a"} and len(record) > 3

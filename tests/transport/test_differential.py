@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness._native.framing import MODE_NDJSON, MODE_SSE, MODE_WHOLE, FLAG_UNTERMINATED, Splitter
+from harness._native.framing import FLAG_UNTERMINATED, MODE_NDJSON, MODE_SSE, MODE_WHOLE, Splitter
 from harness._native.recorder import FLAG_NAMED, FLAG_USER_STAMP, OUTCOMES, SIZE_MASK, Record
 from harness.schema import Exchange
 from tests.transport.kit import AMPLE, KINDS, fetch
@@ -22,15 +23,32 @@ MODES = {
 
 # Rich in what splitters go wrong on: line ends, field names, BOM, Unicode line ends, NUL.
 SHARDS = st.sampled_from(
-    [b"data:", b"data: ", b"event: x", b":", b"id: 1", b"\n", b"\r", b"\r\n", b"\n\n", b"\r\n\r\n"]
-    + [b"{}", b" ", b"\xef\xbb\xbf", "\u2028\x85".encode(), b"\x00\xff", b"[DONE]", b"y" * 300]
+    [
+        b"data:",
+        b"data: ",
+        b"event: x",
+        b":",
+        b"id: 1",
+        b"\n",
+        b"\r",
+        b"\r\n",
+        b"\n\n",
+        b"\r\n\r\n",
+        b"{}",
+        b" ",
+        b"\xef\xbb\xbf",
+        "\u2028\x85".encode(),
+        b"\x00\xff",
+        b"[DONE]",
+        b"y" * 300,
+    ]
 )
 BODIES = st.lists(SHARDS | st.binary(max_size=8), max_size=24).map(b"".join)
 
 
 def cut(body: bytes, at: list[int]) -> list[bytes]:
     edges = sorted({0, len(body), *(offset % (len(body) + 1) for offset in at)})
-    return [body[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [body[a:b] for a, b in pairwise(edges)]
 
 
 def script_of(said: str, framing: str, pieces: list[bytes]) -> Script:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import numpy as np
@@ -33,7 +34,7 @@ def test_auto_is_native_for_plain_http(urls: list[str]) -> None:
 @pytest.mark.parametrize("urls", [[TLS], [LOCAL, TLS]])
 def test_auto_is_portable_where_one_address_needs_tls(urls: list[str]) -> None:
     assert open_transport("auto", urls).name == "portable"
-    with pytest.raises(SpecError, match="TLS|Linux"):
+    with pytest.raises(SpecError, match=r"TLS|Linux"):
         open_transport("native", urls)
 
 
@@ -49,7 +50,7 @@ def test_a_missing_reactor_is_an_error_and_no_fallback(monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "harness._native.reactor", None)
     monkeypatch.delitem(sys.modules, "harness.transport.native", raising=False)
     for kind in ("auto", "native"):
-        with pytest.raises(NativeMissing, match="harness._native.reactor"):
+        with pytest.raises(NativeMissing, match=r"harness\._native\.reactor"):
             open_transport(kind, [LOCAL])
     assert open_transport("portable", [LOCAL]).name == "portable"
 
@@ -58,6 +59,12 @@ def test_an_address_that_cannot_be_used_is_refused_before_it_is_opened() -> None
     for kind in ("auto", "native", "portable"):
         with pytest.raises(SpecError):
             open_transport(kind, ["gopher://h/"])
+
+
+def test_importing_the_package_takes_no_heavy_library() -> None:
+    heavy = "{'httpx', 'numpy', 'ssl', 'asyncio'}"
+    check = f"import sys, harness.transport; sys.exit(str({heavy} & set(sys.modules) or ''))"
+    subprocess.run([sys.executable, "-c", check], check=True)
 
 
 # --------------------------------------------------------------------------------------- proxies
