@@ -309,24 +309,30 @@ def clock_step(view: RunView) -> Iterator[Caveat]:
 
 def what_was_measured(view: RunView) -> Iterator[Caveat]:
     """A stub, or a model of random weights."""
-    for arm in view.arms:
-        if any(trial.effective.simulated for trial in arm.trials):
-            yield Caveat(
-                code="simulated",
-                severity="doubtful",
-                message="the server is a simulation: its figures say nothing of any model",
-                remedy="measure a real server",
-                arm=arm.name,
-            )
-        if any(trial.effective.random_weights for trial in arm.trials):
-            yield Caveat(
-                code="random-weights",
-                severity="note",
-                message="the model's weights are random: its text is noise, its speed is real for "
-                "a model of this shape",
-                remedy="--model with a real GGUF file",
-                arm=arm.name,
-            )
+    simulated = [a for a in view.arms if any(t.effective.simulated for t in a.trials)]
+    noise = [a for a in view.arms if any(t.effective.random_weights for t in a.trials)]
+    for place in _places(simulated, view):
+        yield Caveat(
+            code="simulated",
+            severity="doubtful",
+            message="the server is a simulation: its figures say nothing of any model",
+            remedy="measure a real server",
+            arm=place,
+        )
+    for place in _places(noise, view):
+        yield Caveat(
+            code="random-weights",
+            severity="note",
+            message="the model's weights are random: its text is noise, its speed is real for a "
+            "model of this shape",
+            remedy="--model with a real GGUF file",
+            arm=place,
+        )
+
+
+def _places(arms: list[ArmView], view: RunView) -> list[str | None]:
+    """Where to say it: once for the whole run, if it is so everywhere."""
+    return [None] if arms and len(arms) == len(view.arms) else [arm.name for arm in arms]
 
 
 def _label(arm: ArmView, view: RunView) -> str:

@@ -6,7 +6,7 @@ rows.py         one call as named values, shared by
 chunks.py       `chunks`                one line per chunk
 aggregate.py    arms, their iterations and their differences, as data, shared by
   metrics_json.py `metrics.json`          structured JSON
-  comparison.py   `comparison_report.md`  arms side by side
+  comparison.py   `comparison_report.md`  arms side by side, with setup.py for the configuration
 table.py        the table on the terminal
 figures.py      numbers as text
 sanitise.py     text from models and servers, made harmless

@@ -10,10 +10,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO, Final
 
-import msgspec
-
 from harness.protocols import RunData
 from harness.report.aggregate import (
+    HEADLINES,
     TRIALS_FOR_WORDS,
     Delta,
     IterationLine,
@@ -24,14 +23,12 @@ from harness.report.aggregate import (
     metric,
 )
 from harness.report.figures import UNKNOWN, interval, number, percent, signed
-from harness.report.rows import effective_by_trial
 from harness.report.sanitise import code, markdown
+from harness.report.setup import setup_lines
 from harness.schema import (
-    ArmSpec,
     ArmSummary,
     CallRecord,
     Caveat,
-    Effective,
     MetricSummary,
     Summary,
 )
@@ -69,6 +66,7 @@ def _header(run: RunData) -> Iterator[str]:
             ("Model", code(summary.model or "")),
             ("Wall time", f"{number(summary.wall_s)} s"),
             ("Spec digest", code(summary.spec_digest)),
+            *([("Error", markdown(manifest.error))] if manifest.error else []),
         ],
     )
 
@@ -128,7 +126,7 @@ def _readings(pairs: Iterable[Pair]) -> Iterator[str]:
     yield ""
     yield (
         f"Words need at least {TRIALS_FOR_WORDS} trials in each arm, and mean intervals that do "
-        "not overlap. Four metrics are read; there is no correction for their number."
+        f"not overlap. {len(HEADLINES)} metrics are read, without a correction for their number."
     )
 
 
@@ -177,31 +175,8 @@ def _runs(run: RunData) -> Iterator[str]:
 
 def _setup(run: RunData) -> Iterator[str]:
     yield "## Configuration"
-    effective = effective_by_trial(run)
-    spec = run.manifest.spec
-    for arm in run.summary.arms:
-        yield ""
-        yield f"### {markdown(label(arm, run.summary))}"
-        yield ""
-        asked = spec.arms.get(arm.arm)
-        if asked is not None and asked.notes:
-            yield markdown(asked.notes)
-            yield ""
-        found = [e for (a, c, _), e in effective.items() if (a, c) == (arm.arm, arm.cell)]
-        distinct = [e for index, e in enumerate(found) if e not in found[:index]]
-        beyond = UNKNOWN if asked is None or asked == ArmSpec() else _json(asked)
-        rows: list[tuple[str, str]] = [("Asked for, beyond the base spec", beyond)]
-        rows += [row for one in distinct for row in _effective_rows(one, len(distinct))]
-        if not distinct:
-            rows.append(("Effective configuration", "unknown: no trial of this arm ended"))
-        yield from _table(("", ""), rows)
     yield ""
-    yield (
-        f"Base spec: backend {_json(spec.backend)}, scenario {_json(spec.scenario)}, load "
-        f"{_json(spec.load)}; {spec.trials} trials per arm, each of {spec.iterations.warmup} "
-        f"warm-up and {spec.iterations.measured} measured iterations; order {spec.order}, seed "
-        f"{spec.seed}."
-    )
+    yield from setup_lines(run)
 
 
 def _measured(run: RunData) -> Iterator[str]:
@@ -218,7 +193,7 @@ def _measured(run: RunData) -> Iterator[str]:
     rows += [
         ("Harness", markdown(environment.harness_version)),
         ("Python", markdown(environment.python)),
-        ("System", markdown(" ".join(filter(None, (environment.platform, environment.kernel))))),
+        ("System", markdown(environment.platform)),
         ("Processor", markdown(environment.cpu_model or UNKNOWN)),
         ("Processors", number(environment.cpu_count)),
         ("Clock source", markdown(environment.clocksource or UNKNOWN)),
@@ -322,22 +297,6 @@ def _run_row(line: IterationLine, summary: Summary) -> Sequence[Any]:
             for name in ("throughput_tok_s", "output_tokens", "wall_ms")
         ),
     )
-
-
-def _effective_rows(one: Effective, of: int) -> list[tuple[str, str]]:
-    several = " (one of several)" if of > 1 else ""
-    fields = msgspec.structs.asdict(one)
-    unknown = fields.pop("unknown")
-    rows = [
-        (f"Effective {code(name)}{several}", _json(value))
-        for name, value in fields.items()
-        if value not in (None, {}, False)
-    ]
-    return rows + [(f"Unknown {code(name)}", markdown(why)) for name, why in unknown.items()]
-
-
-def _json(value: Any) -> str:
-    return code(msgspec.json.encode(value).decode(), 1000)
 
 
 def _lag(arm: ArmSummary) -> str:

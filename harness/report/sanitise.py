@@ -38,7 +38,9 @@ _HIDDEN: Final = re.compile(
 _LINE_ENDS: Final = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
 # What means something anywhere in a line; at its start; where a bare address becomes a link.
 _MARKDOWN: Final = re.compile(
-    r"[\\`*_\[\]|~$@]|^[#+\-=]|(?<=^\d)[.)]|(?<=^\d\d)[.)]|(?<=:)/(?=/)|(?<=www)\."
+    r"[\\`*_\[\]|~$@]"
+    r"|^#(?=#|\s|$)|^[+\-](?=\s|$)|^[=-]+$|(?<=^\d)[.)](?=\s|$)|(?<=^\d\d)[.)](?=\s|$)"
+    r"|(?<=:)/(?=/)|(?<=www)\."
 )
 _HTML: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 

@@ -16,21 +16,27 @@ from typing import TYPE_CHECKING
 
 import harness
 from harness_load.options import LoadOptions
-from harness_load.scenario import Load
 
 if TYPE_CHECKING:
     from harness.host import ScenarioRegistry
-    from harness.protocols import RunData
+    from harness.protocols import RequestScenario, RunData, ScenarioConfig
     from harness.schema import Caveat
 
-__all__ = ["Load", "LoadOptions"]
+__all__ = ["LoadOptions", "load"]
+
+
+def load(config: ScenarioConfig) -> RequestScenario:
+    """The factory. What the scenario needs is imported when it is made."""
+    from harness_load.scenario import Load
+
+    return Load(config)
 
 
 @harness.hookimpl
 def harness_register_scenarios(registry: ScenarioRegistry) -> None:
     registry.add(
         "load",
-        Load,
+        load,
         options=LoadOptions,
         summary="prompts of a stated length, or from a file, under closed or open load",
     )

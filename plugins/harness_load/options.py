@@ -48,7 +48,8 @@ class LoadOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     its prefix in a cache. They differ between runs, arms and iterations; what follows them is the
     same in every arm. With messages they open the first one."""
     form: Literal["chat", "prompt"] | None = None
-    """`chat`: messages; `prompt`: a bare prompt. Default: chat, or as each line of the file is."""
+    """`chat`: messages; `prompt`: a bare prompt, which the backend sends as its own options say.
+    Default: chat, or as each line of the file is."""
     seed: int | None = None
     """Fixes texts and lengths, so that every iteration repeats them (after its own prefixes).
     Default: they follow the run's seed and differ between iterations."""

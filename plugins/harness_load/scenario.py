@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import count
+from math import ceil
 from random import Random
 
 from harness.errors import ScenarioError
@@ -41,7 +42,9 @@ class Load:
         salt = prefix_salt(ctx.salt)
         if self._file is not None:
             return self._from_file(self._file, salt, bound)
-        return self._synthetic(ctx, seed, salt, bound)
+        # Not in the generator: counting the vocabulary takes a moment with some backends.
+        source = TextSource(Random(f"text/{seed}"), self._token_costs(ctx))
+        return self._synthetic(source, seed, salt, bound)
 
     def _from_file(
         self, lines: list[Request], salt: int, bound: Callable[[], int]
@@ -64,24 +67,23 @@ class Load:
             )
 
     def _synthetic(
-        self, ctx: RequestContext, seed: int, salt: int, bound: Callable[[], int]
+        self, source: TextSource, seed: int, salt: int, bound: Callable[[], int]
     ) -> Iterator[Request]:
         options = self._options
-        source = TextSource(Random(f"text/{seed}"), self._token_costs(ctx))
-        spent = source.prefix_tokens() if options.unique_prefix else 0.0
-        self._check_room(spent)
+        least = source.prefix_tokens_mean() if options.unique_prefix else 1.0
+        self._check_room(least)
         length = sampler(
             options.prompt_tokens_distribution,
             options.prompt_tokens_mean,
             options.prompt_tokens_spread,
             Random(f"prompt/{seed}"),
-            floor=max(1, round(spent)),
+            floor=ceil(least),
         )
         bare = options.form == "prompt"
         for ordinal in count():
-            text = source.take(length() - spent)
-            if options.unique_prefix:
-                text = f"{unique_prefix(salt, ordinal)} {text}".rstrip()
+            tokens = length()
+            unique = options.unique_prefix
+            text = source.take_unique(tokens, salt, ordinal) if unique else source.take(tokens)
             yield Request(
                 prompt=text if bare else None,
                 messages=() if bare else (Message(role="user", content=text),),
@@ -96,14 +98,14 @@ class Load:
             self._costs_known = True
         return self._costs
 
-    def _check_room(self, spent: float) -> None:
+    def _check_room(self, least: float) -> None:
         mean = self._options.prompt_tokens_mean
-        if mean < spent:
+        if mean < least:
             raise ScenarioError(
                 f"prompts of {mean} tokens cannot hold a unique prefix of {PREFIX_WORDS} words "
-                f"(about {spent:.0f} tokens)",
+                f"(about {least:.0f} tokens)",
                 where="load",
-                remedy=f"-o prompt_tokens={max(8, round(2 * spent))}, or -o unique_prefix=false",
+                remedy=f"-o prompt_tokens={ceil(2 * least)}, or -o unique_prefix=false",
             )
 
 

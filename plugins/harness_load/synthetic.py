@@ -19,7 +19,7 @@ from random import Random
 
 from harness_load.words import TOKENS_PER_WORD, vocabulary
 
-__all__ = ["PREFIX_WORDS", "TextSource", "prefix_salt", "unique_prefix"]
+__all__ = ["PREFIX_WORDS", "TextSource", "prefix_digits", "prefix_salt", "unique_prefix"]
 
 PREFIX_WORDS = 4
 _BLOCK_WORDS = 8192
@@ -32,16 +32,21 @@ def prefix_salt(salt: str) -> int:
     return int.from_bytes(digest, "big")
 
 
-def unique_prefix(salt: int, ordinal: int) -> str:
-    """Four words; for one salt, all different for 2⁴⁰ consecutive ordinals."""
-    words = vocabulary()
-    size = len(words)
+def prefix_digits(salt: int, ordinal: int) -> list[int]:
+    """Four indices into the vocabulary; for one salt, all different for 2⁴⁰ ordinals in a row."""
+    size = len(vocabulary())
     number = salt + ordinal * _STRIDE
-    picked = []
+    digits = []
     for _ in range(PREFIX_WORDS):
         number, digit = divmod(number, size)
-        picked.append(words[digit])
-    return " ".join(picked)
+        digits.append(digit)
+    return digits
+
+
+def unique_prefix(salt: int, ordinal: int) -> str:
+    """The four words of prefix_digits."""
+    words = vocabulary()
+    return " ".join([words[digit] for digit in prefix_digits(salt, ordinal)])
 
 
 class TextSource:
@@ -50,10 +55,11 @@ class TextSource:
     def __init__(self, rng: Random, costs: Sequence[float] | None = None) -> None:
         """`costs`: tokens per word of the vocabulary; None: TOKENS_PER_WORD each."""
         words = vocabulary()
+        self._costs = costs if costs is not None else (TOKENS_PER_WORD,) * len(words)
         self._rng = rng
         picks = [rng.randrange(len(words)) for _ in range(_BLOCK_WORDS)]
         block = [words[i] for i in picks]
-        per_word = [TOKENS_PER_WORD if costs is None else costs[i] for i in picks]
+        per_word = [self._costs[i] for i in picks]
         self._text = " ".join(block + block) + " "
         self._chars = [0, *accumulate(len(word) + 1 for word in block + block)]
         self._tokens = [0.0, *accumulate(per_word + per_word)]
@@ -71,6 +77,15 @@ class TextSource:
             text = self._text[begin : begin + self._chars[_BLOCK_WORDS]] * int(rounds) + text
         return text[:-1]
 
-    def prefix_tokens(self) -> float:
+    def take_unique(self, tokens: float, salt: int, ordinal: int) -> str:
+        """The next text of this many tokens, its unique prefix included."""
+        words = vocabulary()
+        digits = prefix_digits(salt, ordinal)
+        spent = sum([self._costs[digit] for digit in digits])
+        prefix = " ".join([words[digit] for digit in digits])
+        body = self.take(tokens - spent)
+        return f"{prefix} {body}" if body else prefix
+
+    def prefix_tokens_mean(self) -> float:
         """What a unique prefix costs on average."""
         return PREFIX_WORDS * self._block_tokens / _BLOCK_WORDS

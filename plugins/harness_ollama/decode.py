@@ -136,20 +136,26 @@ class _Reader:
         finish_reason = said if isinstance(said, str) else None
         if finish_reason in _GENERATED_NOTHING:
             self._fail("empty", _GENERATED_NOTHING[finish_reason])
-        counts = self.token_counts
-        counted = any(counts) and not self.uncounted_content
+        usage = self._usage()
         return Decoded(
             kinds=bytes(self.kinds),
             text="".join(self.text),
             reasoning="".join(self.reasoning),
             tool_calls=self.tool_calls,
             finish_reason=finish_reason,
-            usage=self._usage(),
+            usage=usage,
             server={k: storable(v) for k, v in self.last.items() if k not in _NOT_FIGURES},
             end=self.end if self.error is None else None,
-            chunk_tokens=struct.pack(f"<{len(counts)}I", *counts) if counted else None,
+            chunk_tokens=self._tokens_per_chunk(usage.output_tokens),
             error=self.error,
         )
+
+    def _tokens_per_chunk(self, output_tokens: int | None) -> bytes | None:
+        """uint32 per line from log probabilities: only if they cover all content and add up."""
+        counts = self.token_counts
+        if self.uncounted_content or not any(counts) or output_tokens not in (None, sum(counts)):
+            return None
+        return struct.pack(f"<{len(counts)}I", *counts)
 
     def _usage(self) -> Usage:
         """Cached tokens are in prompt_eval_count and Ollama does not say how many they are."""

@@ -2,7 +2,9 @@
 
 A chunk is not a token. How many tokens a chunk holds is known where the server counts as it goes:
 cumulative usage (vLLM, SGLang), cumulative `timings.predicted_n` (llama.cpp), or one entry of log
-probabilities per token; in this order, and only if every chunk with content is covered.
+probabilities per token. A count is believed only if it covers every chunk with content and adds up
+to the call's own: llama.cpp sends log probabilities of one token with a chunk that holds two
+(the first was half a character), which only the sum gives away.
 """
 
 from __future__ import annotations
@@ -32,14 +34,17 @@ class TokenCounts:
         if logprobs:
             self._logprobs[index] = logprobs
 
-    def packed(self, kinds: bytearray) -> bytes | None:
-        """uint32 per chunk, or None where no count covers all content."""
-        counts = (
-            _differences(self._usage, kinds)
-            or _differences(self._timings, kinds)
-            or _covering(self._logprobs, kinds)
-        )
-        return struct.pack(f"<{len(counts)}I", *counts) if counts else None
+    def packed(self, kinds: bytearray, output_tokens: int | None) -> bytes | None:
+        """uint32 per chunk, or None where no count can be believed. The order is of preference;
+        a sum that cannot be checked, in a call without usage, passes."""
+        for counts in (
+            _differences(self._usage, kinds),
+            _differences(self._timings, kinds),
+            _covering(self._logprobs, kinds),
+        ):
+            if counts and output_tokens in (None, sum(counts)):
+                return struct.pack(f"<{len(counts)}I", *counts)
+        return None
 
 
 def _differences(totals: dict[int, int], kinds: bytearray) -> list[int] | None:

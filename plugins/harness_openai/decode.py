@@ -111,16 +111,17 @@ class _Reader:
         error = self._error
         if error is not None:
             error = CallError(code=error.code, message=redact(error.message))
+        usage = usage_of(self._server)
         return Decoded(
             kinds=bytes(self._kinds),
             text=redact("".join(self._text)),
             reasoning=redact("".join(self._reasoning)),
             tool_calls=redacted(storable(self._tools.calls()), redact),
             finish_reason=redact(self._finish_reason) if self._finish_reason else None,
-            usage=usage_of(self._server),
+            usage=usage,
             server=redacted(storable(self._server), redact),
             end="body" if proven else None,
-            chunk_tokens=self._tokens.packed(self._kinds),
+            chunk_tokens=self._tokens.packed(self._kinds, usage.output_tokens),
             error=error,
         )
 

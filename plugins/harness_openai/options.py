@@ -58,7 +58,8 @@ class OpenAIOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     stop: tuple[str, ...] = ()
     logprobs: bool = False
     """Log probabilities with each chunk, which also tell how many tokens it holds."""
-    top_logprobs: Annotated[int, Meta(ge=0, le=20)] = 0
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] = 1
+    """Alternatives per token. 0 would do for OpenAI; llama.cpp then sends nothing at all."""
     obfuscation: bool | None = None
     """OpenAI's own service: false leaves the random padding out of the chunks."""
 

@@ -23,6 +23,7 @@ __all__ = ["Claim", "find_claims"]
 
 _REACH = 80
 """Characters beside a number in which its subject is looked for."""
+_SENTENCE_CHARS = 2000
 
 
 class Claim(Struct, frozen=True, kw_only=True):
@@ -58,9 +59,11 @@ def find_claims(text: str) -> list[Claim]:
 def _sentences(text: str) -> Iterator[str]:
     for line in clean(text).split("\n"):
         # List numbers and heading marks count nothing; asterisks only get in the way.
-        line = re.sub(r"^[\s#>]{0,20}(?:[-*+•]\s+)?(?:\d{1,3}[.)]\s)?", "", line[:2000])
-        line = line.replace("*", "")
-        yield from (part for part in re.split(r"(?<=[.;!?])\s+(?=[A-Z`])", line) if part.strip())
+        line = re.sub(r"^[\s#>]{0,20}(?:[-*+•]\s+)?(?:\d{1,3}[.)]\s)?", "", line)
+        for part in re.split(r"(?<=[.;!?])\s+(?=[A-Z`])", line.replace("*", "")):
+            # What is that long is no sentence; searching it in pieces keeps the search linear.
+            for start in range(0, len(part), _SENTENCE_CHARS):
+                yield part[start : start + _SENTENCE_CHARS]
 
 
 def _claims(sentence: str) -> Iterator[Claim]:

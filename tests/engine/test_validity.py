@@ -202,6 +202,13 @@ def test_stubs_and_random_weights():
     assert codes(simulated)["simulated"] == "doubtful"
     noise = changed(clean(), "trial", 0, effective=replace(effective, random_weights=True))
     assert codes(noise)["random-weights"] == "note"
+    assert caveat_of("random-weights", noise).arm == "baseline"
+    everywhere = noise
+    for index in (1, 2, 3):
+        random = replace(effective, random_weights=True)
+        everywhere = changed(everywhere, "trial", index, effective=random)
+    found = [c for c in caveats(everywhere) if c.code == "random-weights"]
+    assert [caveat.arm for caveat in found] == [None]
 
 
 # verdict -----------------------------------------------------------------------------------------

@@ -147,6 +147,21 @@ def chunked(*pieces: bytes, media: str = "text/event-stream") -> bytes:
 REQUEST = b"POST /x HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\n{}"
 
 
+STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+
+
+def saying(*pieces: bytes, then=lambda connection: connection.recv(1)):
+    """Serve one response, and then wait for the client, by default until it hangs up."""
+
+    def serve(connection, number):
+        drive.read_request(connection)
+        for piece in pieces:
+            connection.sendall(piece)
+        then(connection)
+
+    return serve
+
+
 class Client:
     """A Reactor with defaults, and a wait that fails instead of hanging."""
 

@@ -130,7 +130,7 @@ def check(framing: Any, data: bytes) -> None:
 FRAME_WORDS = drive.SSE_WORDS + drive.NDJSON_WORDS
 HTTP_WORDS = drive.HEAD_WORDS + drive.CHUNK_WORDS
 LETTERS = b"\r\n\t :;,0159afxXdeE\x00\x0b\x7f\x80\xef\xff"
-SEEDS = [
+FEW_SEEDS = [
     b"\x01\x00\x00event: a\r\ndata: b\r\n\r\n: c\n\n",
     b"\x02\x00\x01{}\n{}\n",
     b"\x00\x00\x02whole",
@@ -138,6 +138,20 @@ SEEDS = [
     b"\x05\x00\x04HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
     b"\x25\x00\x05HTTP/1.0 200 OK\r\n\r\nuntil close",
 ]
+
+
+def seeds() -> list[bytes]:
+    """The cases of the ordinary tests, so that what is known does not have to be found again."""
+    from tests.native.test_framing_frames import NDJSON_CASES, SSE_CASES
+    from tests.native.test_framing_http import BAD_BODIES, CHUNKED, GOOD
+
+    wires = [*GOOD.values(), *(CHUNKED + body for body in BAD_BODIES.values())]
+    return [
+        *FEW_SEEDS,
+        *(b"\x01\x00\x00" + body for body in SSE_CASES.values()),
+        *(b"\x02\x00\x01" + body for body in NDJSON_CASES.values()),
+        *(b"\x05\x00\x02" + wire[:LONGEST_INPUT] for wire in wires),
+    ]
 
 
 def is_http(data: bytes) -> bool:
@@ -200,7 +214,7 @@ def fuzz(
     rng = random.Random(seed)
     corpus: list[bytes] = []
     picks: list[int] = []
-    queue = list(seeds)
+    queue = list(seeds)[::-1]
     done = 0
     stop = time.monotonic() + seconds
     while queue or (done < runs and time.monotonic() < stop):
@@ -210,7 +224,7 @@ def fuzz(
             is_new = target.covers_more(data)
         except Exception as error:
             raise Finding(data, done) from error
-        if (is_new and guided) or done <= len(SEEDS):
+        if (is_new and guided) or done <= len(FEW_SEEDS):
             corpus.append(data)
             picks.append(0)
     return corpus, done
@@ -278,7 +292,7 @@ def main() -> int:
     try:
         corpus, runs = fuzz(
             target,
-            SEEDS + kept,
+            seeds() + kept,
             seed=seed,
             runs=given.runs,
             seconds=given.seconds,

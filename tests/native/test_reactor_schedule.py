@@ -99,7 +99,7 @@ def test_due_calls_wait_for_room_in_their_lane():
         assert [ended[i].due_ns for i in idents] == [due_ns + i for i in range(5)]
 
 
-# --------------------------------------------------------------------------------- the stream server
+# ------------------------------------------------------------------------------- the stream server
 
 
 @contextmanager

@@ -7,8 +7,9 @@ from itertools import islice
 from types import SimpleNamespace
 
 import pytest
-from harness_load import Load, LoadOptions
+from harness_load import LoadOptions
 from harness_load.prompts import read_prompts
+from harness_load.scenario import Load
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -308,3 +308,10 @@ def test_an_unload_of_two_waits_for_both():
     ):
         asyncio.run(backend(one.url, two.url).unload())
     assert caught.value.where == two.url
+
+
+def test_a_server_on_a_unix_socket(tmp_path):
+    with scripted(healthy(), unix=tmp_path / "s") as server:
+        made = backend(server.url)
+        asyncio.run(made.open())
+        assert asyncio.run(made.effective()).server_version == "0.33.0"

@@ -185,8 +185,12 @@ def test_logprobs_tell_the_tokens_of_a_chunk():
         b'{"message":{"content":"c"},"logprobs":[{"token":"c"}],"done":false}\n' + DONE
     )
     decoded = decode(record(body, NDJSON))
+    assert decoded.usage.output_tokens == 3
     assert decoded.chunk_tokens is not None
     assert struct.unpack("<3I", decoded.chunk_tokens) == (2, 1, 0)
+    # Half a character held back: a line of two tokens comes with one entry.
+    short = body.replace(b'{"token":"a"},', b"")
+    assert decode(record(short, NDJSON)).chunk_tokens is None
 
 
 def test_logprobs_that_do_not_cover_every_chunk_tell_nothing():

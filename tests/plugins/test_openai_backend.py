@@ -292,3 +292,10 @@ def test_models():
         found = asyncio.run(backend(server.url, model=None).models())
     assert [(m.name, m.size_bytes) for m in found] == [("a", 5), ("b", 5)]
     assert found[0].details["owned_by"] == "x"
+
+
+def test_a_server_on_a_unix_socket(tmp_path):
+    with scripted(healthy(), unix=tmp_path / "s") as server:
+        made = opened(server.url)
+        assert asyncio.run(made.effective()).model == "m"
+    assert made.urls[0].endswith("s/v1")

@@ -320,6 +320,17 @@ def test_chat_logprobs_tell_the_tokens():
     assert tokens(read(body)) == [2, 1, 0]
 
 
+def test_counts_that_do_not_add_up_tell_nothing():
+    """llama.cpp: a chunk of two tokens (half a character each) has one entry of logprobs."""
+    entry = '"logprobs":{"content":[{"token":"x"}]}'
+    body = sse(
+        '{"choices":[{"delta":{"content":"a"},' + entry + "}]}",
+        '{"choices":[{"delta":{"content":"\u00e9"},' + entry + "}]}",
+        '{"choices":[{"delta":{},"finish_reason":"length"}],"usage":{"completion_tokens":3}}',
+    )
+    assert tokens(read(body)) is None
+
+
 def test_counts_that_run_backwards_tell_nothing():
     body = sse(
         '{"choices":[{"delta":{"content":"a"}}],"usage":{"completion_tokens":4}}',

@@ -86,7 +86,7 @@ def test_everything_that_is_set_is_sent():
         "frequency_penalty": 0.2,
         "stop": ["a"],
         "logprobs": True,
-        "top_logprobs": 0,
+        "top_logprobs": 1,
         "cache_prompt": False,
         "timings_per_token": True,
         "cache_salt": "x",

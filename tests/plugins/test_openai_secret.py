@@ -25,12 +25,12 @@ def key(monkeypatch):
     monkeypatch.setenv("HARNESS_TEST_KEY", KEY + "\n")  # as some editors and tools leave it
 
 
-def backend(url: str = "http://127.0.0.1:1") -> OpenAIBackend:
+def backend(url: str = "http://127.0.0.1:1", **options: object) -> OpenAIBackend:
     return OpenAIBackend(
         BackendConfig(
             model="m",
             urls=(url,),
-            options=OpenAIOptions(api_key_env="HARNESS_TEST_KEY"),
+            options=OpenAIOptions(api_key_env="HARNESS_TEST_KEY", **options),
             timeouts=TimeoutsSpec(connect_s=5.0, first_byte_s=5.0),
             seed=0,
         )
@@ -55,7 +55,7 @@ def test_the_key_is_sent_with_control_traffic_and_calls_alike():
 def test_effective_and_models_do_not_hold_it():
     script = {"GET /v1/models": as_json({"data": [{"id": "m"}]})}
     with scripted(script) as server:
-        made = backend(server.url)
+        made = backend(server.url, extra={"api_key": KEY})  # recorded, in spite of the warning
         effective = asyncio.run(made.effective())
         models = asyncio.run(made.models())
     assert KEY not in msgspec.json.encode([effective, models]).decode()

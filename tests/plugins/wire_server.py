@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 
 @dataclass
@@ -56,8 +58,22 @@ def as_sse(body: bytes) -> Answer:
     return Answer(body, content_type="text/event-stream")
 
 
+class UnixServer(ThreadingHTTPServer):
+    address_family = socket.AF_UNIX
+
+    def server_bind(self) -> None:
+        self.socket.bind(self.server_address)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        connection, _ = super().get_request()
+        return connection, ("unix", 0)
+
+
 @contextmanager
-def scripted(answers: dict[str, Answer | list[Answer]]) -> Iterator[ScriptedServer]:
+def scripted(
+    answers: dict[str, Answer | list[Answer]], *, unix: Path | None = None
+) -> Iterator[ScriptedServer]:
+    """On a free loopback port, or on a Unix socket at `unix`."""
     script = ScriptedServer(url="", answers=answers)
 
     class Handler(BaseHTTPRequestHandler):
@@ -81,8 +97,13 @@ def scripted(answers: dict[str, Answer | list[Answer]]) -> Iterator[ScriptedServ
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    script.url = f"http://127.0.0.1:{server.server_port}"
+    server: ThreadingHTTPServer
+    if unix is None:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        script.url = f"http://127.0.0.1:{server.server_port}"
+    else:
+        server = UnixServer(str(unix), Handler)  # type: ignore[arg-type]
+        script.url = f"http+unix://{quote(str(unix), safe='')}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

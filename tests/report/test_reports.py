@@ -180,7 +180,8 @@ def test_the_report_has_its_parts_in_order():
         "| 62.50 (mean 62.50, 61.25 … 63.75, n = 4) | +11 ms (+21.4 %) |"
     ) in text
     assert "| 1 | 0 | chimera | ok | 2 / 2 | 61.50 | 10 | 102.5 | 33.00 | 10 | 304 |" in text
-    assert "| Effective `context_length` | `512` |" in text
+    assert "Nothing: the arms had the same effective configuration." in text
+    assert "| `context_length` | `512` |" in text
     assert "| Stamp source of the first token | kernel: 8 calls |" in text
     assert "Remedy: more requests, iterations or trials." in text
 
@@ -207,8 +208,31 @@ def test_a_run_without_calls_is_reported_without_figures():
     run = FakeRun(manifest(state="failed", error="no server"), [])
     text = markdown(run)
     assert "## Verdict: invalid" in text
+    assert "| Error | no server |" in text
     assert "No figure was measured." in text
     assert "unknown: no trial of this arm ended" in text
+
+
+def test_the_configuration_shows_first_what_the_arms_differ_in():
+    effective = msgspec.structs.replace(builders.trial().effective, size_vram_bytes=0)
+    found = {
+        0: effective,
+        1: msgspec.structs.replace(effective, context_length=4096, options={"num_ctx": 4096}),
+        2: msgspec.structs.replace(effective, unknown={"layers_on_gpu": "not told"}),
+        3: msgspec.structs.replace(effective, context_length=8192, options={"num_ctx": 4096}),
+    }
+    records = [
+        msgspec.structs.replace(r, effective=found[r.trial]) if hasattr(r, "effective") else r
+        for r in builders.records()
+    ]
+    differ, _, alike = markdown(FakeRun(manifest(state="finished"), records)).partition(
+        "### What they have in common"
+    )
+    assert "| `options.num_ctx` | `512` | `4096` |" in differ
+    assert "| `context_length` | `512` | `4096` (trial 1); `8192` (trial 3) |" in differ
+    assert "| `layers_on_gpu` | — (trial 0); unknown: not told (trial 2) | — |" in differ
+    assert '| `server_version` | `"1.2"` |' in alike
+    assert "| `size_vram_bytes` | `0` |" in alike
 
 
 def test_a_simulation_is_marked_at_the_top():

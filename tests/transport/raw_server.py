@@ -119,13 +119,14 @@ class RawServer:
         self, script: Script, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
         """Whether the connection can serve another request."""
-        done = 0
+        over = False
         try:
-            for done, step in enumerate(script, 1):
-                if done == len(script):
-                    # Before the last bytes leave: the client may send its next request on them.
-                    self.serving -= 1
+            for index, step in enumerate(script, 1):
                 if isinstance(step, bytes):
+                    if index == len(script):
+                        # Before the last bytes leave: the client may ask again on getting them.
+                        self.serving -= 1
+                        over = True
                     writer.write(step)
                     await writer.drain()
                 elif isinstance(step, asyncio.Event):
@@ -137,7 +138,7 @@ class RawServer:
                     return False
             return True
         finally:
-            if done < len(script):
+            if not over:
                 self.serving -= 1
 
     async def _ping(
@@ -188,13 +189,13 @@ async def _end(step: Do, reader: asyncio.StreamReader, writer: asyncio.StreamWri
 async def _read_request(reader: asyncio.StreamReader) -> bytes | None:
     try:
         head = await reader.readuntil(b"\r\n\r\n")
+        length = 0
+        for line in head.split(b"\r\n"):
+            if line.lower().startswith(b"content-length:"):
+                length = int(line.split(b":", 1)[1])
+        return head + await reader.readexactly(length)
     except asyncio.IncompleteReadError:
-        return None
-    length = 0
-    for line in head.split(b"\r\n"):
-        if line.lower().startswith(b"content-length:"):
-            length = int(line.split(b":", 1)[1])
-    return head + await reader.readexactly(length)
+        return None  # the client hung up
 
 
 # ------------------------------------------------------------------------- literal responses
