@@ -76,6 +76,9 @@ class Backend(Protocol):
     and effective, with whatever HTTP client you like; it is never timed.
     """
 
+    urls: tuple[str, ...]
+    """Where the model is served; final once `open` has returned. Decides which transport serves."""
+
     async def open(self) -> None:
         """Make the model ready to answer at once: reach the server, check that the model exists,
         load it. Raise BackendError saying what, where, and the next command to try."""
@@ -210,7 +213,7 @@ class Context(Protocol):
 @runtime_checkable
 class WorkflowScenario(Protocol):
     """A piece of work that makes its calls itself. setup and teardown run once a trial, execute
-    once an iteration. The factory is the class (see engine.plan.is_workflow)."""
+    once an iteration. It takes no load."""
 
     async def setup(self, ctx: Context) -> None:
         """Outside the measurement. Raise ScenarioError on unusable input (an empty corpus)."""
@@ -221,6 +224,7 @@ class WorkflowScenario(Protocol):
 
 
 ScenarioFactory: TypeAlias = Callable[[ScenarioConfig], "RequestScenario | WorkflowScenario"]
+"""Called when a run is planned, to see which kind it makes, and again for each trial."""
 
 
 # ------------------------------------------------------------------------ what comes after a run

@@ -27,6 +27,8 @@ def command(run: str, name: str, out: Path | None) -> None:
 
     write = load_host().exporters.get(name, "--format").factory
     loaded = load_run(run)
+    for warning in loaded.warnings:
+        click.echo(f"warning: {warning}", err=True)
     if out is None:
         write(loaded, sys.stdout.buffer)
         sys.stdout.buffer.flush()

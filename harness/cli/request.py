@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from harness.engine import is_workflow, merge, read_spec, set_path, spec_from
+from harness.engine import make_plan, merge, read_spec, set_path, spec_from
 from harness.errors import SpecError
 from harness.host import Host
-from harness.schema import ClosedLoad, RunSpec
+from harness.schema import RunSpec
 from harness.strict import nearest
 
 __all__ = ["Asked", "build_spec", "split_pair"]
@@ -166,9 +166,7 @@ def _limited(spec: RunSpec, limit: int, host: Host) -> RunSpec:
         measured=min(spec.iterations.measured, limit),
         warmup=min(spec.iterations.warmup, limit),
     )
-    load = spec.load
-    if load is None and not is_workflow(host.scenarios.get(spec.scenario.name)):
-        load = ClosedLoad()
+    load = make_plan(spec, host).spec.load  # with the default that a request scenario has
     if load is not None:
         load = msgspec.structs.replace(load, requests=min(load.requests, limit))
     return msgspec.structs.replace(

@@ -22,4 +22,6 @@ def command(run: str, as_json: bool) -> None:
     from harness.store import load_run
 
     loaded = load_run(run)
+    for warning in loaded.warnings:
+        click.echo(f"warning: {warning}", err=True)
     show(loaded.summary, Path(loaded.path), as_json)

@@ -13,7 +13,7 @@ validity.py     records to a verdict
 """
 
 from harness.engine.execute import Outcome, RunSink, Silent, run
-from harness.engine.plan import is_workflow, make_plan
+from harness.engine.plan import make_plan
 from harness.engine.specfile import digest, merge, read_spec, set_path, spec_from
 from harness.engine.trial import Observer
 
@@ -23,7 +23,6 @@ __all__ = [
     "RunSink",
     "Silent",
     "digest",
-    "is_workflow",
     "make_plan",
     "merge",
     "read_spec",

@@ -83,7 +83,7 @@ class Caller:
         decoded = self._decode(request, wire)
         record = seal(wire, decoded, request, exchange, place, ordinal, self._keep)
         wire.drop_payloads()
-        self._deliver(record)
+        self._deliver(_without_text(record) if not self._keep.text else record)
         return record
 
     def _decode(self, request: Request, wire: WireRecord) -> Decoded:
@@ -174,11 +174,16 @@ def seal(
         client_lag_p50_ns=lag_p50_ns,
         client_lag_p99_ns=lag_p99_ns,
         client_lag_max_ns=lag_max_ns,
-        text=decoded.text if keep.text else None,
-        reasoning=decoded.reasoning if keep.text else None,
-        tool_calls=decoded.tool_calls if keep.text else [],
+        text=decoded.text,
+        reasoning=decoded.reasoning,
+        tool_calls=decoded.tool_calls,
         payloads=wire.payloads() if keep.payloads else None,
     )
+
+
+def _without_text(record: CallRecord) -> CallRecord:
+    """For the log, where the spec says not to keep text. The scenario still gets to read it."""
+    return msgspec.structs.replace(record, text=None, reasoning=None, tool_calls=[])
 
 
 def _instants(wire: WireRecord, decoded: Decoded, content: list[int]) -> Instants:

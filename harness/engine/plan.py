@@ -15,7 +15,13 @@ import msgspec
 from harness.engine.specfile import merge
 from harness.errors import NotSupportedYet, SpecError
 from harness.host import Entry, Host
-from harness.protocols import BackendConfig, BackendFactory, ScenarioConfig, ScenarioFactory
+from harness.protocols import (
+    BackendConfig,
+    BackendFactory,
+    ScenarioConfig,
+    ScenarioFactory,
+    WorkflowScenario,
+)
 from harness.schema import (
     BackendSpec,
     ClosedLoad,
@@ -25,7 +31,7 @@ from harness.schema import (
 )
 from harness.strict import decode
 
-__all__ = ["BASE_CELL", "Arm", "Plan", "PlannedTrial", "is_workflow", "make_plan", "seed_for"]
+__all__ = ["BASE_CELL", "Arm", "Plan", "PlannedTrial", "make_plan", "seed_for"]
 
 BASE_CELL = "base"
 
@@ -38,6 +44,8 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True):
     backend_config: BackendConfig
     scenario: Entry[ScenarioFactory]
     scenario_options: Any
+    is_workflow: bool
+    """Whether the scenario makes its calls itself; else it takes a load."""
 
     def scenario_config(self, seed: int, cell: str) -> ScenarioConfig:
         return ScenarioConfig(options=self.scenario_options, seed=seed, arm=self.name, cell=cell)
@@ -66,7 +74,7 @@ def make_plan(spec: RunSpec, host: Host) -> Plan:
     _refuse_unsupported(spec)
     _check_numbers(spec)
     arms = _resolve_arms(spec, host)
-    if spec.load is None and not any(is_workflow(arm.scenario) for arm in arms):
+    if spec.load is None and not all(arm.is_workflow for arm in arms):
         spec = msgspec.structs.replace(spec, load=ClosedLoad())
     order = _ordered(spec, arms)
     trials = tuple(
@@ -80,11 +88,6 @@ def seed_for(spec: RunSpec, block: int, phase: str, iteration: int) -> int:
     """63 bits. Equal between the arms of a block, different otherwise."""
     text = f"{spec.seed}/{block}/{phase}/{iteration}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
-
-
-def is_workflow(entry: Entry[ScenarioFactory]) -> bool:
-    """Whether a scenario makes its calls itself (its factory is a class with `execute`)."""
-    return hasattr(entry.factory, "execute")
 
 
 def _refuse_unsupported(spec: RunSpec) -> None:
@@ -157,19 +160,23 @@ def _resolve(
         timeouts=spec.timeouts,
         seed=spec.seed,
     )
-    if spec.load is not None and is_workflow(scenario_entry):
+    options = scenario_entry.decode_options(scenario.options, f"{where}.scenario.options")
+    scenario_config = ScenarioConfig(options=options, seed=spec.seed, arm=name, cell=BASE_CELL)
+    # Made once here to learn its kind, and so that what its factory refuses is refused now.
+    is_workflow = isinstance(scenario_entry.factory(scenario_config), WorkflowScenario)
+    if spec.load is not None and is_workflow:
         raise SpecError(
             f"scenario {scenario.name!r} makes its calls itself and takes no load",
             where="$.load",
             remedy="leave it out; iterations and trials say how often it runs",
         )
-    options = scenario_entry.decode_options(scenario.options, f"{where}.scenario.options")
     return Arm(
         name=name,
         backend=backend_entry,
         backend_config=config,
         scenario=scenario_entry,
         scenario_options=options,
+        is_workflow=is_workflow,
     )
 
 

@@ -53,7 +53,13 @@ def _parse(suffix: str, text: str, path: Path) -> Any:
 
 
 def spec_from(raw: dict[str, Any]) -> RunSpec:
-    """Strict: unknown fields are refused with their path and the nearest valid name."""
+    """Strict: unknown fields are refused with their path and the nearest valid name.
+
+    A load without a mode is open when it has a rate, and closed otherwise.
+    """
+    load = raw.get("load")
+    if isinstance(load, dict) and "mode" not in load:
+        raw = {**raw, "load": {"mode": "open" if "rate_per_s" in load else "closed", **load}}
     return decode(raw, RunSpec)
 
 

@@ -25,9 +25,7 @@ from harness.schema import (
     CallRecord,
     Effective,
     IterationRecord,
-    Message,
     Record,
-    Request,
     TrialRecord,
 )
 
@@ -96,7 +94,7 @@ class _Trial:
         self.backend = backend = arm.backend.factory(arm.backend_config)
         await backend.open()
         self.effective = await backend.effective()
-        self.transport = self.scene.open_transport(spec.transport, [_url_of(backend)])
+        self.transport = self.scene.open_transport(spec.transport, list(backend.urls))
         await self.transport.open()
         caller = Caller(backend, self.transport, spec.timeouts, spec.keep, self._deliver)
         config = self.planned.arm.scenario_config(self._seed("setup", 0), self.planned.cell)
@@ -293,12 +291,6 @@ class _RequestContext:
 
     def count_tokens(self, text: str) -> int | None:
         return self._host.count_tokens(self._model, text)
-
-
-def _url_of(backend: Backend) -> str:
-    """Where the backend will send requests: found out by preparing one."""
-    probe = Request(messages=(Message(role="user", content=""),), max_tokens=1)
-    return backend.prepare(probe).url
 
 
 async def run_trial(

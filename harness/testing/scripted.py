@@ -78,7 +78,7 @@ class ScriptedBackend:
 
     def __init__(self, config: BackendConfig, *, url: str = "http://scripted.invalid/") -> None:
         self.config = config
-        self.url = config.urls[0] if config.urls else url
+        self.urls = config.urls or (url,)
         self.log: list[str] = []
         self.effective_ = Effective(server="scripted", model=config.model, simulated=True)
 
@@ -97,7 +97,7 @@ class ScriptedBackend:
         return self.effective_
 
     def prepare(self, request: Request) -> Exchange:
-        return Exchange(url=self.url, body=msgspec.json.encode(request), framing="ndjson")
+        return Exchange(url=self.urls[0], body=msgspec.json.encode(request), framing="ndjson")
 
     def decode(self, request: Request, record: WireRecord) -> Decoded:
         decoded = Decoded()

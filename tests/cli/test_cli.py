@@ -108,12 +108,42 @@ def test_latest_is_found_below_runs(harness_command, tmp_path):
     assert folder.name.startswith("load-")
 
 
-CALL_FIELDS = (
-    "call_id arm cell trial iteration agent stage phase status error due_ns sent_ns headers_ns "
-    "first_byte_ns first_chunk_ns first_token_ns first_answer_ns last_token_ns end_ns stamp_source "
-    "realtime_offset_ns chunks content_chunks prompt_tokens cached_tokens output_tokens ttft_ms "
-    "tpot_ms e2e_ms queue_residual_ms client_lag_p50_us client_lag_p99_us server effective"
-).split()
+CALL_FIELDS = [
+    "call_id",
+    "arm",
+    "cell",
+    "trial",
+    "iteration",
+    "agent",
+    "stage",
+    "phase",
+    "status",
+    "error",
+    "due_ns",
+    "sent_ns",
+    "headers_ns",
+    "first_byte_ns",
+    "first_chunk_ns",
+    "first_token_ns",
+    "first_answer_ns",
+    "last_token_ns",
+    "end_ns",
+    "stamp_source",
+    "realtime_offset_ns",
+    "chunks",
+    "content_chunks",
+    "prompt_tokens",
+    "cached_tokens",
+    "output_tokens",
+    "ttft_ms",
+    "tpot_ms",
+    "e2e_ms",
+    "queue_residual_ms",
+    "client_lag_p50_us",
+    "client_lag_p99_us",
+    "server",
+    "effective",
+]
 
 
 def test_export_jsonl(harness_command, finished_run):

@@ -108,9 +108,7 @@ def execute(host):
             return transports[-1]
 
         sink = MemorySink()
-        outcome = asyncio.run(
-            run(spec_from(raw), host, sink, open_transport=open_transport, **how)
-        )
+        outcome = asyncio.run(run(spec_from(raw), host, sink, open_transport=open_transport, **how))
         return outcome, sink, transports
 
     return do

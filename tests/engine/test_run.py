@@ -75,6 +75,12 @@ def test_what_is_not_to_be_kept_is_not(execute):
     assert calls(sink)[0].payloads[0] == b'{"text":"a "}'
 
 
+def test_a_workflow_reads_the_text_that_is_not_kept(execute):
+    _, sink, _ = execute({"scenario": {"name": "two_steps"}, "keep": {"text": False}})
+    assert {c.text for c in calls(sink)} == {None}
+    assert of(sink, IterationRecord)[-1].data == {"first_text": "a b c"}
+
+
 def test_call_ids_are_unique_and_tell_their_place(execute):
     _, sink, _ = execute({"trials": 2, "arms": {"a": {}, "b": {}}})
     ids = [c.call_id for c in calls(sink)]
@@ -109,9 +115,7 @@ def test_other_orders(execute, order, expected):
 
 def test_seeds_are_equal_between_arms_and_salts_never(execute):
     execute({"trials": 2, "arms": {"a": {}, "b": {}}, "iterations": {"warmup": 1, "measured": 2}})
-    by_arm = {
-        arm: [(phase, seed) for a, phase, seed, _ in Asking.seen if a == arm] for arm in "ab"
-    }
+    by_arm = {arm: [(phase, seed) for a, phase, seed, _ in Asking.seen if a == arm] for arm in "ab"}
     assert by_arm["a"] == by_arm["b"]
     assert len(set(by_arm["a"])) == 6
     salts = [salt for *_, salt in Asking.seen]
@@ -169,9 +173,7 @@ def test_a_failed_iteration_balances_its_calls(execute):
 def test_every_call_ends_in_one_status(execute, answer, status, code):
     good = ScriptedBackend.answer(["a"])
     load = {"mode": "closed", "concurrency": 2, "requests": 6}
-    outcome, sink, _ = execute(
-        {"load": load, "iterations": {"warmup": 0}}, [good, answer]
-    )
+    outcome, sink, _ = execute({"load": load, "iterations": {"warmup": 0}}, [good, answer])
     ended = calls(sink)
     assert Counter(c.status for c in ended) == {"ok": 3, status: 3}
     assert {c.error.code for c in ended if c.error} == {code}

@@ -50,7 +50,9 @@ def harness_imports(path: Path) -> list[tuple[int, str, bool]]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: relative import"
             base = node.module or ""
-            names = [f"{base}.{alias.name}" for alias in node.names] if base == "harness" else [base]
+            names = (
+                [f"{base}.{alias.name}" for alias in node.names] if base == "harness" else [base]
+            )
         else:
             continue
         found += [

@@ -62,6 +62,11 @@ def test_bad_files_are_explained(tmp_path, name, text, says):
         read_spec(path)
 
 
+def test_a_load_without_a_mode():
+    assert spec_from({**GOOD, "load": {"concurrency": 3}}).load.concurrency == 3
+    assert spec_from({**GOOD, "load": {"rate_per_s": 3}}).load.rate_per_s == 3
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(SpecError, match=r"gone\.yaml"):
         read_spec(tmp_path / "gone.yaml")

@@ -30,7 +30,14 @@ HEAD_WORDS = [
     *(b"HTTP/1.1 101 Switching\r\n\r\n", b"HTTP/2.0 200\r\n", b"Content-Length: 5, 5\r\n"),
 ]
 CHUNK_WORDS = [
-    *(b"5\r\nhello\r\n", b"0\r\n\r\n", b"0\r\n", b"a;x=1\r\n0123456789\r\n", b"1 \r\nx\r\n", b"5\n"),
+    *(
+        b"5\r\nhello\r\n",
+        b"0\r\n\r\n",
+        b"0\r\n",
+        b"a;x=1\r\n0123456789\r\n",
+        b"1 \r\nx\r\n",
+        b"5\n",
+    ),
     *(b"\r\n", b"\n", b"\r", b";", b"Trailer: x\r\n", b" ", b"000", b"f" * 16, b"-1", b"0x5", b"G"),
 ]
 

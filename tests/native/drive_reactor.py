@@ -154,7 +154,7 @@ def saying(*pieces: bytes, then=lambda connection: connection.recv(1)):
     """Serve one response, and then wait for the client, by default until it hangs up."""
 
     def serve(connection, number):
-        drive.read_request(connection)
+        read_request(connection)
         for piece in pieces:
             connection.sendall(piece)
         then(connection)

@@ -37,7 +37,6 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from tests.native import drive_framing as drive  # noqa: E402
-from tests.native import oracles_framing as oracle  # noqa: E402
 
 BUILD = ROOT / "build" / "fuzz"
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-g"]
@@ -268,7 +267,9 @@ def run_under_asan() -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Coverage-guided fuzzing of harness._native.framing")
+    parser = argparse.ArgumentParser(
+        description="Coverage-guided fuzzing of harness._native.framing"
+    )
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--runs", type=int, default=sys.maxsize, help="stop after so many inputs")
     parser.add_argument("--seed", type=int, default=None, help="of the mutations; printed")

@@ -13,7 +13,9 @@ from harness._native import framing
 from tests.native import drive_framing as drive
 from tests.native import oracles_framing as oracle
 
-LF_STREAM = b'data: {"a":1}\n\n: ping\nevent: delta\ndata: x\ndata: y\nid: 7\nretry: 10\n\ndata: end\n\n'
+LF_STREAM = (
+    b'data: {"a":1}\n\n: ping\nevent: delta\ndata: x\ndata: y\nid: 7\nretry: 10\n\ndata: end\n\n'
+)
 
 SSE_CASES = {
     "lf": LF_STREAM,

@@ -59,9 +59,7 @@ def test_640_requests_at_64(llama_url, tmp_path, transport):
         assert row["ttft_ms"] >= row["server"]["timings"]["prompt_ms"]
         assert row["due_ns"] <= row["sent_ns"] <= row["first_token_ns"] <= row["end_ns"]
     # Never more in flight than asked for.
-    edges = sorted(
-        [(row["sent_ns"], 1) for row in rows] + [(row["end_ns"], -1) for row in rows]
-    )
+    edges = sorted([(row["sent_ns"], 1) for row in rows] + [(row["end_ns"], -1) for row in rows])
     flying = highest = 0
     for _, step in edges:
         flying += step

@@ -24,13 +24,13 @@ class EchoBackend:
     def __init__(self, config: BackendConfig) -> None:
         self.config = config
         self.options: EchoOptions = config.options
-        self.url = "http://127.0.0.1:9/"  # nothing listens there until open
+        self.urls = ("http://127.0.0.1:9/",)  # nothing listens there until open
         self.server: asyncio.Server | None = None
 
     async def open(self) -> None:
         self.server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         port = self.server.sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}/"
+        self.urls = (f"http://127.0.0.1:{port}/",)
 
     async def effective(self) -> Effective:
         """Say what really runs. `simulated` puts a watermark on every report."""
@@ -44,7 +44,7 @@ class EchoBackend:
     def prepare(self, request: Request) -> Exchange:
         prompt = request.prompt or " ".join(message.content for message in request.messages)
         body = {"prompt": prompt, "max": request.max_tokens, "upper": self.options.upper}
-        return Exchange(url=self.url, body=json.dumps(body).encode(), framing="ndjson")
+        return Exchange(url=self.urls[0], body=json.dumps(body).encode(), framing="ndjson")
 
     def decode(self, request: Request, record) -> Decoded:
         """Called after the call ended, whatever became of it. Must not raise on any bytes."""
