@@ -29,7 +29,7 @@ lint: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)
-	$(BIN)/python benchmarks/framing.py --quick
+	$(BIN)/python benchmarks/framing.py
 	$(BIN)/python benchmarks/kernels.py --quick
 	$(BIN)/python benchmarks/reactor.py --quick
 	$(BIN)/python benchmarks/reactor.py --accuracy

@@ -158,6 +158,7 @@ ctypedef struct loop_t:
     size_t idle_count
     int64_t timer_ns       # what the timer is set to; 0: unset
     clockmap_t clock
+    uint64_t connecting    # connections under way
     uint64_t streams       # connections in the middle of an event stream
     int64_t gap_ns         # low estimate of the time between two reads of one stream
     int64_t merged_ppm     # moving share of reads with more than one chunk

@@ -135,6 +135,8 @@ cdef inline void conn_close(loop_t* loop, conn_t* conn) noexcept nogil:
     conn_release(loop, conn)
     if conn.state == CONN_IDLE:
         idle_drop(loop, conn)
+    elif conn.state == CONN_CONNECTING:
+        loop.connecting -= 1
     close(conn.fd)  # which takes it out of epoll, too
     conn.fd = -1
     conn_unlink(loop, conn)
@@ -351,6 +353,7 @@ cdef inline int open_connection(loop_t* loop, call_t* call) noexcept nogil:
     conn.call = call
     call.conn = conn
     conn_link(loop, conn)
+    loop.connecting += 1
     count(&loop.stats.connections, 1)
     return 0
 
@@ -369,6 +372,7 @@ cdef inline void on_connected(loop_t* loop, conn_t* conn, int64_t now) noexcept 
         else:
             seal(loop, call, OUT_CONNECT, err, now)
         return
+    loop.connecting -= 1
     conn.origin.preferred = conn.address
     call.store.connected_ns = now
     conn.last_ns = now
@@ -710,12 +714,13 @@ cdef inline void pause(loop_t* loop, int64_t now) noexcept nogil:
     """Sleep a little, so that the next round finds several sockets ready; commands end the sleep.
 
     Only while many streams run, all with kernel stamps; far shorter than the gap between their reads;
-    never past the next due instant or deadline; and not at all once reads begin to merge chunks.
+    never past the next due instant or deadline; not while a connection is being made, whose request
+    waits for us; and not at all once reads begin to merge chunks.
     """
     cdef int64_t window = loop.gap_ns >> PAUSE_GAP_SHIFT
     cdef pollfd wait
     cdef timespec span
-    if loop.streams < PAUSE_STREAMS_MIN or loop.merged_ppm > PAUSE_MERGED_PPM_MAX:
+    if loop.streams < PAUSE_STREAMS_MIN or loop.connecting or loop.merged_ppm > PAUSE_MERGED_PPM_MAX:
         return
     if loop.user_stamp_ns and now - loop.user_stamp_ns < USER_STAMP_AGE_NS:
         return

@@ -94,7 +94,7 @@ cdef inline int buf_append(buf_t* b, const char* p, size_t n) noexcept nogil:
 # --------------------------------------------------------------------------------------- characters
 
 cdef inline char ascii_lower(char c) noexcept nogil:
-    return c + 32 if 65 <= c <= 90 else c
+    return <char> (c + 32) if 65 <= c <= 90 else c
 
 cdef inline bint is_ows(char c) noexcept nogil:
     return c == 32 or c == 9
@@ -405,7 +405,9 @@ cdef inline size_t http_feed_head(http_t* h, const char* p, size_t n) noexcept n
         http_fail(h, WIRE_E_MEMORY)
         return 0
     # A server that speaks something else is told from a slow one by its first bytes.
-    if before < 7 and memcmp(h.head.data, b"HTTP/1.", 7 if h.head.len > 7 else h.head.len) != 0:
+    if take and before < 7 and memcmp(
+        h.head.data, b"HTTP/1.", 7 if h.head.len > 7 else h.head.len
+    ) != 0:
         http_fail(h, WIRE_E_STATUS_LINE)
     elif blank:
         http_parse_head(h)

@@ -5,8 +5,8 @@
 A chat stream (SSE as an OpenAI-compatible server sends it, NDJSON as Ollama does) in HTTP chunked
 coding, one event per HTTP chunk, comes in reads of one event each, as it does from a server that
 streams token by token, or in reads of 64 KiB, as when the reader is behind. No socket is involved.
-Contenders take turns within each repeat; the figures are CPU time of this process. Each must hand out
-the same payloads, which is checked outside the timing.
+Contenders take turns within each repeat; the figures are CPU time of this process. Each must hand
+out the same payloads, which is checked outside the timing.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ wire.py            an exchange as bytes: addresses, heads, what is refused
 proxies.py         which proxy the environment wants
 lanes.py           when a call may start
 native.py          the Linux reactor behind protocols.Transport
-portable.py        httpx behind it; portable_call.py, portable_body.py: one exchange, one body
+portable.py        httpx behind it; portable_call.py, portable_body.py: one exchange, its body;
+                   portable_routes.py: connections
 
 Both give the same chunks for the same bytes and pass the same contract tests. They differ in their
 stamps: the kernel's, or taken in user space and marked so. Nothing here falls back silently.

@@ -10,25 +10,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from ssl import SSLContext
-
-import httpx
 
 from harness._native.clock import monotonic_ns, realtime_offset_ns
 from harness._native.recorder import Record, Recorder
 from harness.schema import Exchange, TimeoutsSpec
 from harness.transport.lanes import Lanes
 from harness.transport.portable_body import Counters
-from harness.transport.portable_call import Carrier, Course
+from harness.transport.portable_call import Course
+from harness.transport.portable_routes import Route, Routes
 from harness.transport.proxies import proxy_for
 from harness.transport.wire import Target, parse_url, request_fields
 
 __all__ = ["PortableTransport"]
 
 FRAME_LIMIT = 67_108_864
-
-_POOL = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=None)
-_NO_POOL = httpx.Limits(max_connections=None, max_keepalive_connections=0, keepalive_expiry=None)
 
 
 class _Call:
@@ -38,14 +33,14 @@ class _Call:
         self,
         exchange: Exchange,
         timeouts: TimeoutsSpec,
-        carrier: Carrier,
+        route: Route,
         lane: int,
         due_ns: int,
         future: asyncio.Future[Record],
     ) -> None:
         self.exchange = exchange
         self.timeouts = timeouts
-        self.carrier = carrier
+        self.route = route
         self.lane = lane
         self.due_ns = due_ns
         self.future = future
@@ -65,8 +60,7 @@ class PortableTransport:
         self._proxies = {target.origin: proxy_for(target) for target in self._targets}
         self._frame_limit = frame_limit
         self._lanes: Lanes[_Call] = Lanes(self._start)
-        self._carriers: dict[tuple[str, str | None, str], Carrier] = {}
-        self._tls: SSLContext | None = None
+        self._routes = Routes()
         self._running: set[_Call] = set()
         self._counters = Counters()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -74,7 +68,7 @@ class PortableTransport:
     async def open(self) -> None:
         self._loop = asyncio.get_running_loop()
         for target in self._targets:
-            self._carrier(target)
+            self._route(target)
 
     def lane(self, limit: int) -> int:
         return self._lanes.add(limit)
@@ -88,8 +82,8 @@ class PortableTransport:
         if self._loop is None:
             raise RuntimeError("the transport is not open")
         request_fields(exchange)
-        carrier = self._carrier(parse_url(exchange.url))
-        call = _Call(exchange, timeouts, carrier, lane, due_ns, self._loop.create_future())
+        route = self._route(parse_url(exchange.url))
+        call = _Call(exchange, timeouts, route, lane, due_ns, self._loop.create_future())
         call.future.add_done_callback(lambda future: self._given_up(call, future))
         self._lanes.submit(call)
         return call.future
@@ -108,11 +102,7 @@ class PortableTransport:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        carriers = list(self._carriers.values())
-        self._carriers.clear()
-        for carrier in carriers:
-            await carrier.pooled.aclose()
-            await carrier.fresh.aclose()
+        await self._routes.close()
 
     # ---------------------------------------------------------------------------- one call
 
@@ -127,11 +117,12 @@ class PortableTransport:
             call.exchange,
             parse_url(call.exchange.url),
             call.timeouts,
+            call.route,
             due_ns=call.due_ns,
             frame_limit=self._frame_limit,
             counters=self._counters,
         )
-        return await course.run(call.carrier)
+        return await course.run()
 
     def _ended(self, call: _Call, task: asyncio.Task[Record]) -> None:
         self._running.discard(call)
@@ -152,31 +143,10 @@ class PortableTransport:
             if call.task is not None:
                 call.task.cancel()
 
-    # ------------------------------------------------------------------------- connections
-
-    def _carrier(self, target: Target) -> Carrier:
+    def _route(self, target: Target) -> Route:
         if target.origin not in self._proxies:
             self._proxies[target.origin] = proxy_for(target)
-        proxy = self._proxies[target.origin]
-        key = ("tls" if target.scheme == "https" else "plain", proxy, target.socket_path)
-        if key not in self._carriers:
-            self._carriers[key] = Carrier(
-                self._pool(target, proxy, _POOL), self._pool(target, proxy, _NO_POOL), bool(proxy)
-            )
-        return self._carriers[key]
-
-    def _pool(
-        self, target: Target, proxy: str | None, limits: httpx.Limits
-    ) -> httpx.AsyncHTTPTransport:
-        if target.scheme == "https" and self._tls is None:
-            self._tls = httpx.create_ssl_context()
-        return httpx.AsyncHTTPTransport(
-            verify=self._tls if target.scheme == "https" and self._tls is not None else False,
-            http2=False,
-            limits=limits,
-            proxy=proxy,
-            uds=target.socket_path or None,
-        )
+        return self._routes.to(target, self._proxies[target.origin])
 
 
 def _give(call: _Call, record: Record) -> None:

@@ -20,9 +20,10 @@ from harness._native.framing import MODE_WHOLE, ResponseParser, Splitter
 from harness._native.recorder import Record, Recorder
 from harness.schema import Exchange, TimeoutsSpec
 from harness.transport.portable_body import Body, Counters, Reads, RefusedError
+from harness.transport.portable_routes import Route
 from harness.transport.wire import Target, body_mode, request_fields
 
-__all__ = ["Carrier", "Course"]
+__all__ = ["Course"]
 
 # A smaller change of the realtime offset may be slewing: not every system slews both clocks.
 _STEP_NS = 1_000_000
@@ -54,23 +55,15 @@ class Ending(NamedTuple):
     detail: str = ""
 
 
-class Carrier(NamedTuple):
-    """How the exchanges of one origin travel."""
-
-    pooled: httpx.AsyncHTTPTransport
-    fresh: httpx.AsyncHTTPTransport
-    """Keeps no connection, so that a second attempt cannot meet another dead one."""
-    proxied: bool
-
-
 class Course:
-    """Runs once: `record = await Course(…).run(carrier)`."""
+    """Runs once: `record = await Course(…).run()`."""
 
     def __init__(
         self,
         exchange: Exchange,
         target: Target,
         timeouts: TimeoutsSpec,
+        route: Route,
         *,
         due_ns: int,
         frame_limit: int,
@@ -79,6 +72,7 @@ class Course:
         self._exchange = exchange
         self._target = target
         self._timeouts = timeouts
+        self._route = route
         self._frame_limit = frame_limit
         self._counters = counters
         self._loop = asyncio.get_running_loop()
@@ -98,14 +92,14 @@ class Course:
         self._send_failed = False
         self._tunnelling = False
 
-    async def run(self, carrier: Carrier) -> Record:
+    async def run(self) -> Record:
         """The sealed record, whatever happens on the wire. Cancelling the task ends the call as
         `cancelled` (`not_sent` if nothing was sent), and it still returns its record."""
         offset_ns, _ = realtime_offset_ns()
         self._total_at = self._loop.time() + self._timeouts.total_s
         try:
             async with asyncio.timeout(None) as self._timer:
-                await self._attempts(carrier)
+                await self._attempts()
             ending = Ending("complete")
         except TimeoutError:
             if not self._timer.expired():
@@ -123,9 +117,9 @@ class Course:
 
     # ------------------------------------------------------------------------------ the wire
 
-    async def _attempts(self, carrier: Carrier) -> None:
+    async def _attempts(self) -> None:
         try:
-            await self._attempt(carrier.pooled, carrier.proxied)
+            await self._attempt(self._route.take())
         except httpx.TransportError as error:
             kept = not self._connected_ns and not self._headers_ns
             if not kept or self._explain(error).outcome not in _STALE:
@@ -134,20 +128,28 @@ class Course:
             self._begin_attempt()
             self._recorder.mark(reconnected=True)
             self._counters.reconnects += 1
-            await self._attempt(carrier.fresh, carrier.proxied)
+            await self._attempt(self._route.new())
 
-    async def _attempt(self, transport: httpx.AsyncHTTPTransport, proxied: bool) -> None:
+    async def _attempt(self, transport: httpx.AsyncHTTPTransport) -> None:
         self._arm("timeout_connect", self._timeouts.connect_s)
-        response = await transport.handle_async_request(self._request(proxied))
+        whole = False
         try:
-            await self._receive(response)
+            response = await transport.handle_async_request(self._request())
+            try:
+                await self._receive(response)
+            finally:
+                await response.aclose()
+            whole = True
         finally:
-            await response.aclose()
+            if whole:
+                self._route.keep(transport)
+            else:
+                self._route.drop(transport)
 
-    def _request(self, proxied: bool) -> httpx.Request:
+    def _request(self) -> httpx.Request:
         target, exchange = self._target, self._exchange
         extensions: dict[str, Any] = {"trace": self._trace}
-        if not proxied:
+        if not self._route.proxied:
             # httpx would rewrite what it thinks ought to be percent-encoded.
             extensions["target"] = target.path.encode("ascii")
         scheme = "https" if target.scheme == "https" else "http"

@@ -6,6 +6,7 @@ The functions take the module to test, because the fuzzer brings its own, instru
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
 from tests.native import oracles_framing as oracle
 
@@ -44,7 +45,7 @@ CHUNK_WORDS = [
 
 def split_at(data: bytes, cuts: Iterable[int]) -> list[bytes]:
     edges = sorted({cut % (len(data) + 1) for cut in cuts} | {0, len(data)})
-    return [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [data[a:b] for a, b in pairwise(edges)]
 
 
 def byte_by_byte(data: bytes) -> list[bytes]:
@@ -141,7 +142,7 @@ def check_response(
 
 
 def _is_lost(wire: bytes, method: str) -> bool:
-    """h11 waits for the end of a line that we refuse at once, or the refusal is a documented one."""
+    """h11 waits for the end of a line that we refuse at once, or the refusal is documented."""
     ended = oracle.response(wire + b"\r\n\r\n", method=method)
     return ended.failed or oracle.is_refused_beyond_h11(wire)
 

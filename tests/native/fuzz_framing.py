@@ -1,16 +1,19 @@
 """Coverage-guided fuzzing of the framing against its readable twins. Needs gcc and nothing else.
 
-    python tests/native/fuzz_framing.py --seconds 3600          a long run; corpus in build/fuzz/corpus
-    python tests/native/fuzz_framing.py --seconds 600 --asan    the same under ASan and UBSan
-    python tests/native/fuzz_framing.py --replay FILE           one input again, with its traceback
+    python tests/native/fuzz_framing.py --seconds 3600        a long run; build/fuzz/corpus is kept
+    python tests/native/fuzz_framing.py --seconds 600 --asan  the same under ASan and UBSan
+    python tests/native/fuzz_framing.py --replay FILE         one input again, with its traceback
+
+A wrong answer is shrunk and written to build/fuzz/finding-*; after a crash, the input is in
+build/fuzz/corpus.last-input (beside --corpus).
 
 Strategy
-  The module is built a second time with -fsanitize-coverage=trace-pc, which calls us at every basic
-  block (fuzz_coverage.c). An input that reaches an edge that none reached before joins the
-  corpus; new inputs are mutations of corpus members. Atheris was rejected: it sees Python lines, not
-  the C of a Cython module, unless clang builds both; libFuzzer and AFL++ want clang or a package.
-  Every input is run whole, cut at random and byte by byte, and each run is compared with the oracle,
-  so that what is looked for is a wrong answer and not only a crash.
+  The module is built a second time with -fsanitize-coverage=trace-pc, which calls us at every
+  basic block (fuzz_coverage.c). An input that reaches an edge that none reached before joins the
+  corpus; new inputs are mutations of corpus members. Atheris was rejected: it sees Python lines,
+  not the C of a Cython module, unless clang builds both; libFuzzer and AFL++ want clang or a
+  package. Every input is run whole, cut at random and byte by byte, and each run is compared with
+  the oracle, so that what is looked for is a wrong answer and not only a crash.
 
 An input is three bytes of choices (what to run, limit, seed of the cuts) and then the stream.
 """
@@ -18,6 +21,7 @@ An input is three bytes of choices (what to run, limit, seed of the cuts) and th
 from __future__ import annotations
 
 import argparse
+import array
 import ctypes
 import hashlib
 import importlib.util
@@ -31,6 +35,7 @@ import time
 from collections.abc import Iterable
 from importlib.machinery import ExtensionFileLoader
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,16 +95,21 @@ def compile_in(folder: Path, flags: list[str]) -> None:
 class Target:
     """The instrumented module, and its coverage."""
 
-    def __init__(self, library: Path) -> None:
+    def __init__(self, library: Path, *, last: Path, exact: bool = False) -> None:
+        self.last = os.open(last, os.O_CREAT | os.O_WRONLY)
         loader = ExtensionFileLoader("framing", str(library))
         spec = importlib.util.spec_from_loader("framing", loader)
         assert spec is not None
         self.framing: Any = importlib.util.module_from_spec(spec)
         loader.exec_module(self.framing)
+        if exact:
+            self.framing = in_exact_blocks(self.framing)
         self.coverage = ctypes.PyDLL(str(library))
 
     def covers_more(self, data: bytes) -> bool:
         """Whether this input reached something new. AssertionError: a wrong answer."""
+        os.pwrite(self.last, data, 0)  # a crash leaves its input behind
+        os.ftruncate(self.last, len(data))
         self.coverage.fuzz_begin()
         check(self.framing, data)
         return bool(self.coverage.fuzz_harvest())
@@ -107,6 +117,29 @@ class Target:
     @property
     def edges(self) -> int:
         return int(self.coverage.fuzz_edges())
+
+
+class ExactBlocks:
+    """Feeds each piece in a block of its exact size, so that ASan sees a read past its end.
+
+    A bytes object has a NUL there, which may be read unseen; a slice of an array has nothing.
+    """
+
+    def __init__(self, machine: Any) -> None:
+        self.machine = machine
+
+    def feed(self, data: bytes) -> Any:
+        return self.machine.feed(array.array("B", data)[:])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.machine, name)
+
+
+def in_exact_blocks(framing: Any) -> SimpleNamespace:
+    return SimpleNamespace(
+        Splitter=lambda *given, **named: ExactBlocks(framing.Splitter(*given, **named)),
+        ResponseParser=lambda *given, **named: ExactBlocks(framing.ResponseParser(*given, **named)),
+    )
 
 
 # ------------------------------------------------------------------------------------------ checks
@@ -192,7 +225,7 @@ def mutate(rng: random.Random, parent: bytes, corpus: list[bytes]) -> bytes:
 # -------------------------------------------------------------------------------------------- runs
 
 
-class Finding(Exception):
+class FoundError(Exception):
     """`data` makes the native code and its oracle disagree."""
 
     def __init__(self, data: bytes, runs: int) -> None:
@@ -209,7 +242,7 @@ def fuzz(
     seconds: float,
     guided: bool = True,
 ) -> tuple[list[bytes], int]:
-    """(corpus, runs made); stops at `runs` or `seconds`. Raises Finding."""
+    """(corpus, runs made); stops at `runs` or `seconds`. Raises FoundError."""
     rng = random.Random(seed)
     corpus: list[bytes] = []
     picks: list[int] = []
@@ -222,7 +255,7 @@ def fuzz(
         try:
             is_new = target.covers_more(data)
         except Exception as error:
-            raise Finding(data, done) from error
+            raise FoundError(data, done) from error
         if (is_new and guided) or done <= len(FEW_SEEDS):
             corpus.append(data)
             picks.append(0)
@@ -267,9 +300,7 @@ def run_under_asan() -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description="Coverage-guided fuzzing of harness._native.framing"
-    )
+    parser = argparse.ArgumentParser(description="Coverage-guided fuzzing of the framing")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--runs", type=int, default=sys.maxsize, help="stop after so many inputs")
     parser.add_argument("--seed", type=int, default=None, help="of the mutations; printed")
@@ -282,11 +313,12 @@ def main() -> int:
     if given.asan and "libasan" not in os.environ.get("LD_PRELOAD", ""):
         build(given.plant, asan=True)  # the compiler itself is not to run under the sanitizer
         run_under_asan()
-    target = Target(build(given.plant, asan=given.asan))
+    given.corpus.mkdir(parents=True, exist_ok=True)
+    last = given.corpus.with_name(given.corpus.name + ".last-input")
+    target = Target(build(given.plant, asan=given.asan), last=last, exact=given.asan)
     if given.replay:
         check(target.framing, given.replay.read_bytes())
         return 0
-    given.corpus.mkdir(parents=True, exist_ok=True)
     kept = [path.read_bytes() for path in sorted(given.corpus.iterdir())]
     seed = random.SystemRandom().randrange(1 << 32) if given.seed is None else given.seed
     print(f"seed {seed}, {len(kept)} inputs from {given.corpus}", flush=True)
@@ -299,7 +331,7 @@ def main() -> int:
             seconds=given.seconds,
             guided=not given.unguided,
         )
-    except Finding as finding:
+    except FoundError as finding:
         data = shrink(target, finding.data)
         path = BUILD / f"finding-{hashlib.sha256(data).hexdigest()[:12]}"
         path.write_bytes(data)

@@ -29,7 +29,7 @@ class Frames:
     failed_at_end: bool = False
 
 
-class TooLong(Exception):
+class TooLongError(Exception):
     pass
 
 
@@ -82,7 +82,7 @@ class _Event:
 
     def line(self, line: bytes) -> list[tuple[bytes, int]]:
         if len(line) > self.limit:
-            raise TooLong
+            raise TooLongError
         if not line:
             return self.dispatch(0)
         if line.startswith(b":"):
@@ -93,7 +93,7 @@ class _Event:
         if name == b"data":
             self.data.append(value)
             if len(b"\n".join(self.data)) > self.limit:
-                raise TooLong
+                raise TooLongError
         elif name == b"event":
             self.type = value
         return []
@@ -107,7 +107,7 @@ class _Event:
             return [(b"\n".join(data), flags)]
         payload = name + b"\n" + b"\n".join(data)
         if len(payload) > self.limit:
-            raise TooLong
+            raise TooLongError
         return [(payload, flags | NAMED)]
 
 
@@ -118,14 +118,14 @@ def sse(body: bytes, limit: int) -> Frames:
     try:
         for line in lines:
             out.complete += event.line(line)
-    except TooLong:
+    except TooLongError:
         out.failed = out.failed_at_end = True
     out.comments = event.comments
     if not out.failed:
         out.failed = len(_undecided(body, rest)) > limit
         try:
             out.last = (event.line(rest) if rest else []) + event.dispatch(UNTERMINATED)
-        except TooLong:
+        except TooLongError:
             out.failed_at_end = True
     out.comments_at_end = event.comments
     return out
@@ -163,7 +163,7 @@ def response(wire: bytes, *, method: str = "POST", eof: bool = False) -> Respons
     except h11.RemoteProtocolError as error:
         # A body that ends too early is incomplete, not malformed.
         out.failed = not eof or not _is_cut_short(wire, method)
-        # h11 also reads framing fields that stand in a trailer, where RFC 9110 (6.5.1) forbids them.
+        # h11 also reads framing fields in a trailer, where RFC 9110 (6.5.1) forbids them.
         says_framing = "Content-Length" in str(error) or "Transfer-Encoding" in str(error)
         out.failed_in_trailer = out.status > 0 and says_framing
         return out

@@ -31,15 +31,19 @@ def fuzz(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_minute_of_fuzzing_finds_nothing(tmp_path):
-    done = fuzz("--seconds", "45", "--runs", "120000", "--corpus", str(tmp_path))
+    done = fuzz("--seconds", "45", "--runs", "120000", "--corpus", str(tmp_path / "corpus"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "ok:" in done.stdout
-    assert any(tmp_path.iterdir()), "coverage was not measured: no input was kept as new"
+    assert any((tmp_path / "corpus").iterdir()), (
+        "coverage was not measured: no input was kept as new"
+    )
 
 
 def test_a_planted_bug_is_found(tmp_path):
     """A limit that is off by one, found by mutation: none of the seeds comes near a limit."""
     plant = ("if b.len + n > s.limit:", "if b.len + n > s.limit + 1:")
-    done = fuzz("--seed", "1", "--seconds", "60", "--corpus", str(tmp_path), "--plant", *plant)
+    done = fuzz(
+        "--seed", "1", "--seconds", "60", "--corpus", str(tmp_path / "corpus"), "--plant", *plant
+    )
     assert done.returncode == 1, done.stdout + done.stderr
     assert "FOUND" in done.stdout

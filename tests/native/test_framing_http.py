@@ -45,8 +45,8 @@ GOOD = {
     "not close": OK + b"Connection: closer\r\n" + FIVE,
     "1.0": b"HTTP/1.0 200 OK\r\n" + FIVE,
     "1.0 keep-alive": b"HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\n" + FIVE,
-    "1.0 chunked": b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n"
-    b"1\r\nx\r\n0\r\n\r\n",
+    "1.0 chunked": b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
     "sse": OK + b"Content-Type: Text/Event-Stream;charset=utf-8\r\n" + FIVE,
     "ndjson": OK + b"content-type:application/x-ndjson \r\n" + FIVE,
     "space around values": OK + b"Content-Length: \t 5 \t\r\n\r\nhello",
