@@ -54,11 +54,15 @@ class Reads:
         """Something was received: whether by a new read. `stamp_ns` is then when that came."""
         if self._same:
             return False
-        self._same = True
-        self._loop.call_soon(self._turned)
+        self.expect()
         self._counters.reads += 1
         self.stamp_ns = now_ns
         return True
+
+    def expect(self) -> None:
+        """What is received from here on without a turn of the loop was there before."""
+        self._same = True
+        self._loop.call_soon(self._turned)
 
     def _turned(self) -> None:
         self._same = False

@@ -43,7 +43,6 @@ _OUTCOMES: tuple[tuple[type[Exception], str, str], ...] = (
     (httpx.ReadError, "", "reset"),
     (httpx.TransportError, "", "protocol"),
 )
-_STALE = ("send", "eof", "reset")
 _CONNECTED = ("connect_tcp.complete", "connect_unix_socket.complete", "start_tls.complete")
 
 
@@ -122,9 +121,10 @@ class Course:
             await self._attempt(self._route.take())
         except httpx.TransportError as error:
             kept = not self._connected_ns and not self._headers_ns
-            if not kept or self._explain(error).outcome not in _STALE:
+            if not kept or self._explain(error).outcome == "connect":
                 raise
-            # The server gave up the kept connection, and this request with it, without a word.
+            # The server gave up the kept connection, and this request with it, without a word; or
+            # it had said too much on it, and this response cannot be told from that.
             self._begin_attempt()
             self._recorder.mark(reconnected=True)
             self._counters.reconnects += 1
@@ -177,8 +177,11 @@ class Course:
             self._sent_ns = now_ns
         elif event in ("http11.send_request_headers.failed", "http11.send_request_body.failed"):
             self._send_failed = True
+        elif event == "http11.receive_response_headers.started":
+            self._reads.expect()
         elif event == "http11.receive_response_headers.complete":
-            self._reads.note(now_ns)
+            if not self._reads.note(now_ns):
+                raise httpx.RemoteProtocolError("the response came before its request was sent")
             self._headers_ns = self._reads.stamp_ns
 
     async def _receive(self, response: httpx.Response) -> None:

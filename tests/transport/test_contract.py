@@ -322,6 +322,15 @@ async def test_a_kept_connection_that_died_costs_a_second_attempt_and_is_told(
     assert (len(server.requests), server.connections) == (3, 2)
 
 
+@pytest.mark.parametrize("more", [b"more", b"\r\n", response(b"EVIL", "text/plain")])
+async def test_bytes_after_a_response_are_not_taken_for_the_next(kind: Kind, more: bytes) -> None:
+    async with RawServer([OK + more], [OK]) as server, opened(kind, server.url) as transport:
+        first = await transport.send(post(server.url), AMPLE)
+        second = await transport.send(post(server.url), AMPLE)
+    for record in (first, second):
+        assert (record.outcome, record.payloads()) == ("complete", [b"one", b"two"])
+
+
 async def test_a_second_attempt_is_the_last(kind: Kind) -> None:
     async with RawServer([OK], [CLOSE]) as server, opened(kind, server.url) as transport:
         await transport.send(post(server.url), AMPLE)
