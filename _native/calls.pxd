@@ -2,9 +2,9 @@
 #
 # Life of a call
 #   NEW → (DUE) → QUEUED → CONNECTING ⇄ BACKOFF → WAITING → BODY → SEALED
-# It is made by submit() with everything it will need, and belongs to the reactor thread until it is
-# SEALED; drain() then takes its store and sends the husk back to be freed by the thread, which might
-# still find it in a list of cancellations.
+# It is made by submit() with everything it will need, and belongs to the reactor thread until it
+# is SEALED; drain() then takes its store and sends the husk back to be freed by the thread, which
+# might still find it in a list of cancellations.
 #
 # Life of a connection: CONNECTING → BUSY ⇄ IDLE (in its origin's pool, last in first out) → closed
 # (fd −1), and freed when the round of events in which it was closed is over.

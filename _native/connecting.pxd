@@ -1,7 +1,7 @@
 # Getting a connection, and how long to wait for what. Header-only; part of the reactor's thread.
 #
-# An origin's addresses are tried in order, beginning with the one that worked last. One that refuses
-# costs nothing, and one that is silent gets its share of the connect timeout.
+# An origin's addresses are tried in order, beginning with the one that worked last. One that
+# refuses costs nothing, and one that is silent gets its share of the connect timeout.
 
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
@@ -23,6 +23,7 @@ from store cimport OUT_CONNECT
 
 cdef enum:
     BACKOFF_NS = 1_000_000     # before a full backlog is tried again
+
 
 cdef inline int64_t deadline(call_t* call) noexcept nogil:
     cdef int64_t total = call.started_ns + call.total_timeout_ns

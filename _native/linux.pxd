@@ -116,7 +116,9 @@ cdef extern from "<pthread.h>" nogil:
     ctypedef unsigned long pthread_t
     ctypedef struct pthread_mutex_t:
         pass
-    int pthread_create(pthread_t* thread, void* attributes, void* (*main)(void*) noexcept nogil, void* arg)
+    int pthread_create(
+        pthread_t* thread, void* attributes, void* (*main)(void*) noexcept nogil, void* arg
+    )
     int pthread_join(pthread_t thread, void** result)
     int pthread_setname_np(pthread_t thread, const char* name)
     int pthread_getcpuclockid(pthread_t thread, clockid_t* clock)
@@ -126,7 +128,7 @@ cdef extern from "<pthread.h>" nogil:
     int pthread_mutex_unlock(pthread_mutex_t* lock)
 
 cdef extern from * nogil:
-    # GCC and Clang builtins. Counters have one writer and readers that only want to see a whole number.
+    # GCC and Clang builtins. A counter has one writer, and readers that want to see a whole number.
     uint64_t __atomic_load_n(uint64_t* at, int order)
     void __atomic_store_n(uint64_t* at, uint64_t value, int order)
     int __ATOMIC_RELAXED

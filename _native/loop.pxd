@@ -2,8 +2,8 @@
 #
 # Strategy
 #   run_loop waits in epoll; each round handles what is ready, then hands the calls that ended to
-#   Python and goes back to wait. Nothing takes the GIL, and nothing is decoded. What an event does is
-#   in the files that this one builds on, in this order:
+#   Python and goes back to wait. Nothing takes the GIL, and nothing is decoded. What an event does
+#   is in the files that this one builds on, in this order:
 #     calls.pxd       what there is: calls, lanes, origins, connections
 #     ending.pxd      how calls and connections end
 #     connecting.pxd  getting a connection, and how long to wait for what
@@ -12,8 +12,8 @@
 #     starting.pxd    when calls start: due instants, lanes, deadlines
 #
 # Pauses
-#   Because the kernel holds the arrival times, the thread may sleep between rounds while many streams
-#   run, and find several sockets ready when it wakes: fewer wake-ups, same stamps. See pause().
+#   Because the kernel holds the arrival times, the thread may sleep between rounds while many
+#   streams run, and find several sockets ready when it wakes: fewer wake-ups, same stamps.
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free
@@ -36,13 +36,14 @@ from store cimport OUT_CANCELLED, OUT_NOT_SENT
 
 cdef enum:
     EVENTS_MAX = 256
-    # Pauses. A window of a sixteenth of the gap between reads lets about 6 % of evenly spread jitter
-    # reach the next chunk; under PAUSE_MIN the system call costs more than the wake-ups it saves.
+    # Pauses. A sixteenth of the gap between reads: a chunk must come 94 % too early to be merged.
+    # Under PAUSE_MIN the system call costs more than the wake-ups it saves.
     PAUSE_STREAMS_MIN = 8
     PAUSE_GAP_SHIFT = 4
     PAUSE_MIN_NS = 50_000
     PAUSE_MERGED_PPM_MAX = 50_000
     USER_STAMP_AGE_NS = 1_000_000_000
+
 
 cdef inline void conn_event(
     loop_t* loop, conn_t* conn, uint32_t events, int64_t now
@@ -62,14 +63,16 @@ cdef inline void conn_event(
 cdef inline void pause(loop_t* loop, int64_t now) noexcept nogil:
     """Sleep a little, so that the next round finds several sockets ready; commands end the sleep.
 
-    Only while many streams run, all with kernel stamps; far shorter than the gap between their reads;
+    Only while many streams run, all with kernel stamps; far shorter than the gap between reads;
     never past the next due instant or deadline; not while a connection is being made, whose request
     waits for us; and not at all once reads begin to merge chunks.
     """
     cdef int64_t window = loop.gap_ns >> PAUSE_GAP_SHIFT
     cdef pollfd wait
     cdef timespec span
-    if loop.streams < PAUSE_STREAMS_MIN or loop.connecting or loop.merged_ppm > PAUSE_MERGED_PPM_MAX:
+    if loop.streams < PAUSE_STREAMS_MIN or loop.connecting:
+        return
+    if loop.merged_ppm > PAUSE_MERGED_PPM_MAX:
         return
     if loop.user_stamp_ns and now - loop.user_stamp_ns < USER_STAMP_AGE_NS:
         return
@@ -87,7 +90,7 @@ cdef inline void pause(loop_t* loop, int64_t now) noexcept nogil:
     ppoll(&wait, 1, &span, NULL)
 
 cdef inline void set_timer(loop_t* loop) noexcept nogil:
-    """Wake for the next entry of the agenda. Waking too early is harmless, so it is never put off."""
+    """Wake for the next entry of the agenda. Waking early is harmless, so it is never put off."""
     cdef itimerspec to
     cdef int64_t at_ns
     if loop.agenda.len == 0:

@@ -17,10 +17,10 @@ from calls cimport address_t, call_free, call_new, call_t, lane_t, loop_t, origi
 from linux cimport (
     AF_INET, AF_INET6, AF_UNIX, CLOCK_MONOTONIC, EFD_CLOEXEC, EFD_NONBLOCK, EPOLLIN, EPOLL_CLOEXEC,
     EPOLL_CTL_ADD, SIG_SETMASK, TFD_CLOEXEC, TFD_NONBLOCK, clock_ns, clockid_t, close, counted,
-    epoll_create1, epoll_ctl, epoll_event, errno, eventfd, monotonic_ns, pthread_create,
-    pthread_getcpuclockid, pthread_join, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock,
-    pthread_mutex_unlock, pthread_setname_np, pthread_sigmask, pthread_t, read, sigfillset, sigset_t,
-    timerfd_create, write,
+    epoll_create1, epoll_ctl, epoll_event, eventfd, monotonic_ns, pthread_create,
+    pthread_getcpuclockid, pthread_join, pthread_mutex_destroy, pthread_mutex_init,
+    pthread_mutex_lock, pthread_mutex_unlock, pthread_setname_np, pthread_sigmask, pthread_t, read,
+    sigfillset, sigset_t, timerfd_create, write,
 )
 from loop cimport run_loop
 from stamps cimport hold_stamps_on

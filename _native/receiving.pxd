@@ -1,10 +1,10 @@
 # From recvmsg to stamped chunks. Header-only; part of the reactor's thread.
 #
-# conn_read takes the user-space stamp right after recvmsg, and the kernel's from its control message.
-# A read that is not full has emptied the socket (level-triggered epoll tells us of more), so the
-# kernel's stamp is that of the last segment read: true for the last chunk in it, and an upper bound
-# for the ones before. Nothing is decoded: http_feed finds the body, split_feed the frames, and keep
-# appends them to the store.
+# conn_read takes the user-space stamp right after recvmsg, and the kernel's from its control
+# message. A read that is not full has emptied the socket (level-triggered epoll tells us of more),
+# so the kernel's stamp is that of the last segment read: true for the last chunk in it, and an upper
+# bound for the ones before. Nothing is decoded: http_feed finds the body, split_feed the frames, and
+# keep appends them to the store.
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
@@ -19,20 +19,20 @@ from store cimport (
     STORE_UPPER_BOUND, STORE_USER_STAMP, store_append, store_t,
 )
 from wire cimport (
-    HTTP_DONE, HTTP_ERROR, HTTP_HEAD, MODE_NDJSON, MODE_SSE, MODE_WHOLE, WIRE_E_CHUNK,
-    WIRE_E_FRAME_LIMIT, WIRE_E_HEADER, WIRE_E_HEAD_LIMIT, WIRE_E_STATUS_LINE, buf_init,
-    equals_nocase, http_eof, http_feed, is_ows, split_eof, split_feed,
+    HTTP_DONE, HTTP_ERROR, HTTP_HEAD, MODE_NDJSON, MODE_SSE, MODE_WHOLE, buf_init, equals_nocase,
+    http_eof, http_feed, is_ows, split_eof, split_feed, wire_error_text,
 )
 
 
 cdef enum:
     FULL_READS_MAX = 4         # then the other sockets get a turn
 
+
 cdef inline int64_t arrival(
     loop_t* loop, conn_t* conn, int64_t real_ns, int64_t user_ns, uint32_t* flags
 ) noexcept nogil:
     """The stamp of a read on CLOCK_MONOTONIC, never before that of the read before."""
-    cdef int64_t earliest = conn.last_ns if conn.last_ns > conn.first_send_ns else conn.first_send_ns
+    cdef int64_t earliest = max(conn.last_ns, conn.first_send_ns)
     cdef int64_t at
     cdef bint stepped
     flags[0] = 0
@@ -109,11 +109,7 @@ cdef inline int on_body(
     while i < n:
         i += split_feed(&conn.split, body + i, n - i, &ready)
         if conn.split.error:
-            explain(
-                call,
-                b"a frame is over the limit" if conn.split.error == WIRE_E_FRAME_LIMIT
-                else b"out of memory",
-            )
+            explain(call, wire_error_text(conn.split.error))
             return 1
         if ready:
             bits = flags
@@ -146,17 +142,7 @@ cdef inline void on_head(loop_t* loop, conn_t* conn, int64_t at_ns) noexcept nog
         loop.streams += 1
 
 cdef inline void on_malformed(loop_t* loop, conn_t* conn, int64_t now) noexcept nogil:
-    cdef int error = conn.http.error
-    if error == WIRE_E_STATUS_LINE:
-        explain(conn.call, b"the response does not begin with an HTTP/1.x status line")
-    elif error == WIRE_E_HEADER:
-        explain(conn.call, b"a response header is malformed")
-    elif error == WIRE_E_HEAD_LIMIT:
-        explain(conn.call, b"the response head is over 64 KiB")
-    elif error == WIRE_E_CHUNK:
-        explain(conn.call, b"the chunked body is malformed")
-    else:
-        explain(conn.call, b"out of memory")
+    explain(conn.call, wire_error_text(conn.http.error))
     conn_end(loop, conn, OUT_PROTOCOL, 0, now)
 
 cdef inline void on_complete(
@@ -170,6 +156,11 @@ cdef inline void on_complete(
         if keep(loop, conn, at_ns, user_ns, flags):
             conn_end(loop, conn, OUT_TOO_LARGE, 0, user_ns)
             return
+    elif conn.split.error:
+        # The frame that the end of the body left open was over the limit.
+        explain(call, wire_error_text(conn.split.error))
+        conn_end(loop, conn, OUT_TOO_LARGE, 0, user_ns)
+        return
     call.store.body_end_ns = at_ns
     again = (
         conn.http.keep_alive
@@ -217,11 +208,13 @@ cdef inline void note_read(
     loop.merged_ppm += ((1_000_000 if chunks > 1 else 0) - loop.merged_ppm) // 256
 
 cdef inline void on_bytes(
-    loop_t* loop, conn_t* conn, const char* p, size_t n, int64_t at_ns, int64_t user_ns, uint32_t flags
+    loop_t* loop, conn_t* conn, const char* p, size_t n,
+    int64_t at_ns, int64_t user_ns, uint32_t flags,
 ) noexcept nogil:
     """One read: HTTP, then frames."""
     cdef const char* body
     cdef size_t body_len
+    cdef size_t offset
     cdef size_t i = 0
     cdef size_t more = n  # a chunk that ends before this offset was followed by more than line ends
     cdef uint64_t chunks_before = loop.stats.chunks
@@ -242,7 +235,8 @@ cdef inline void on_bytes(
             if conn.call.state == CALL_WAITING:
                 conn.call.store.first_byte_ns = at_ns
                 enter_phase(loop, conn.call, CALL_BODY, user_ns)
-            if on_body(loop, conn, body, body_len, <size_t> (body - p), more, at_ns, user_ns, flags):
+            offset = <size_t> (body - p)
+            if on_body(loop, conn, body, body_len, offset, more, at_ns, user_ns, flags):
                 conn_end(loop, conn, OUT_TOO_LARGE, 0, user_ns)
                 return
         if conn.http.phase == HTTP_DONE:

@@ -17,6 +17,7 @@ from wire cimport MODE_WHOLE, equals_nocase, http_init, split_init
 cdef enum:
     HEAD_LIMIT = 65536
 
+
 cdef inline void watch_for_room(loop_t* loop, conn_t* conn, bint want) noexcept nogil:
     cdef epoll_event event
     if conn.want_out == want:
@@ -30,6 +31,7 @@ cdef inline void conn_send(loop_t* loop, conn_t* conn) noexcept nogil:
     cdef call_t* call = conn.call
     cdef Py_ssize_t n
     cdef int64_t now
+    cdef int err
     while conn.sent < call.request_len:
         now = monotonic_ns()
         n = send(conn.fd, call.request + conn.sent, call.request_len - conn.sent, MSG_NOSIGNAL)
@@ -43,8 +45,9 @@ cdef inline void conn_send(loop_t* loop, conn_t* conn) noexcept nogil:
             return
         elif errno != EINTR:
             # The server closed, but may have answered first: what it said is worth more than EPIPE.
+            err = errno
             watch_for_room(loop, conn, False)
-            conn_read(loop, conn, errno)
+            conn_read(loop, conn, err)
             return
     watch_for_room(loop, conn, False)
 

@@ -1,9 +1,9 @@
 # Receive stamps: from the kernel's CLOCK_REALTIME to our CLOCK_MONOTONIC. Header-only.
 #
 # The offset between the clocks moves only when somebody steps the wall clock (slewing moves both
-# alike), so it is sampled at most every OFFSET_AGE_NS of activity, by the tightest of a few bracketed
-# readings, and again at once when a mapped stamp cannot be true: later than the user-space stamp of
-# the same read, or earlier than what is known to have come before it.
+# alike), so it is sampled at most every OFFSET_AGE_NS of activity, by the tightest of a few
+# bracketed readings, and again at once when a mapped stamp cannot be true: later than the user-space
+# stamp of the same read, or earlier than what is known to have come before it.
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
@@ -11,8 +11,8 @@ from linux cimport (
     AF_INET, CLOCK_REALTIME, CMSG_DATA, CMSG_FIRSTHDR, CMSG_NXTHDR, INADDR_LOOPBACK, MSG_DONTWAIT,
     SCM_TIMESTAMPING, SOCK_CLOEXEC, SOCK_DGRAM, SOF_TIMESTAMPING_RX_SOFTWARE,
     SOF_TIMESTAMPING_SOFTWARE, SOL_SOCKET, SO_TIMESTAMPING, bind, clock_ns, close, cmsghdr, connect,
-    getsockname, htonl, iovec, monotonic_ns, msghdr, nanoseconds, pollfd, POLLIN, ppoll, recvmsg, send,
-    setsockopt, sockaddr, sockaddr_in, socket, socklen_t, timespec,
+    getsockname, htonl, iovec, monotonic_ns, msghdr, nanoseconds, pollfd, POLLIN, ppoll, recvmsg,
+    send, setsockopt, sockaddr, sockaddr_in, socket, socklen_t, timespec,
 )
 
 

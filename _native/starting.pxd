@@ -1,9 +1,8 @@
-# When calls start: due instants, lanes, and the deadlines of those that have. Header-only; part of the
-# reactor's thread.
+# When calls start, and when they have taken too long. Header-only; part of the reactor's thread.
 #
 # A call waits in the agenda until it is due and then in its lane until there is room; once started,
-# its entry in the agenda is its nearest deadline. Payloads move deadlines without saying so, and the
-# entry is looked at again when it comes up.
+# its entry in the agenda is its nearest deadline. Payloads move deadlines without saying so, and
+# the entry is looked at again when it comes up.
 
 from libc.stdint cimport int64_t
 
@@ -34,7 +33,7 @@ cdef inline void start(loop_t* loop, call_t* call) noexcept nogil:
     call.store.due_ns = call.due_ns
     if call.due_ns == 0:
         # Closed loop: due when the slot became free. A lane that had room was free before.
-        call.store.due_ns = lane.freed_ns if lane.freed_ns > call.submitted_ns else call.submitted_ns
+        call.store.due_ns = max(lane.freed_ns, call.submitted_ns)
     if conn == NULL:
         begin_connect(loop, call, now)
     else:

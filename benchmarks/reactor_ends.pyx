@@ -1,7 +1,7 @@
 """The two ends that benchmarks/reactor.py compares the reactor with, as plain as they can be.
 
 read_bare   epoll and recvmsg with receive stamps, and nothing else: what reading costs at least
-Pump        the sending half of tests/native/stream_server.py, fast enough for 100,000 chunks a second
+Pump        the sending half of tests/native/stream_server.py, good for 100,000 chunks a second
 
 Built on demand into build/benchmarks; no part of the package.
 """
@@ -13,16 +13,17 @@ from libc.string cimport memcmp, memset
 
 from agenda cimport agenda_drop, agenda_free, agenda_put, agenda_reserve, agenda_t, nowhere
 from linux cimport (
-    EAGAIN, EPOLLIN, EPOLL_CLOEXEC, EPOLL_CTL_ADD, MSG_DONTWAIT, MSG_NOSIGNAL, POLLIN, clock_ns, close,
-    epoll_create1, epoll_ctl, epoll_event, epoll_wait, errno, iovec, monotonic_ns, msghdr, pollfd, ppoll,
-    recvmsg, send, timespec,
+    EAGAIN, EPOLLIN, EPOLL_CLOEXEC, EPOLL_CTL_ADD, MSG_DONTWAIT, MSG_NOSIGNAL, POLLIN, clock_ns,
+    close, epoll_create1, epoll_ctl, epoll_event, epoll_wait, errno, iovec, monotonic_ns, msghdr,
+    pollfd, ppoll, recvmsg, send, timespec,
 )
 from stamps cimport ask_for_stamps, stamp_of
 
 cdef extern from "<time.h>" nogil:
     int CLOCK_THREAD_CPUTIME_ID
 
-DEF READ_SIZE = 262144
+cdef enum:
+    READ_SIZE = 262144
 
 
 def read_bare(list descriptors, list requests):

@@ -50,7 +50,7 @@ def open_transport(kind: Literal["auto", "native", "portable"], urls: Sequence[s
             return PortableTransport(urls)
         from harness.transport.native import NativeTransport
 
-        return NativeTransport()
+        return NativeTransport(urls)
     except ImportError as error:
         if not (error.name or "").startswith("harness._native"):
             raise

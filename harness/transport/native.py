@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -55,8 +56,16 @@ class NativeTransport:
 
     name = "native"
 
-    def __init__(self, *, timestamps: bool = True, batch_window_ns: int = 500_000) -> None:
-        """The options are the reactor's."""
+    def __init__(
+        self,
+        urls: Sequence[str] = (),
+        *,
+        timestamps: bool = True,
+        batch_window_ns: int = 500_000,
+    ) -> None:
+        """Names in `urls` are resolved by `open`, others when they are first used. The other
+        options are the reactor's."""
+        self._urls = urls
         self._timestamps = timestamps
         self._batch_window_ns = batch_window_ns
         self._origins: dict[tuple[str, str, int, str], _Origin] = {}
@@ -68,6 +77,8 @@ class NativeTransport:
         self._reactor = Reactor(timestamps=self._timestamps, batch_window_ns=self._batch_window_ns)
         self._fd = self._reactor.fileno()
         self._loop.add_reader(self._fd, self._drain)
+        for url in self._urls:
+            await self.prepare(url)
 
     def lane(self, limit: int) -> int:
         return self._reactor.add_lane(limit)

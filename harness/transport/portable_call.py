@@ -170,12 +170,17 @@ class Course:
             self._tunnelling = info["request"].method == b"CONNECT"
             if not self._tunnelling:
                 self._touched = True
+                self._sent_ns = now_ns
                 self._arm("timeout_first_byte", self._timeouts.first_byte_s)
         elif self._tunnelling:
             return
-        elif event == "http11.send_request_body.complete":
-            self._sent_ns = now_ns
+        elif event == "http11.send_request_body.started":
+            # As in the reactor: before the last bytes are handed over, because on loopback the
+            # server may answer before the hand-over returns. The body goes in one write.
+            if self._exchange.body:
+                self._sent_ns = now_ns
         elif event in ("http11.send_request_headers.failed", "http11.send_request_body.failed"):
+            self._sent_ns = 0
             self._send_failed = True
         elif event == "http11.receive_response_headers.started":
             self._reads.expect()
