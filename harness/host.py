@@ -180,6 +180,10 @@ class Host:
         host = cls()
         disabled = {n for n in os.environ.get("HARNESS_DISABLE_PLUGINS", "").split(",") if n}
         found = importlib.metadata.entry_points(group=GROUP)
+        for name in sorted(disabled - {point.name for point in found}):
+            guess = nearest(name, [point.name for point in found])
+            reason = "HARNESS_DISABLE_PLUGINS names a plugin that is not installed"
+            host._list(name, "unknown", f"{reason}{f'; {guess}?' if guess else ''}", {})
         for point in sorted(found, key=lambda point: point.name):
             facts = {
                 "distribution": point.dist.name if point.dist else None,

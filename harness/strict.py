@@ -11,7 +11,7 @@ import re
 import types
 import typing
 from collections.abc import Iterable
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 _AT = re.compile(r" - at `(?P<path>[^`]*)`$")
 _UNKNOWN = re.compile(r"unknown field `(?P<name>[^`]*)`")
+_WRONG_VALUE = re.compile(r"[Ii]nvalid (enum )?value '(?P<value>[^']*)'")
+_TEXT_FOR_NUMBER = re.compile(r"Expected `(int|float)( \| null)?`, got `str`")
 _STEP = re.compile(r"\.(?P<field>\w+)|\[(?P<index>[^\]]*)\]")
 
 
@@ -66,12 +68,27 @@ def _explained(message: str, kind: Any, shown: str, path: str, where: str) -> Sp
     place = where + shown.removeprefix("$")
     unknown = _UNKNOWN.search(what)
     if not unknown:
-        return SpecError(what[:1].lower() + what[1:], where=place)
+        return SpecError(
+            what[:1].lower() + what[1:], where=place, remedy=_choices(what, _type_at(kind, path))
+        )
     name = unknown["name"]
-    known = _field_names(_type_at(kind, path))
+    # A union has a member without this field, or there would be no mistake: suggest from that one.
+    kinds = [one for one in _type_at(kind, path) if name not in _field_names([one])]
+    known = _field_names(kinds)
     guess = nearest(name, known)
     remedy = guess if guess else "one of: " + ", ".join(sorted(known)) if known else ""
     return SpecError("there is no such field", where=f"{place}.{name}", remedy=remedy)
+
+
+def _choices(what: str, kinds: list[Any]) -> str:
+    """For a value that is none of those allowed: the nearest, or all of them."""
+    if _TEXT_FOR_NUMBER.match(what):
+        return "a plain number, such as 1000 (YAML takes 1e3 for text)"
+    wrong = _WRONG_VALUE.search(what)
+    if not wrong:
+        return ""
+    allowed = [str(v) for one in kinds if get_origin(one) is Literal for v in get_args(one)]
+    return nearest(wrong["value"], allowed) or " or ".join(allowed)
 
 
 def _type_at(kind: Any, path: str) -> list[Any]:
@@ -87,6 +104,8 @@ def _type_at(kind: Any, path: str) -> list[Any]:
 
 def _step_into(kind: Any, field: str | None) -> Any:
     if field is not None and isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        if field == kind.__struct_config__.tag_field:
+            return Literal[kind.__struct_config__.tag]
         return typing.get_type_hints(kind).get(field)
     arguments = get_args(kind)
     # Elements: the value type of a dict, the item type of a list or tuple.

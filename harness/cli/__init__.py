@@ -9,6 +9,7 @@ message explains · 4 the run's verdict is invalid · 130 interrupted.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import logging
 import os
@@ -116,6 +117,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
         status = cli.main(standalone_mode=False)
+        sys.stdout.flush()
     except HarnessError as error:
         click.echo(f"error: {_printable(str(error))}", err=True)
         status = error.exit_code
@@ -134,11 +136,20 @@ def main() -> None:
             err=True,
         )
         status = 2
-    except BrokenPipeError:
-        # The reader of our output went away (`| head`): nobody is left to be told.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
+    except OSError as error:
+        status = _output_failed(error)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _output_failed(error: OSError) -> int:
+    """What the operating system refused. When our reader went away (`| head`), nobody is to be
+    told, and Python must not complain when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if error.errno == errno.EPIPE:
+        return 0
+    what = error.strerror or type(error).__name__
+    click.echo(f"error: {what}{f': {error.filename}' if error.filename else ''}", err=True)
+    return 2
 
 
 def _printable(text: str) -> str:

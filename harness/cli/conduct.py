@@ -130,13 +130,12 @@ def show(summary: Summary, path: Path, as_json: bool) -> None:
 
     console = Console(soft_wrap=False)
     render_summary(summary, console)
-    shown = path if path.is_absolute() else Path(path)
-    console.print(f"\n{shown}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"\n{path}", markup=False, highlight=False, soft_wrap=True)
     report = path / "reports" / "comparison_report.md"
     if report.exists():
         console.print(f"{report}", markup=False, highlight=False, soft_wrap=True)
     console.print(
-        f"next: harness export {shown} --format jsonl",
+        f"next: harness export {path} --format jsonl",
         markup=False,
         highlight=False,
         soft_wrap=True,

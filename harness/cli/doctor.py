@@ -129,7 +129,7 @@ def _plugins() -> list[Finding]:
         if plugin.status == "loaded":
             findings.append(Finding(subject="plugin", state="ok", text=f"{plugin.name} ({origin})"))
             continue
-        state: State = "note" if plugin.status == "disabled" else "bad"
+        state: State = "bad" if plugin.status == "broken" else "note"
         remedy = "" if state == "note" else f"mend it, or HARNESS_DISABLE_PLUGINS={plugin.name}"
         text = f"{plugin.name} ({origin}) {plugin.status}: {plugin.reason}"
         findings.append(Finding(subject="plugin", state=state, text=text, remedy=remedy))

@@ -92,6 +92,7 @@ class _Plain(_Counts):
 
     def trial_started(self, planned: PlannedTrial, total: int) -> None:
         self._total = total
+        self.ok = self.failed = 0
 
     def iteration_started(self, planned: PlannedTrial, phase: str, calls: int | None) -> None: ...
 

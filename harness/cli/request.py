@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from harness.engine import make_plan, merge, read_spec, set_path, spec_from
+from harness.engine import make_plan, merge, read_spec, set_path, spec_from, with_mode
 from harness.errors import SpecError
 from harness.host import Host
 from harness.schema import RunSpec
@@ -89,7 +89,7 @@ def _base(asked: Asked, host: Host) -> dict[str, Any]:
 
 def _backend(raw: dict[str, Any], asked: Asked) -> None:
     """Without any backend: the embedded engine. With --url alone we cannot know the dialect."""
-    chosen = raw.get("backend")
+    chosen = _mapping(raw, "backend") if raw.get("backend") is not None else None
     if asked.backend is not None and (chosen is None or chosen.get("name") != asked.backend):
         chosen = {"name": asked.backend}
         if asked.backend == DEFAULT_BACKEND["name"] and asked.model is None:
@@ -107,13 +107,20 @@ def _backend(raw: dict[str, Any], asked: Asked) -> None:
         patch["model"] = asked.model
     if asked.url:
         patch["url"] = asked.url[0] if len(asked.url) == 1 else list(asked.url)
-    raw["backend"] = merge(chosen, patch) if isinstance(chosen, dict) else chosen
+    raw["backend"] = merge(chosen, patch)
+
+
+def _mapping(raw: dict[str, Any], key: str) -> dict[str, Any]:
+    value = raw.get(key)
+    if not isinstance(value, dict):
+        raise SpecError(f"a mapping is expected, this is {value!r}", where=f"$.{key}")
+    return value
 
 
 def _load(raw: dict[str, Any], asked: Asked) -> None:
     if asked.requests is None and asked.concurrency is None and asked.rate is None:
         return
-    load = raw.get("load") or {}
+    load = with_mode(_mapping(raw, "load")) if raw.get("load") else {}
     if asked.rate is not None:
         if load.get("mode", "open") != "open":
             load = {k: v for k, v in load.items() if k == "requests"}
@@ -136,7 +143,10 @@ def _owner(raw: dict[str, Any], key: str, host: Host) -> str:
     owners: list[str] = []
     known: list[str] = []
     for owner, registry in (("backend", host.backends), ("scenario", host.scenarios)):
-        entry = registry.get(raw[owner]["name"], f"$.{owner}.name")
+        name_of_owner = _mapping(raw, owner).get("name")
+        if not isinstance(name_of_owner, str):
+            raise SpecError("a mapping with a name is expected", where=f"$.{owner}")
+        entry = registry.get(name_of_owner, f"$.{owner}.name")
         fields = entry.options.__struct_encode_fields__
         known += fields
         if name in fields:

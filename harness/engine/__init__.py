@@ -4,6 +4,8 @@ specfile.py     files and dictionaries to a RunSpec, and its digest
 plan.py         arms, order, seeds; everything that can be refused before anything starts
 execute.py      `run`, on one page
 trial.py        one launch: open, warm up, measure, close
+iterations.py   the executions of a scenario within it
+seams.py        sink, observer, transport: where the engine meets the rest
 load.py         request scenarios under a load shape
 workflow.py     workflow scenarios and their context
 calls.py        one call: prepared, carried, decoded, sealed
@@ -12,10 +14,10 @@ summary.py      records to a summary
 validity.py     records to a verdict
 """
 
-from harness.engine.execute import Outcome, RunSink, Silent, run
+from harness.engine.execute import Outcome, run
 from harness.engine.plan import make_plan
-from harness.engine.specfile import digest, merge, read_spec, set_path, spec_from
-from harness.engine.trial import Observer
+from harness.engine.seams import Observer, RunSink, Silent
+from harness.engine.specfile import digest, merge, read_spec, set_path, spec_from, with_mode
 
 __all__ = [
     "Observer",
@@ -29,4 +31,5 @@ __all__ = [
     "run",
     "set_path",
     "spec_from",
+    "with_mode",
 ]

@@ -6,6 +6,7 @@ become one of the six statuses.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
@@ -31,7 +32,9 @@ from harness.transport import client_lag, pack_columns
 if TYPE_CHECKING:
     from harness._native.recorder import Record as WireRecord
 
-__all__ = ["CallPlace", "Caller", "seal", "status_of"]
+__all__ = ["CallPlace", "Caller", "seal", "status_of", "unmade"]
+
+GIVEN_UP = CallError(code="cancelled", message="the scenario gave the call up")
 
 
 class CallPlace(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +66,18 @@ class Caller:
         self._timeouts = timeouts
         self._keep = keep
         self._deliver = deliver
+        self._ending: asyncio.Task[None] | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the trial was interrupted: no further call is made."""
+        return self._ending is not None
+
+    async def end(self) -> None:
+        """Close the transport: calls under way are sealed with what they have received."""
+        if self._ending is None:
+            self._ending = asyncio.ensure_future(self._transport.close())
+        await asyncio.shield(self._ending)
 
     def lane(self, limit: int) -> int:
         return self._transport.lane(limit)
@@ -71,7 +86,10 @@ class Caller:
         self, request: Request, place: CallPlace, ordinal: int, *, lane: int = 0, due_ns: int = 0
     ) -> CallRecord:
         """One call, delivered to the sink whatever becomes of it. Raises SpecError for a request
-        that the backend refuses, CancelledError after delivering a `cancelled` record."""
+        that the backend refuses; CancelledError once the trial has ended, or after delivering a
+        `cancelled` record if the caller itself gives up (a timeout of the scenario's own)."""
+        if self.ended:
+            raise asyncio.CancelledError
         exchange = self._backend.prepare(request)
         queued_ns = monotonic_ns()
         wire: WireRecord | None = None
@@ -79,7 +97,9 @@ class Caller:
             wire = await self._transport.send(exchange, self._timeouts, lane=lane, due_ns=due_ns)
         finally:
             if wire is None:
-                self._deliver(_cancelled(request, place, ordinal, due_ns or queued_ns))
+                self._deliver(
+                    unmade(place, ordinal, "cancelled", GIVEN_UP, request, due_ns or queued_ns)
+                )
         decoded = self._decode(request, wire)
         record = seal(wire, decoded, request, exchange, place, ordinal, self._keep)
         wire.drop_payloads()
@@ -103,7 +123,7 @@ class Caller:
 def status_of(wire: WireRecord, decoded: Decoded) -> tuple[Status, CallError | None]:
     """The status, and the reason where it is not `ok`."""
     outcome = wire.outcome
-    detail = decoded.error or CallError(code=outcome, message=wire.detail)
+    detail = CallError(code=outcome, message=wire.detail)
     if outcome == "cancelled":
         return "cancelled", detail
     if outcome == "not_sent":
@@ -119,7 +139,9 @@ def status_of(wire: WireRecord, decoded: Decoded) -> tuple[Status, CallError | N
         message = wire.detail or "the stream ended before its proper end"
         return "truncated", CallError(code="truncated", message=message)
     if outcome != "complete":
-        return "error", CallError(code=outcome, message=wire.detail)
+        # A backend may know more than the wire: why its own server went away, say.
+        known = decoded.error.message if decoded.error else ""
+        return "error", CallError(code=outcome, message=known or wire.detail)
     if wire.http_status is not None and wire.http_status >= 400:
         return "error", CallError(code=f"http.{wire.http_status}", message="")
     if decoded.end is None:
@@ -218,8 +240,16 @@ def _stamp_source(wire: WireRecord, content: list[int]) -> Literal["kernel", "us
     return "user" if flags & FLAG_USER_STAMP else "kernel"
 
 
-def _cancelled(request: Request, place: CallPlace, ordinal: int, due_ns: int) -> CallRecord:
-    """For a call whose awaiter was cancelled: what was received of it is not known."""
+def unmade(
+    place: CallPlace,
+    ordinal: int,
+    status: Literal["cancelled", "not_sent"],
+    error: CallError,
+    request: Request | None = None,
+    due_ns: int | None = None,
+) -> CallRecord:
+    """For a call of which nothing was received, or nothing is known."""
+    now_ns = monotonic_ns()
     return CallRecord(
         call_id=place.call_id(ordinal),
         arm=place.arm,
@@ -227,10 +257,10 @@ def _cancelled(request: Request, place: CallPlace, ordinal: int, due_ns: int) ->
         trial=place.trial,
         iteration=place.iteration,
         phase=place.phase,
-        status="cancelled",
-        error=CallError(code="cancelled", message="the run was interrupted"),
-        agent=request.agent,
-        stage=request.stage,
-        instants=Instants(due_ns=due_ns, closed_ns=monotonic_ns()),
-        max_tokens=request.max_tokens,
+        status=status,
+        error=error,
+        agent=request.agent if request else "",
+        stage=request.stage if request else "",
+        instants=Instants(due_ns=due_ns or now_ns, closed_ns=now_ns),
+        max_tokens=request.max_tokens if request else None,
     )

@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import secrets
 from datetime import UTC, datetime
-from typing import Protocol
 
 import msgspec
 
 from harness._native.clock import realtime_offset_ns
 from harness.engine.environment import collect_environment
-from harness.engine.plan import Plan, PlannedTrial, make_plan
+from harness.engine.plan import Plan, make_plan
+from harness.engine.seams import Observer, RunSink, Scene, Silent, TransportFactory
 from harness.engine.specfile import digest
-from harness.engine.trial import Observer, Scene, Sink, TransportFactory, run_trial
+from harness.engine.trial import Trial
 from harness.host import Host
 from harness.schema import (
     SCHEMA_VERSION,
-    CallRecord,
     Environment,
     Manifest,
     RunSpec,
@@ -26,13 +25,7 @@ from harness.schema import (
 )
 from harness.transport import open_transport
 
-__all__ = ["Outcome", "RunSink", "Silent", "run"]
-
-
-class RunSink(Sink, Protocol):
-    """A sink that is told first what is about to be recorded."""
-
-    def begin(self, manifest: Manifest) -> None: ...
+__all__ = ["Outcome", "run"]
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,18 +34,6 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     manifest: Manifest
     """As it began, with the state in which it ended."""
     error: BaseException | None = None
-
-
-class Silent:
-    """The observer that shows nothing."""
-
-    def trial_started(self, planned: PlannedTrial, total: int) -> None: ...
-
-    def iteration_started(self, planned: PlannedTrial, phase: str, calls: int | None) -> None: ...
-
-    def call_finished(self, record: CallRecord) -> None: ...
-
-    def trial_finished(self, record: TrialRecord) -> None: ...
 
 
 async def run(
@@ -81,7 +62,7 @@ async def run(
     failure: BaseException | None = None
     for planned in plan.trials:
         seen.trial_started(planned, len(plan.trials))
-        record, failure = await run_trial(planned, scene)
+        record, failure = await _uncancelled(Trial(planned, scene))
         host.trial_finished(record)
         if isinstance(failure, asyncio.CancelledError):
             state = "interrupted"
@@ -92,6 +73,17 @@ async def run(
         failure = None
     ended = msgspec.structs.replace(manifest, state=state, ended=_now())
     return Outcome(manifest=ended, error=failure)
+
+
+async def _uncancelled(trial: Trial) -> tuple[TrialRecord, BaseException | None]:
+    """Execute `trial`; our own cancellation interrupts it, and it ends with what it has."""
+    running = asyncio.ensure_future(trial.execute())
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await trial.interrupt(running)
+        record, _ = await running
+        return record, asyncio.CancelledError()
 
 
 def _manifest(spec: RunSpec, plan: Plan, environment: Environment) -> Manifest:

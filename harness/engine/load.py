@@ -69,6 +69,8 @@ async def _closed(
     async with flight:
         for request in requests:
             await room.acquire()
+            if caller.ended:
+                break
             flight.start(request, 0)
     return flight.planned
 
@@ -84,6 +86,8 @@ async def _open(
             early_s = (due_ns - monotonic_ns()) / 1e9 - AHEAD_S
             # Let finished calls be decoded now and then even when the schedule is behind.
             await asyncio.sleep(max(0.0, early_s))
+            if caller.ended:
+                break
             flight.start(request, due_ns)
             due_ns += int(gap_s * 1e9)
     return flight.planned

@@ -125,6 +125,12 @@ def _check_numbers(spec: RunSpec) -> None:
     elif isinstance(load, OpenLoad):
         at_least(1e-6, load.rate_per_s, "$.load.rate_per_s")
         at_least(1e-3, load.shape, "$.load.shape")
+        if load.shape != 1.0 and load.arrival != "gamma":
+            raise SpecError(
+                f"has no effect on {load.arrival} arrivals",
+                where="$.load.shape",
+                remedy="arrival: gamma",
+            )
         if load.concurrency_max is not None:
             at_least(1, load.concurrency_max, "$.load.concurrency_max")
 

@@ -6,6 +6,7 @@ Nothing in a spec is executed: YAML is read with the safe loader.
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from harness.errors import SpecError
 from harness.schema import RunSpec
 from harness.strict import decode
 
-__all__ = ["digest", "merge", "read_spec", "set_path", "spec_from"]
+__all__ = ["digest", "merge", "read_spec", "set_path", "spec_from", "with_mode"]
 
 
 def read_spec(path: Path) -> dict[str, Any]:
@@ -57,10 +58,37 @@ def spec_from(raw: dict[str, Any]) -> RunSpec:
 
     A load without a mode is open when it has a rate, and closed otherwise.
     """
+    _check_plain(raw, "$")
     load = raw.get("load")
-    if isinstance(load, dict) and "mode" not in load:
-        raw = {**raw, "load": {"mode": "open" if "rate_per_s" in load else "closed", **load}}
+    if isinstance(load, dict):
+        raw = {**raw, "load": with_mode(load)}
     return decode(raw, RunSpec)
+
+
+def with_mode(load: dict[str, Any]) -> dict[str, Any]:
+    """`load` with its mode said."""
+    return {"mode": "open" if "rate_per_s" in load else "closed", **load}
+
+
+def _check_plain(value: Any, where: str) -> None:
+    """What a spec may hold: text, finite numbers of 64 bits, lists, mappings with text keys. JSON
+    and msgpack can carry nothing else, and a run that cannot be written down must not start."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise SpecError(f"{key!r} is not text", where=where, remedy=f'"{key}"')
+            _check_plain(item, f"{where}.{key}")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            _check_plain(item, f"{where}[{index}]")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise SpecError(f"must be a finite number, is {value}", where=where)
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise SpecError("does not fit in 64 bits", where=where)
+    elif value is not None and not isinstance(value, str | int | float):
+        # YAML reads 2026-11-20 as a date.
+        kind = type(value).__name__
+        raise SpecError(f"a {kind} is neither text nor a number", where=where, remedy="quote it")
 
 
 def digest(spec: RunSpec) -> str:

@@ -17,7 +17,7 @@ class PluginInfo(Struct, frozen=True, kw_only=True):
     version: str | None = None
     module: str | None = None
     status: str = "loaded"
-    """`loaded`, `disabled` or `broken`."""
+    """`loaded`, `disabled`, `broken`, or `unknown` (to be disabled, and not installed)."""
     reason: str = ""
     """Why it is disabled or broken."""
 

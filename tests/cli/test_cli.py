@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -28,7 +29,7 @@ def test_help_names_every_command_and_shows_examples(harness_command):
 
 
 def test_help_is_light():
-    """What costs time is imported when it is first used. The time itself is a benchmark's business."""
+    """What costs time is imported when first used. The time itself is a benchmark's business."""
     heavy = ("numpy", "scipy", "httpx", "rich", "yaml", "psutil", "asyncio", "xllamacpp", "gguf")
     code = (
         "import sys, contextlib\n"
@@ -60,6 +61,12 @@ def test_every_command_has_help(harness_command, name):
         (["run", "load", "--set", "sweep.axes.x=[1]"], "not supported yet"),
         (["run", "load", "--set", "isolation=process"], "not supported yet"),
         (["run", "load", "--set", "instruments=[psutil]"], "not supported yet"),
+        (["run", "wrong_backend.yaml", "--backend", "openai"], "$.backend: a mapping is expected"),
+        (["run", "wrong_backend.yaml", "-o", "x=1"], "$.backend: a mapping is expected"),
+        (["run", "wrong_load.yaml", "--requests", "3"], "$.load: a mapping is expected"),
+        (["run", "nameless.yaml", "-o", "max_tokens=3"], "$.scenario: a mapping with a name"),
+        (["run", "load", "--rate", "5", "--set", "load.shape=2"], "has no effect on poisson"),
+        (["run", "load", "-o", "num_ctx=.inf"], "finite"),
         (["run", "load", "--url", "http://127.0.0.1:1"], "--backend openai"),
         (["run", "single_agent", "--requests", "3"], "takes no load"),
         (["show", "nowhere"], "nowhere"),
@@ -68,7 +75,10 @@ def test_every_command_has_help(harness_command, name):
         (["models", "--backend", "openai", "--url", "http://127.0.0.1:1"], "127.0.0.1:1"),
     ],
 )
-def test_mistakes_are_explained(harness_command, words, says):
+def test_mistakes_are_explained(harness_command, tmp_path, words, says):
+    (tmp_path / "wrong_backend.yaml").write_text("backend: foo\nscenario: {name: load}\n")
+    (tmp_path / "wrong_load.yaml").write_text("scenario: {name: load}\nload: 3\n")
+    (tmp_path / "nameless.yaml").write_text("scenario: {nam: load}\n")
     done = harness_command(*words)
     assert done.status == 2
     assert says in " ".join(done.err.split())
@@ -180,6 +190,42 @@ def test_other_exports(harness_command, finished_run, tmp_path, name):
     assert (finished_run[0] / "reports").is_dir()
 
 
+def test_an_open_loop_spec_can_be_shortened(harness_command, tmp_path):
+    spec = tmp_path / "open.yaml"
+    spec.write_text("scenario: {name: load, options: {max_tokens: 4}}\nload: {rate_per_s: 50}\n")
+    done = harness_command("run", spec, "--requests", "3", "--json")
+    assert done.status == 0, done.err
+    summary = json.loads(done.out)
+    assert summary["arms"][0]["planned"] == 3
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full; run it on Linux")
+@pytest.mark.parametrize("words", [["show"], ["show", "--json"], ["export", "--format", "chunks"]])
+def test_a_full_disk_is_one_line(finished_run, words):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "harness", words[0], str(finished_run[0]), *words[1:]],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == 2
+    assert done.stderr == "error: No space left on device\n"
+
+
+def test_a_reader_that_goes_away_is_no_error(finished_run):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "harness", "export", str(finished_run[0]), "--format", "chunks"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    process.wait(timeout=60)
+
+
 def test_a_run_folder_is_never_overwritten(harness_command, finished_run):
     done = harness_command("run", "load", "--limit", "1", "--out", finished_run[0])
     assert done.status == 2
@@ -214,6 +260,16 @@ def test_an_interrupt_leaves_a_loadable_run(harness_command, tmp_path):
     assert log.stat().st_size > 0
     summary = json.loads(harness_command("show", folder, "--json").out)
     assert summary["state"] == "interrupted"
+    (arm,) = summary["arms"]
+    assert arm["planned"] == 100_000
+    rows = [
+        json.loads(line)
+        for line in harness_command("export", folder, "--format", "jsonl").out.splitlines()
+    ]
+    ended = [row for row in rows if row["status"] == "cancelled"]
+    assert 0 < len(ended) <= 4, "what was in flight"
+    assert all(row["sent_ns"] for row in ended), "and what was received of it is kept"
+    assert {row["status"] for row in rows} == {"ok", "cancelled", "not_sent"}
     assert summary["arms"][0]["calls"]["ok"] > 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import ClassVar
 
 import msgspec
 import pytest
@@ -23,7 +24,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class Asking:
     """A request scenario that asks as often as it is let, and notes what it was given."""
 
-    seen: list[tuple] = []
+    seen: ClassVar[list[tuple]] = []
 
     def __init__(self, config):
         self.config = config
@@ -40,7 +41,7 @@ class TwoSteps:
     """A workflow scenario of two calls, the second only after a good first."""
 
     planned_calls_per_iteration = 2
-    log: list[str] = []
+    log: ClassVar[list[str]] = []
 
     def __init__(self, config):
         self.config = config

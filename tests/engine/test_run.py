@@ -1,4 +1,4 @@
-"""The run, over scripted wire bytes: what is recorded, in which order, and what is derived from it."""
+"""The run, over scripted wire bytes: what is recorded, in which order, and what follows from it."""
 
 from __future__ import annotations
 

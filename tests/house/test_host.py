@@ -201,7 +201,7 @@ def harness_register_scenarios(registry):
 def test_strangers_are_found_listed_and_blockable(stranger, monkeypatch):
     stranger("stranger_one", GOOD.format("one"))
     stranger("stranger_two", GOOD.format("two"))
-    monkeypatch.setenv("HARNESS_DISABLE_PLUGINS", "stranger_two")
+    monkeypatch.setenv("HARNESS_DISABLE_PLUGINS", "stranger_two,stranger_ones")
     host = Host.load()
     listed = {p.name: p for p in host.plugins}
     assert listed["stranger_one"].status == "loaded"
@@ -210,6 +210,8 @@ def test_strangers_are_found_listed_and_blockable(stranger, monkeypatch):
         "1.0",
     )
     assert listed["stranger_two"].status == "disabled"
+    assert listed["stranger_ones"].status == "unknown"
+    assert listed["stranger_ones"].reason.endswith("not installed; stranger_one?")
     assert "from_one" in host.scenarios
     assert "from_two" not in host.scenarios
 

@@ -1,4 +1,4 @@
-"""Imports run one way. The test walks every module of the package and names the line that does not."""
+"""Imports run one way. The test walks every module and names the line that does not."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_plugins_are_strangers(plugin):
 
 
 def test_the_command_line_alone_prints_or_exits():
-    """Ruff's T20 finds print(); this finds what it does not: sys.exit, click.echo, rich consoles."""
+    """Ruff's T20 finds print(); this finds what it does not: sys.exit and click.echo."""
     wrong = []
     for path in sorted((ROOT / "harness").rglob("*.py")):
         own = path.relative_to(ROOT / "harness").parts[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+
 import pytest
 
 from harness.engine import digest, merge, read_spec, set_path, spec_from
@@ -22,7 +24,19 @@ GOOD = {"backend": {"name": "x"}, "scenario": {"name": "y"}}
         ({"arms": {"a": {}, "b": {"notes": 3}}}, r"\$\.arms\.b\.notes: expected `str`, got `int`"),
         ({"trials": "three"}, r"\$\.trials: expected `int`, got `str`"),
         ({"timeouts": {"connect": 1}}, r"\$\.timeouts\.connect: .*connect_s"),
-        ({"order": "random"}, r"\$\.order"),
+        ({"order": "random"}, r"\$\.order: .*try: randomised\)"),
+        ({"transport": "nativ"}, r"\$\.transport: .*try: native\)"),
+        ({"load": {"mode": "burst"}}, r"\$\.load\.mode: .*try: closed or open\)"),
+        ({"load": {"mode": "closed", "concurrency_max": 2}}, r"try: concurrency\)"),
+        ({"timeouts": {"connect_s": "1e3"}}, r"got `str` \(try: a plain number"),
+        ({"timeouts": {"connect_s": float("inf")}}, r"\$\.timeouts\.connect_s: .*finite"),
+        (
+            {"backend": {"name": "x", "options": {"a": [1, float("nan")]}}},
+            r"options\.a\[1\]: .*nan",
+        ),
+        ({"seed": 2**64}, r"\$\.seed: does not fit in 64 bits"),
+        ({"arms": {1: {}}}, r"\$\.arms: 1 is not text"),
+        ({"notes": datetime.date(2026, 11, 20)}, r"\$\.notes: a date is neither"),
     ],
 )
 def test_mistakes_are_named(extra, says):

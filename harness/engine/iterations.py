@@ -1,0 +1,224 @@
+"""The iterations of one trial, of either kind of scenario, warm-up first.
+
+Each ends in exactly one IterationRecord, whatever becomes of it, and its calls balance with the
+number that it says were planned. Two exceptions to the second, both said in the record: an
+interrupted iteration has no records for the calls it never came to, and neither has one that a
+refused request ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+from harness._native.clock import monotonic_ns
+from harness.engine import load as load_driver
+from harness.engine.calls import Caller, CallPlace, unmade
+from harness.engine.plan import PlannedTrial, seed_for
+from harness.engine.seams import Scene
+from harness.engine.workflow import WorkflowContext
+from harness.errors import HarnessError
+from harness.protocols import RequestScenario, WorkflowScenario
+from harness.schema import Artifact, CallError, CallRecord, Effective, IterationRecord, Load
+
+__all__ = ["Iterations"]
+
+log = logging.getLogger("harness.engine")
+
+Phase = Literal["warmup", "measured"]
+
+INTERRUPTED = CallError(code="cancelled", message="the run was interrupted")
+
+
+class Iterations:
+    """Executes a scenario as often as the spec says."""
+
+    def __init__(
+        self,
+        planned: PlannedTrial,
+        scene: Scene,
+        caller: Caller,
+        effective: Effective,
+        deliver: Callable[[CallRecord], None],
+    ) -> None:
+        self._planned = planned
+        self._scene = scene
+        self._spec = scene.plan.spec
+        self._caller = caller
+        self._effective = effective
+        self._deliver = deliver
+
+    async def run(self) -> None:
+        """Raises what ends the trial: CancelledError, or the scenario's own refusal."""
+        seed = self._seed("setup", 0)
+        arm = self._planned.arm
+        scenario = arm.scenario.factory(arm.scenario_config(seed, self._planned.cell))
+        if isinstance(scenario, WorkflowScenario):
+            await self._workflow(scenario)
+        else:
+            await self._requests(scenario)
+
+    # Request scenarios. ------------------------------------------------------------------------
+
+    async def _requests(self, scenario: RequestScenario) -> None:
+        load = self._spec.load
+        assert load is not None, "make_plan gives every request scenario a load"
+        for phase, iteration in self._order():
+            shape = load_driver.shortened(load) if phase == "warmup" else load
+            self._scene.seen.iteration_started(self._planned, phase, shape.requests)
+            await self._drive(scenario, shape, self._place(phase, iteration))
+
+    async def _drive(self, scenario: RequestScenario, shape: Load, place: CallPlace) -> None:
+        seed = self._seed(place.phase, place.iteration)
+        context = _RequestContext(self, place, seed)
+        record = self._begun(place, shape.requests)
+        try:
+            requests = scenario.requests(context)
+            planned = await load_driver.drive(requests, shape, self._caller, place, seed)
+        except BaseException as error:
+            self._end(record, "error", CallError(code="scenario", message=str(error)[:500]))
+            raise
+        if self._caller.ended:
+            self._end(record, "cancelled", INTERRUPTED)
+            raise asyncio.CancelledError
+        self._end(msgspec.structs.replace(record, planned_calls=planned), "ok", None)
+
+    # Workflow scenarios. -----------------------------------------------------------------------
+
+    async def _workflow(self, scenario: WorkflowScenario) -> None:
+        prepared = self._context("measured", 0)
+        await scenario.setup(prepared)
+        try:
+            for phase, iteration in self._order():
+                declared = getattr(scenario, "planned_calls_per_iteration", None)
+                self._scene.seen.iteration_started(self._planned, phase, declared)
+                await self._execute(scenario, phase, iteration, declared or 0)
+        finally:
+            await scenario.teardown(prepared)
+
+    async def _execute(
+        self, scenario: WorkflowScenario, phase: Phase, iteration: int, declared: int
+    ) -> None:
+        """One iteration. A scenario that raises has failed this iteration, not the trial."""
+        context = self._context(phase, iteration)
+        place = self._place(phase, iteration)
+        begun = self._begun(place, 0)
+        status: Literal["ok", "error", "cancelled"] = "error"
+        error: CallError | None = None
+        try:
+            await scenario.execute(context)
+            status = "ok"
+        except HarnessError as failure:
+            error = CallError(code="scenario", message=str(failure))
+        except asyncio.CancelledError:
+            status, error = "cancelled", INTERRUPTED
+            raise
+        except Exception as failure:  # a stranger's scenario
+            log.debug("scenario raised", exc_info=True)
+            error = CallError(code="plugin", message=f"{type(failure).__name__}: {failure}"[:500])
+        finally:
+            if self._caller.ended:
+                status, error = "cancelled", INTERRUPTED
+            end_ns = monotonic_ns()
+            planned = max(context.calls, declared)
+            noted = msgspec.structs.replace(
+                begun,
+                planned_calls=planned,
+                spans=tuple(context.spans),
+                metrics=tuple(context.metrics),
+                artifacts=self._artifacts(context),
+                data=context.data,
+            )
+            self._end(noted, status, error, end_ns)
+        if status == "cancelled":
+            raise asyncio.CancelledError
+        for ordinal in range(context.calls, planned):
+            # A failed iteration never came to these; a good one made fewer than it declared.
+            reason = error or CallError(code="not_needed", message="the scenario did not make it")
+            self._deliver(unmade(place, ordinal, "not_sent", reason))
+
+    def _artifacts(self, context: WorkflowContext) -> tuple[Artifact, ...]:
+        return tuple(
+            Artifact(name=name, path=self._scene.sink.artifact(context.trial, name, content))
+            for name, content in context.artifacts
+        )
+
+    # ------------------------------------------------------------------------------------------
+
+    def _order(self) -> list[tuple[Phase, int]]:
+        counts = self._spec.iterations
+        warmup: list[tuple[Phase, int]] = [("warmup", i) for i in range(counts.warmup)]
+        return warmup + [("measured", i) for i in range(counts.measured)]
+
+    def _seed(self, phase: str, iteration: int) -> int:
+        return seed_for(self._spec, self._planned.block, phase, iteration)
+
+    def salt(self, phase: str, iteration: int) -> str:
+        """See RequestContext.salt."""
+        return f"{self._scene.run_id}/{self._planned.trial}/{phase}/{iteration}"
+
+    def count_tokens(self, text: str) -> int | None:
+        model = self._effective.model or self._planned.arm.backend_config.model or ""
+        return self._scene.host.count_tokens(model, text)
+
+    def _place(self, phase: Phase, iteration: int) -> CallPlace:
+        return CallPlace(
+            arm=self._planned.arm.name,
+            cell=self._planned.cell,
+            trial=self._planned.trial,
+            iteration=iteration,
+            phase=phase,
+        )
+
+    def _context(self, phase: Phase, iteration: int) -> WorkflowContext:
+        return WorkflowContext(
+            self._caller,
+            self._place(phase, iteration),
+            seed=self._seed(phase, iteration),
+            salt=self.salt(phase, iteration),
+            effective=self._effective,
+        )
+
+    def _begun(self, place: CallPlace, planned: int) -> IterationRecord:
+        now_ns = monotonic_ns()
+        return IterationRecord(
+            arm=place.arm,
+            cell=place.cell,
+            trial=place.trial,
+            iteration=place.iteration,
+            phase=place.phase,
+            status="ok",
+            start_ns=now_ns,
+            end_ns=now_ns,
+            planned_calls=planned,
+        )
+
+    def _end(
+        self,
+        record: IterationRecord,
+        status: Literal["ok", "error", "cancelled"],
+        error: CallError | None,
+        end_ns: int | None = None,
+    ) -> None:
+        self._scene.sink.append(
+            msgspec.structs.replace(
+                record,
+                status=status,
+                error=error,
+                end_ns=monotonic_ns() if end_ns is None else end_ns,
+            )
+        )
+
+
+class _RequestContext:
+    """See harness.protocols.RequestContext, which this implements."""
+
+    def __init__(self, iterations: Iterations, place: CallPlace, seed: int) -> None:
+        self.seed = seed
+        self.salt = iterations.salt(place.phase, place.iteration)
+        self.phase: str = place.phase
+        self.count_tokens = iterations.count_tokens

@@ -1,0 +1,67 @@
+"""Where the engine meets the rest: who takes the records, who watches, who carries the calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
+
+from harness.engine.plan import Plan, PlannedTrial
+from harness.host import Host
+from harness.protocols import Transport
+from harness.schema import CallRecord, Manifest, Record, TrialRecord
+
+__all__ = ["Observer", "RunSink", "Scene", "Silent", "TransportFactory"]
+
+
+class RunSink(Protocol):
+    """Where records go, one by one, as they are made."""
+
+    def begin(self, manifest: Manifest) -> None:
+        """First of all: what is about to be recorded."""
+
+    def append(self, record: Record) -> None: ...
+
+    def artifact(self, trial: int, name: str, content: str | bytes) -> str:
+        """Returns the path, relative to the run folder."""
+
+
+class Observer(Protocol):
+    """Whoever wants to show progress. Called between measurements, never inside one."""
+
+    def trial_started(self, planned: PlannedTrial, total: int) -> None: ...
+
+    def iteration_started(self, planned: PlannedTrial, phase: str, calls: int | None) -> None: ...
+
+    def call_finished(self, record: CallRecord) -> None: ...
+
+    def trial_finished(self, record: TrialRecord) -> None: ...
+
+
+class Silent:
+    """The observer that shows nothing."""
+
+    def trial_started(self, planned: PlannedTrial, total: int) -> None: ...
+
+    def iteration_started(self, planned: PlannedTrial, phase: str, calls: int | None) -> None: ...
+
+    def call_finished(self, record: CallRecord) -> None: ...
+
+    def trial_finished(self, record: TrialRecord) -> None: ...
+
+
+TransportFactory: TypeAlias = Callable[
+    [Literal["auto", "native", "portable"], list[str]], Transport
+]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What every trial of a run shares."""
+
+    plan: Plan
+    run_id: str
+    host: Host
+    sink: RunSink
+    seen: Observer
+    open_transport: TransportFactory
