@@ -46,6 +46,9 @@ $(READY): pyproject.toml setup.py $(NATIVE)
 	    { echo "needs Python 3.11 or later; $(PYTHON) is older (PYTHON=... names another)"; exit 1; }
 	@command -v cc >/dev/null || command -v gcc >/dev/null || \
 	    { echo "needs a C compiler (Debian, Ubuntu: apt-get install build-essential)"; exit 1; }
+	@$(PYTHON) -c 'import os, sys, sysconfig; \
+	    sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))' || \
+	    { echo "needs the headers of $(PYTHON) (Debian, Ubuntu: apt-get install python3-dev)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --group dev --editable '.[llamacpp]'

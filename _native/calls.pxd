@@ -13,11 +13,13 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport strlen
 
-from linux cimport pthread_mutex_t, socklen_t
 from agenda cimport agenda_t, nowhere
+from buffers cimport buf_append
+from frames cimport split_t
+from http_state cimport http_t
+from linux cimport pthread_mutex_t, socklen_t
 from stamps cimport clockmap_t
 from store cimport store_free, store_t
-from wire cimport buf_append, http_t, split_t
 
 
 cdef enum call_state:

@@ -11,10 +11,11 @@ from calls cimport (
     CALL_CONNECTING, CALL_QUEUED, CALL_SEALED, CONN_CONNECTING, CONN_IDLE, call_t, conn_t,
     conn_unlink, idle_drop, lane_drop, lane_t, live_drop, loop_t,
 )
+from frames cimport split_free
+from http_state cimport http_free
 from linux cimport close, count
 from stamps cimport OFFSET_AGE_NS, clockmap_refresh
 from store cimport store_seal, store_t
-from wire cimport http_free, split_free
 
 
 cdef inline void lane_ready(loop_t* loop, lane_t* lane) noexcept nogil:

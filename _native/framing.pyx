@@ -1,8 +1,9 @@
-# The Python face of wire.pxd: Splitter (body → frames) and ResponseParser (socket → body).
+# The Python face of the headers that wire.pxd lists: Splitter (body → frames) and ResponseParser
+# (socket → body).
 #
 # The GIL stays held. Splitting one read takes microseconds, each frame becomes a bytes object anyway,
 # and a lock would have to stand in for the GIL, since the state is the object's own. Whoever needs
-# the loop without the GIL (the reactor) uses wire.pxd itself.
+# the loop without the GIL (the reactor) uses those headers itself.
 #
 # An input buffer is borrowed for one call and never kept: what is handed out is a copy.
 
@@ -11,6 +12,10 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 
 cimport cython
 cimport wire
+from buffers cimport buf_append, buf_free, buf_t
+from frames cimport split_eof, split_feed, split_free, split_init, split_t
+from http cimport http_eof, http_feed
+from http_state cimport HTTP_DONE, http_fail, http_free, http_init, http_t
 
 MODE_WHOLE = wire.MODE_WHOLE
 MODE_SSE = wire.MODE_SSE
@@ -32,7 +37,7 @@ cdef int refuse(int error) except -1:
 
 @cython.final
 cdef class Splitter:
-    cdef wire.split_t state
+    cdef split_t state
     cdef bint finished
 
     def __init__(self, int mode, *, Py_ssize_t limit=67108864):
@@ -40,12 +45,12 @@ cdef class Splitter:
             raise ValueError(f"mode must be 0, 1 or 2, not {mode}")
         if limit < 1:
             raise ValueError(f"limit must be 1 or more, not {limit}")
-        wire.split_free(&self.state)  # all zero at first; __init__ may be called again
-        wire.split_init(&self.state, mode, <size_t> limit)
+        split_free(&self.state)  # all zero at first; __init__ may be called again
+        split_init(&self.state, mode, <size_t> limit)
         self.finished = False
 
     def __dealloc__(self):
-        wire.split_free(&self.state)
+        split_free(&self.state)
 
     cdef object frame(self, int flags):
         cdef const char* data = self.state.frame.data
@@ -57,7 +62,7 @@ cdef class Splitter:
         cdef size_t used = 0
         cdef bint ready = False
         while used < n and not self.state.error:
-            used += wire.split_feed(&self.state, p + used, n - used, &ready)
+            used += split_feed(&self.state, p + used, n - used, &ready)
             if ready:
                 frames.append(self.frame(0))
         return 0
@@ -80,7 +85,7 @@ cdef class Splitter:
     def finish(self):
         cdef list frames = []
         self.finished = True
-        if wire.split_eof(&self.state):
+        if split_eof(&self.state):
             frames.append(self.frame(0 if self.state.mode == wire.MODE_WHOLE else UNTERMINATED))
         if self.state.error:
             refuse(self.state.error)
@@ -93,20 +98,20 @@ cdef class Splitter:
 
 @cython.final
 cdef class ResponseParser:
-    cdef wire.http_t state
-    cdef wire.buf_t joined  # body spans of one feed; kept, so that it is allocated once
+    cdef http_t state
+    cdef buf_t joined  # body spans of one feed; kept, so that it is allocated once
 
     def __init__(self, str method="POST", *, Py_ssize_t head_limit=65536):
         if method is None:
             raise TypeError("method must be str, not None")
         if head_limit < 1:
             raise ValueError(f"head_limit must be 1 or more, not {head_limit}")
-        wire.http_free(&self.state)
-        wire.http_init(&self.state, method.upper() == "HEAD", <size_t> head_limit)
+        http_free(&self.state)
+        http_init(&self.state, method.upper() == "HEAD", <size_t> head_limit)
 
     def __dealloc__(self):
-        wire.http_free(&self.state)
-        wire.buf_free(&self.joined)
+        http_free(&self.state)
+        buf_free(&self.joined)
 
     cdef size_t parse(self, const char* p, size_t n) noexcept:
         """Bytes used; the body goes to self.joined."""
@@ -114,10 +119,10 @@ cdef class ResponseParser:
         cdef const char* span = NULL
         cdef size_t size = 0
         self.joined.len = 0
-        while used < n and self.state.phase < wire.HTTP_DONE:
-            used += wire.http_feed(&self.state, p + used, n - used, &span, &size)
-            if wire.buf_append(&self.joined, span, size):
-                wire.http_fail(&self.state, wire.WIRE_E_MEMORY)
+        while used < n and self.state.phase < HTTP_DONE:
+            used += http_feed(&self.state, p + used, n - used, &span, &size)
+            if buf_append(&self.joined, span, size):
+                http_fail(&self.state, wire.WIRE_E_MEMORY)
         # The body before bad bytes is handed out first. The bad byte stays, so that the caller comes
         # back with it and is told.
         if self.state.error and self.joined.len:
@@ -141,7 +146,7 @@ cdef class ResponseParser:
     def finish(self):
         if self.state.error:
             refuse(self.state.error)
-        return bool(wire.http_eof(&self.state))
+        return bool(http_eof(&self.state))
 
     @property
     def status(self):
@@ -156,7 +161,7 @@ cdef class ResponseParser:
 
     @property
     def complete(self):
-        return self.state.phase == wire.HTTP_DONE
+        return self.state.phase == HTTP_DONE
 
     @property
     def keep_alive(self):

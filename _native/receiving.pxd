@@ -9,19 +9,21 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
+from buffers cimport buf_init
 from calls cimport CALL_BODY, CALL_WAITING, CONN_BUSY, call_t, conn_t, explain, idle_push, loop_t
+from characters cimport equals_nocase, is_ows
 from connecting cimport conn_lost, enter_phase
 from ending cimport conn_end, conn_release, refresh_clock, seal
+from frames cimport split_eof, split_feed
+from http cimport http_eof, http_feed
+from http_state cimport HTTP_DONE, HTTP_ERROR, HTTP_HEAD
 from linux cimport EAGAIN, EINTR, MSG_DONTWAIT, count, errno, iovec, monotonic_ns, msghdr, recvmsg
 from stamps cimport OFFSET_AGE_NS, SKEW_NS, stamp_of
 from store cimport (
     OUT_COMPLETE, OUT_EOF, OUT_PROTOCOL, OUT_RESET, OUT_SEND, OUT_TOO_LARGE, STORE_NAMED,
     STORE_UPPER_BOUND, STORE_USER_STAMP, store_append, store_t,
 )
-from wire cimport (
-    HTTP_DONE, HTTP_ERROR, HTTP_HEAD, MODE_NDJSON, MODE_SSE, MODE_WHOLE, buf_init, equals_nocase,
-    http_eof, http_feed, is_ows, split_eof, split_feed, wire_error_text,
-)
+from wire cimport MODE_NDJSON, MODE_SSE, MODE_WHOLE, wire_error_text
 
 
 cdef enum:

@@ -12,9 +12,10 @@ from cpython.pycapsule cimport (
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
+from buffers cimport buf_append
 from store cimport (
-    STORE_SIZE_MASK, buf_append, segment_data, segment_t, store_append, store_drop, store_free,
-    store_nbytes, store_new, store_seal, store_t,
+    STORE_SIZE_MASK, segment_data, segment_t, store_append, store_drop, store_free, store_nbytes,
+    store_new, store_seal, store_t,
 )
 
 FLAG_UPPER_BOUND = 0x80000000

@@ -3,15 +3,18 @@
 from libc.stdint cimport int64_t
 
 from calls cimport CALL_WAITING, CONN_BUSY, call_t, conn_t, loop_t
+from characters cimport equals_nocase
 from connecting cimport enter_phase, try_connect
 from ending cimport conn_close, seal
+from frames cimport split_init
+from http_state cimport http_init
 from linux cimport (
     EAGAIN, EINTR, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_MOD, MSG_NOSIGNAL, SOL_SOCKET,
     SO_ERROR, epoll_ctl, epoll_event, errno, getsockopt, monotonic_ns, send, socklen_t,
 )
 from receiving cimport conn_read
 from store cimport OUT_CONNECT
-from wire cimport MODE_WHOLE, equals_nocase, http_init, split_init
+from wire cimport MODE_WHOLE
 
 
 cdef enum:

@@ -10,10 +10,10 @@
 #   grows by half was rejected: it wastes a third of the payload, and copies it again and again.
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, malloc, realloc, free
+from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy
 
-from wire cimport buf_t, buf_init, buf_free, buf_append
+from buffers cimport buf_free, buf_t, buf_trim
 
 
 cdef enum:
@@ -191,14 +191,6 @@ cdef inline int store_append(
     s.chunks[s.count].size_flags = <uint32_t> n | flags
     s.count += 1
     return 0
-
-cdef inline void buf_trim(buf_t* b) noexcept nogil:
-    cdef char* less
-    if b.len and b.cap > b.len:
-        less = <char*> realloc(b.data, b.len)
-        if less != NULL:
-            b.data = less
-            b.cap = b.len
 
 cdef inline void store_seal(store_t* s) noexcept nogil:
     """Give all slack back: nothing will be appended."""

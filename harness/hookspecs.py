@@ -14,7 +14,8 @@ import pluggy
 if TYPE_CHECKING:
     import click
 
-    from harness.host import (
+    from harness.protocols import RunData
+    from harness.registry import (
         AgentRegistry,
         BackendRegistry,
         ExecutorRegistry,
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
         ScenarioRegistry,
         ScorerRegistry,
     )
-    from harness.protocols import RunData
     from harness.schema import (
         Caveat,
         Environment,

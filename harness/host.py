@@ -13,148 +13,34 @@ import importlib.metadata
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pluggy
 
 from harness import hookspecs
-from harness.errors import PluginError, SpecError
-from harness.protocols import (
-    Agent,
-    BackendFactory,
-    Executor,
-    Exporter,
-    Instrument,
-    RunData,
-    ScenarioFactory,
-    Scorer,
+from harness.errors import PluginError
+from harness.protocols import RunData
+from harness.registry import (
+    AgentRegistry,
+    BackendRegistry,
+    ExecutorRegistry,
+    ExporterRegistry,
+    InstrumentRegistry,
+    Registry,
+    ScenarioRegistry,
+    ScorerRegistry,
 )
 from harness.schema import Caveat, Environment, PluginInfo, RunSpec, Summary, TrialRecord
-from harness.strict import decode, nearest
+from harness.strict import nearest
 
 if TYPE_CHECKING:
     import click
 
-__all__ = [
-    "AgentRegistry",
-    "BackendRegistry",
-    "Entry",
-    "ExecutorRegistry",
-    "ExporterRegistry",
-    "Host",
-    "InstrumentRegistry",
-    "Registry",
-    "ScenarioRegistry",
-    "ScorerRegistry",
-]
+__all__ = ["Host"]
 
 GROUP = "harness"
-
-T = TypeVar("T")
-
-
-class NoOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """For things that take no options: any option is a mistake."""
-
-
-class Entry(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
-    """One registered thing."""
-
-    name: str
-    factory: T
-    options: type[msgspec.Struct]
-    summary: str
-    plugin: str
-    suffix: str = ""
-    automatic: str | None = None
-
-    def decode_options(self, raw: dict[str, Any], where: str) -> Any:
-        """`raw` as this entry's options Struct. Raises SpecError with the path of the mistake."""
-        return decode(raw, self.options, where=where)
-
-
-class Registry(Generic[T]):
-    """What a registration hook is given: `add`. What the harness asks: `get`, iteration."""
-
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-        self._entries: dict[str, Entry[T]] = {}
-        self._plugin = "harness"
-
-    def add(
-        self,
-        name: str,
-        factory: T,
-        *,
-        options: type[msgspec.Struct] = NoOptions,
-        summary: str = "",
-        suffix: str = "",
-        automatic: str | None = None,
-    ) -> None:
-        """Offer `factory` under `name`.
-
-        options     msgspec Struct with `forbid_unknown_fields`; the spec's options decode into it
-        summary     one line for `harness list`
-        suffix      exporters: usual file name suffix, such as `.csv`
-        automatic   exporters: write this file under reports/ after every run
-
-        Raises PluginError when the name is taken, or when something is not what it should be.
-        """
-        if name in self._entries:
-            other = self._entries[name].plugin
-            raise PluginError(
-                f"the {self.kind} {name!r} is already registered by plugin {other!r}",
-                where=self._plugin,
-                remedy=f"HARNESS_DISABLE_PLUGINS={other}",
-            )
-        if not callable(factory):
-            raise PluginError(f"the {self.kind} {name!r} is not callable", where=self._plugin)
-        if not (isinstance(options, type) and issubclass(options, msgspec.Struct)):
-            raise PluginError(
-                f"options of the {self.kind} {name!r} must be a msgspec.Struct type",
-                where=self._plugin,
-            )
-        self._entries[name] = Entry(
-            name=name,
-            factory=factory,
-            options=options,
-            summary=summary,
-            plugin=self._plugin,
-            suffix=suffix,
-            automatic=automatic,
-        )
-
-    def get(self, name: str, where: str = "") -> Entry[T]:
-        """Raises SpecError that names the nearest known name."""
-        if name in self._entries:
-            return self._entries[name]
-        guess = nearest(name, self._entries)
-        known = ", ".join(sorted(self._entries)) or "none"
-        raise SpecError(
-            f"there is no {self.kind} {name!r}",
-            where=where,
-            remedy=guess or f"one of: {known}; `harness doctor` lists plugins that failed to load",
-        )
-
-    def __iter__(self) -> Iterator[Entry[T]]:
-        return iter(sorted(self._entries.values(), key=lambda entry: entry.name))
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._entries
-
-    def _drop(self, plugin: str) -> None:
-        self._entries = {n: e for n, e in self._entries.items() if e.plugin != plugin}
-
-
-BackendRegistry: TypeAlias = Registry[BackendFactory]
-ScenarioRegistry: TypeAlias = Registry[ScenarioFactory]
-AgentRegistry: TypeAlias = Registry[Callable[..., Agent]]
-InstrumentRegistry: TypeAlias = Registry[Callable[..., Instrument]]
-ScorerRegistry: TypeAlias = Registry[Callable[..., Scorer]]
-ExporterRegistry: TypeAlias = Registry[Exporter]
-ExecutorRegistry: TypeAlias = Registry[Callable[..., Executor]]
 
 
 class Host:
@@ -208,13 +94,13 @@ class Host:
             self._pm.register(plugin, name=name)
             self._refuse_unknown_hooks(plugin)
             for registry in self._registries():
-                registry._plugin = name
+                registry.begin(name)
                 self._call(f"harness_register_{registry.kind}s", name, registry=registry)
         except Exception as error:  # whatever it is, it is this plugin's
             if self._pm.has_plugin(name):
                 self._pm.unregister(name=name)
             for registry in self._registries():
-                registry._drop(name)
+                registry.drop(name)
             self._list(name, "broken", _one_line(error), facts)
             return False
         self._list(name, "loaded", "", facts)

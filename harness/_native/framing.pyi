@@ -1,6 +1,6 @@
 """Incremental framing of byte streams: `feed(bytes) → frames`, pure, no I/O.
 
-The same inline state machines (_native/wire.pxd) run in the reactor without the GIL. Input may be
+The same inline state machines (_native/http.pxd, frames.pxd) run in the reactor without the GIL. Input may be
 any contiguous buffer of bytes; it is not kept. Objects are not for several threads at once.
 """
 
@@ -45,7 +45,7 @@ class ResponseParser:
     """Parses one HTTP/1.1 response: head, then body (chunked, Content-Length, or until close).
 
     Interim 1xx heads are skipped. Raises ValueError on bytes that are not a response we asked for
-    (the rules are in wire.pxd: at least as strict as h11); body bytes before them are returned
+    (the rules are in http.pxd: at least as strict as h11); body bytes before them are returned
     first, and the next call raises. The parser is then dead.
     """
 

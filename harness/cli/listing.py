@@ -9,7 +9,7 @@ import click
 from harness.cli import load_host
 
 if TYPE_CHECKING:
-    from harness.host import Registry
+    from harness.registry import Registry
 
 
 @click.command("list", short_help="List backends, scenarios, exporters and plugins.")

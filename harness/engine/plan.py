@@ -14,7 +14,7 @@ import msgspec
 
 from harness.engine.specfile import merge
 from harness.errors import NotSupportedYet, SpecError
-from harness.host import Entry, Host
+from harness.host import Host
 from harness.protocols import (
     BackendConfig,
     BackendFactory,
@@ -22,6 +22,7 @@ from harness.protocols import (
     ScenarioFactory,
     WorkflowScenario,
 )
+from harness.registry import Entry
 from harness.schema import (
     BackendSpec,
     ClosedLoad,

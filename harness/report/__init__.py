@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, BinaryIO
 import harness
 
 if TYPE_CHECKING:
-    from harness.host import ExporterRegistry
     from harness.protocols import Exporter, RunData
+    from harness.registry import ExporterRegistry
 
 __all__ = ["harness_register_exporters"]
 

@@ -19,8 +19,8 @@ import harness
 from harness_llamacpp.options import LlamaCppOptions
 
 if TYPE_CHECKING:
-    from harness.host import BackendRegistry
     from harness.protocols import Backend, BackendConfig
+    from harness.registry import BackendRegistry
 
 __all__ = ["LlamaCppOptions", "harness_count_tokens", "harness_register_backends"]
 

@@ -18,8 +18,8 @@ import harness
 from harness_load.options import LoadOptions
 
 if TYPE_CHECKING:
-    from harness.host import ScenarioRegistry
     from harness.protocols import RequestScenario, RunData, ScenarioConfig
+    from harness.registry import ScenarioRegistry
     from harness.schema import Caveat
 
 __all__ = ["LoadOptions", "load"]

@@ -15,8 +15,8 @@ import harness
 from harness_ollama.options import OllamaOptions
 
 if TYPE_CHECKING:
-    from harness.host import BackendRegistry
     from harness.protocols import Backend, BackendConfig
+    from harness.registry import BackendRegistry
 
 __all__ = ["OllamaOptions", "harness_register_backends"]
 

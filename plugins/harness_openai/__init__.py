@@ -23,8 +23,8 @@ import harness
 from harness_openai.options import OpenAIOptions
 
 if TYPE_CHECKING:
-    from harness.host import BackendRegistry
     from harness.protocols import Backend, BackendConfig
+    from harness.registry import BackendRegistry
 
 __all__ = ["OpenAIOptions", "harness_register_backends"]
 

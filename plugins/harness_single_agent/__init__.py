@@ -25,8 +25,8 @@ import harness
 from harness_single_agent.options import SingleAgentOptions
 
 if TYPE_CHECKING:
-    from harness.host import ScenarioRegistry
     from harness.protocols import RunData, ScenarioConfig, WorkflowScenario
+    from harness.registry import ScenarioRegistry
     from harness.schema import Caveat
 
 __all__ = ["SingleAgentOptions", "single_agent"]

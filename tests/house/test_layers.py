@@ -17,6 +17,7 @@ LAYERS = {
     "strict": 1,
     "protocols": 1,
     "hookspecs": 1,
+    "registry": 1,
     "host": 1,
     "metrics": 1,
     "statistics": 1,

@@ -48,7 +48,7 @@ SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "
 LONGEST_INPUT = 600
 
 Plant = tuple[str, str]
-"""A text of wire.pxd and what to put in its place: a bug, to see that it is found."""
+"""A text of some header and what to put in its place: a bug, to see that it is found."""
 
 
 # ------------------------------------------------------------------------------------------ build
@@ -56,13 +56,13 @@ Plant = tuple[str, str]
 
 def build(plant: Plant | None = None, *, asan: bool = False) -> Path:
     """The instrumented module; made again only when its sources or the flags differ."""
-    header = (ROOT / "_native" / "wire.pxd").read_text()
+    headers = {path.name: path.read_text() for path in (ROOT / "_native").glob("*.pxd")}
     if plant:
-        if header.count(plant[0]) != 1:
-            raise SystemExit(f"wire.pxd does not hold this exactly once: {plant[0]!r}")
-        header = header.replace(*plant)
+        if "".join(headers.values()).count(plant[0]) != 1:
+            raise SystemExit(f"_native/*.pxd do not hold this exactly once: {plant[0]!r}")
+        headers = {name: text.replace(*plant) for name, text in headers.items()}
     sources = {
-        "wire.pxd": header,
+        **dict(sorted(headers.items())),
         "framing.pyx": (ROOT / "_native" / "framing.pyx").read_text(),
         "fuzz_coverage.c": Path(__file__).with_name("fuzz_coverage.c").read_text(),
     }
@@ -307,7 +307,7 @@ def main() -> int:
     parser.add_argument("--asan", action="store_true", help="with address and UB sanitizers")
     parser.add_argument("--replay", type=Path, metavar="FILE", help="run one input and stop")
     parser.add_argument("--corpus", type=Path, default=BUILD / "corpus", help="kept between runs")
-    parser.add_argument("--plant", nargs=2, metavar=("OLD", "NEW"), help="put a bug into wire.pxd")
+    parser.add_argument("--plant", nargs=2, metavar=("OLD", "NEW"), help="put a bug into a header")
     parser.add_argument("--unguided", action="store_true", help="ignore coverage, to compare")
     given = parser.parse_args()
     if given.asan and "libasan" not in os.environ.get("LD_PRELOAD", ""):

@@ -193,7 +193,7 @@ def _is_cut_short(wire: bytes, method: str) -> bool:
 
 
 def is_refused_beyond_h11(wire: bytes) -> bool:
-    """Whether `wire` holds what h11 takes and we do not; the list stands in _native/wire.pxd."""
+    """Whether `wire` holds what h11 takes and we do not; the list stands in _native/http.pxd."""
     return any(re.search(rule, wire) for rule in _STRICTER)
 
 
