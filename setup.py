@@ -49,7 +49,8 @@ setup(
             )
             for name in MODULES
         ],
-        build_dir="build/cython",
+        # Apart: Cython makes C again when a source is newer, not when a directive differs.
+        build_dir="build/cython-debug" if DEBUG else "build/cython",
         compiler_directives=DIRECTIVES,
         include_path=["_native"],
     ),

@@ -1,9 +1,9 @@
 # The Python face of the headers that wire.pxd lists: Splitter (body → frames) and ResponseParser
 # (socket → body).
 #
-# The GIL stays held. Splitting one read takes microseconds, each frame becomes a bytes object anyway,
-# and a lock would have to stand in for the GIL, since the state is the object's own. Whoever needs
-# the loop without the GIL (the reactor) uses those headers itself.
+# The GIL stays held. Splitting one read takes microseconds, each frame becomes a bytes object
+# anyway, and a lock would have to stand in for the GIL, since the state is the object's own.
+# Whoever needs the loop without the GIL (the reactor) uses those headers itself.
 #
 # An input buffer is borrowed for one call and never kept: what is handed out is a copy.
 
@@ -123,8 +123,8 @@ cdef class ResponseParser:
             used += http_feed(&self.state, p + used, n - used, &span, &size)
             if buf_append(&self.joined, span, size):
                 http_fail(&self.state, wire.WIRE_E_MEMORY)
-        # The body before bad bytes is handed out first. The bad byte stays, so that the caller comes
-        # back with it and is told.
+        # The body before bad bytes is handed out first. The bad byte stays, so that the caller
+        # comes back with it and is told.
         if self.state.error and self.joined.len:
             used -= 1
         return used

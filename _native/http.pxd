@@ -1,12 +1,12 @@
 # An HTTP/1.1 response, bytes off the socket → body bytes: http_feed and http_eof. Header-only.
 #
-# At least as strict as h11, for a lenient reader next to a strict one is how responses get smuggled.
-# Stricter: no folded headers, no control characters, status 100 to 599, no 101, sizes of at most 15
-# hexadecimal digits, identical Content-Length values only. Of Transfer-Encoding and Content-Length
-# together the first wins, as RFC 9112 (6.3) wants, and the connection is not used again. Lines of the
-# head and of the trailer may end in a bare LF; those of the chunked coding may not. Kinder in two
-# things: HTTP/1.0 with `Connection: keep-alive` is kept alive, and trailer fields are checked for form
-# but dropped unread, so that a bad Content-Length there does no harm.
+# At least as strict as h11, for a lenient reader next to a strict one is how responses get
+# smuggled. Stricter: no folded headers, no control characters, status 100 to 599, no 101, sizes of
+# at most 15 hexadecimal digits, identical Content-Length values only. Of Transfer-Encoding and
+# Content-Length together the first wins, as RFC 9112 (6.3) wants, and the connection is not used
+# again. Lines of the head and of the trailer may end in a bare LF; those of the chunked coding may
+# not. Kinder in two things: HTTP/1.0 with `Connection: keep-alive` is kept alive, and trailer
+# fields are checked for form but dropped unread, so that a bad Content-Length there does no harm.
 
 from libc.stdint cimport uint64_t
 

@@ -2,9 +2,9 @@
 #
 # conn_read takes the user-space stamp right after recvmsg, and the kernel's from its control
 # message. A read that is not full has emptied the socket (level-triggered epoll tells us of more),
-# so the kernel's stamp is that of the last segment read: true for the last chunk in it, and an upper
-# bound for the ones before. Nothing is decoded: http_feed finds the body, split_feed the frames, and
-# keep appends them to the store.
+# so the kernel's stamp is that of the last segment read: true for the last chunk in it, and an
+# upper bound for the ones before. Nothing is decoded: http_feed finds the body, split_feed the
+# frames, and keep appends them to the store.
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset

@@ -2,15 +2,15 @@
 #
 # The offset between the clocks moves only when somebody steps the wall clock (slewing moves both
 # alike), so it is sampled at most every OFFSET_AGE_NS of activity, by the tightest of a few
-# bracketed readings, and again at once when a mapped stamp cannot be true: later than the user-space
-# stamp of the same read, or earlier than what is known to have come before it.
+# bracketed readings, and again at once when a mapped stamp cannot be true: later than the
+# user-space stamp of the same read, or earlier than what is known to have come before it.
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from linux cimport (
     AF_INET, CLOCK_REALTIME, CMSG_DATA, CMSG_FIRSTHDR, CMSG_NXTHDR, INADDR_LOOPBACK, MSG_DONTWAIT,
     SCM_TIMESTAMPING, SOCK_CLOEXEC, SOCK_DGRAM, SOF_TIMESTAMPING_RX_SOFTWARE,
-    SOF_TIMESTAMPING_SOFTWARE, SOL_SOCKET, SO_TIMESTAMPING, bind, clock_ns, close, cmsghdr, connect,
+    SOF_TIMESTAMPING_SOFTWARE, SOL_SOCKET, SO_TIMESTAMPING, bind, clock_ns, cmsghdr, connect,
     getsockname, htonl, iovec, monotonic_ns, msghdr, nanoseconds, pollfd, POLLIN, ppoll, recvmsg,
     send, setsockopt, sockaddr, sockaddr_in, socket, socklen_t, timespec,
 )

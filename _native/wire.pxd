@@ -2,8 +2,8 @@
 #
 # Strategy
 #   Every state machine is a plain struct plus inline functions over (pointer, length). None of them
-#   does I/O, raises, or takes the GIL; framing.pyx gives them a Python face, reactor.pyx runs them in
-#   its thread. A function consumes some prefix of what it is given and says how much; the caller
+#   does I/O, raises, or takes the GIL; framing.pyx gives them a Python face, reactor.pyx runs them
+#   in its thread. A function consumes some prefix of what it is given and says how much; the caller
 #   loops. Bytes are copied only into the frame being built and no search runs past the line it is
 #   for, so the cost is linear whatever the split.
 #

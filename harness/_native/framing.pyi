@@ -1,7 +1,8 @@
 """Incremental framing of byte streams: `feed(bytes) → frames`, pure, no I/O.
 
-The same inline state machines (_native/http.pxd, frames.pxd) run in the reactor without the GIL. Input may be
-any contiguous buffer of bytes; it is not kept. Objects are not for several threads at once.
+The same inline state machines (_native/http.pxd, frames.pxd) run in the reactor without the GIL.
+Input may be any contiguous buffer of bytes; it is not kept. Objects are not for several threads at
+once.
 """
 
 from typing import Final, Literal, final

@@ -20,6 +20,7 @@ import click
 
 from harness import __version__
 from harness.errors import HarnessError
+from harness.text import one_line
 
 if TYPE_CHECKING:
     from harness.host import Host
@@ -119,7 +120,8 @@ def main() -> None:
         status = cli.main(standalone_mode=False)
         sys.stdout.flush()
     except HarnessError as error:
-        click.echo(f"error: {_printable(str(error))}", err=True)
+        # Error texts may quote a server: nothing of theirs reaches the terminal as control.
+        click.echo(f"error: {one_line(str(error))}", err=True)
         status = error.exit_code
     except click.ClickException as error:
         error.show()
@@ -150,8 +152,3 @@ def _output_failed(error: OSError) -> int:
     what = error.strerror or type(error).__name__
     click.echo(f"error: {what}{f': {error.filename}' if error.filename else ''}", err=True)
     return 2
-
-
-def _printable(text: str) -> str:
-    """Error texts may quote a server: no control character of theirs reaches the terminal."""
-    return "".join(c if c.isprintable() else " " for c in text)

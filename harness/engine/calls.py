@@ -140,8 +140,7 @@ def status_of(wire: WireRecord, decoded: Decoded) -> tuple[Status, CallError | N
         return "truncated", CallError(code="truncated", message=message)
     if outcome != "complete":
         # A backend may know more than the wire: why its own server went away, say.
-        known = decoded.error.message if decoded.error else ""
-        return "error", CallError(code=outcome, message=known or wire.detail)
+        return "error", decoded.error or detail
     if wire.http_status is not None and wire.http_status >= 400:
         return "error", CallError(code=f"http.{wire.http_status}", message="")
     if decoded.end is None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from harness.addresses import server_address
 from harness.engine.specfile import merge
 from harness.errors import NotSupportedYet, SpecError
 from harness.host import Host
@@ -139,6 +140,7 @@ def _check_numbers(spec: RunSpec) -> None:
 def _resolve_arms(spec: RunSpec, host: Host) -> list[Arm]:
     if not spec.arms:
         return [_resolve("default", spec.backend, spec.scenario, spec, host, "$")]
+    _addresses(spec.backend.url, "$.backend.url")  # recorded even if every arm has its own
     base_backend = msgspec.to_builtins(spec.backend)
     base_scenario = msgspec.to_builtins(spec.scenario)
     arms = []
@@ -159,7 +161,7 @@ def _resolve(
 ) -> Arm:
     backend_entry = host.backends.get(backend.name, f"{where}.backend.name")
     scenario_entry = host.scenarios.get(scenario.name, f"{where}.scenario.name")
-    urls = (backend.url,) if isinstance(backend.url, str) else (backend.url or ())
+    urls = _addresses(backend.url, f"{where}.backend.url")
     config = BackendConfig(
         model=backend.model,
         urls=urls,
@@ -184,6 +186,15 @@ def _resolve(
         scenario=scenario_entry,
         scenario_options=options,
         is_workflow=is_workflow,
+    )
+
+
+def _addresses(url: str | tuple[str, ...] | None, where: str) -> tuple[str, ...]:
+    """Checked before anything is written: the spec and every record hold them."""
+    if isinstance(url, str):
+        return (server_address(url, where=where),)
+    return tuple(
+        server_address(one, where=f"{where}[{index}]") for index, one in enumerate(url or ())
     )
 
 

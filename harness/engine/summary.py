@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import get_args
+from typing import Literal, get_args
 
 import msgspec
 
@@ -21,7 +21,9 @@ from harness.schema import (
     CallRecord,
     Caveat,
     IterationRecord,
+    Load,
     Manifest,
+    OpenLoad,
     Record,
     RunSpec,
     RunState,
@@ -69,7 +71,14 @@ def derive_summary(
         verdict=verdict([*find_caveats(view), *caveats]),
         started=manifest.started,
         wall_s=span.seconds(),
+        load_mode=_load_mode(manifest.spec.load),
     )
+
+
+def _load_mode(load: Load | None) -> Literal["closed", "open"] | None:
+    if load is None:
+        return None
+    return "open" if isinstance(load, OpenLoad) else "closed"
 
 
 def _planned(manifest: Manifest) -> list[tuple[str, str]]:

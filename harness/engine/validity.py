@@ -1,6 +1,6 @@
 """From records to a verdict: every reason to doubt a run, coded, with evidence and a remedy.
 
-rules.py has the rules. A rule added later is one function there and one entry here.
+The package `rules` has them. A rule added later is one function there and one entry here.
 """
 
 from __future__ import annotations
@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Literal, TypeAlias
 
-from harness.engine import rules
-from harness.engine.rules import RunView
+from harness.engine.rules import RunView, complete, figures, outcome, timing
 from harness.schema import Caveat, Verdict
 
 __all__ = ["RULES", "Rule", "find_caveats", "verdict"]
@@ -17,16 +16,18 @@ __all__ = ["RULES", "Rule", "find_caveats", "verdict"]
 Rule: TypeAlias = Callable[[RunView], Iterator[Caveat]]
 
 RULES: Final[tuple[Rule, ...]] = (
-    rules.incomplete,
-    rules.counts,
-    rules.empty_workload,
-    rules.errors,
-    rules.failures,
-    rules.unbounded_output,
-    rules.what_was_measured,
-    rules.user_stamps,
-    rules.clock_step,
-    rules.too_few,
+    complete.incomplete,
+    complete.counts,
+    complete.empty_workload,
+    outcome.errors,
+    outcome.failures,
+    timing.schedule_slip,
+    timing.client_lag,
+    figures.unbounded_output,
+    figures.what_was_measured,
+    timing.user_stamps,
+    timing.clock_step,
+    figures.too_few,
 )
 
 _ORDER: Final = {"invalid": 0, "doubtful": 1, "note": 2}

@@ -15,7 +15,7 @@ from harness.metrics.call import CALL_METRICS
 from harness.metrics.metric import Better, Provenance
 from harness.metrics.window import ITERATION_METRICS, IterationView
 from harness.schema import CallRecord, IterationRecord, Load, MetricSummary
-from harness.statistics import describe
+from harness.statistics import GROUPS_MIN, describe
 
 __all__ = ["summarise"]
 
@@ -123,7 +123,9 @@ def _summary(
 ) -> MetricSummary:
     known = [(place, x) for place, x in values if x is not None and math.isfinite(x)]
     places, figures = [place for place, _ in known], [x for _, x in known]
-    described = describe(figures, _groups(places), seed=seed)
+    drawn, groups = _groups(places, of)
+    lone = len(set(groups)) == 1
+    described = describe(figures, groups, seed=seed)
     return MetricSummary(
         name=name,
         unit=unit,
@@ -141,16 +143,25 @@ def _summary(
         maximum=described.maximum,
         ci_low=described.interval.low if described.interval else None,
         ci_high=described.interval.high if described.interval else None,
-        needs=described.needs,
+        ci_of=drawn,
+        # One figure of one iteration lacks iterations, not further values of the same one.
+        needs=described.needs | ({"ci": GROUPS_MIN} if lone and drawn == "iterations" else {}),
         missing=len(values) - len(known),
     )
 
 
-def _groups(places: Sequence[Unit]) -> Sequence[Hashable]:
-    """What the bootstrap draws first: trials; iterations, where there is but one trial. Then the
-    interval covers what varies within that launch, and nothing of what the next would change."""
+def _groups(
+    places: Sequence[Unit], of: Literal["call", "iteration"]
+) -> tuple[Literal["trials", "iterations", "calls"] | None, Sequence[Hashable]]:
+    """What the bootstrap draws first, and by which label: trials; with a single trial its
+    iterations; with a single iteration its calls, the only replication that a quick run has. But
+    for the first, the interval covers what varies within that launch, and nothing of the next."""
     trials = [trial for trial, _ in places]
-    return trials if len(set(trials)) > 1 else places
+    if len(set(trials)) > 1:
+        return "trials", trials
+    if len(set(places)) > 1 or (places and of == "iteration"):
+        return "iterations", places
+    return ("calls" if places else None), places
 
 
 def _watermarked(found: Iterable[MetricSummary]) -> Iterator[MetricSummary]:

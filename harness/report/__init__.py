@@ -4,9 +4,10 @@ rows.py         one call as named values, shared by
   jsonl.py        `jsonl`                 one line per call, a contract of names
   csv_calls.py    `csv`                   one row per call
 chunks.py       `chunks`                one line per chunk
-aggregate.py    arms, their iterations and their differences, as data, shared by
+aggregate.py    arms and their differences, as data; iterations.py: run by run; shared by
   metrics_json.py `metrics.json`          structured JSON
-  comparison.py   `comparison_report.md`  arms side by side, with setup.py for the configuration
+  comparison.py   `comparison_report.md`  arms side by side, with cells.py for the cells of its
+                                          tables and setup.py for the configuration
 table.py        the table on the terminal
 figures.py      numbers as text
 sanitise.py     text from models and servers, made harmless

@@ -27,6 +27,7 @@ COLUMNS: Final = (
     "prompt_tokens",
     "cached_tokens",
     "output_tokens",
+    "max_tokens",
     *METRICS,
     "finish_reason",
     *(f"effective_{name}" for name in EFFECTIVE),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from typing import Final
 
-__all__ = ["UNKNOWN", "interval", "number", "percent", "short", "signed"]
+from harness.schema import MetricSummary
+
+__all__ = ["UNKNOWN", "interval", "interval_of", "number", "percent", "short", "signed"]
 
 UNKNOWN: Final = "—"
 
@@ -38,6 +40,15 @@ def short(value: float | None) -> str:
 def percent(share: float | None) -> str:
     """A share (0 … 1) as percent."""
     return UNKNOWN if share is None else f"{number(share * 100, 3)} %"
+
+
+def interval_of(one: MetricSummary) -> str:
+    """The interval of a mean with what it speaks of, or why there is none."""
+    found = interval(one.ci_low, one.ci_high)
+    if found == UNKNOWN or one.ci_of is None:  # what was drawn was not recorded: no interval
+        needed = one.needs.get("ci")
+        return f"{UNKNOWN} (needs {needed} {one.ci_of})" if needed and one.ci_of else UNKNOWN
+    return found if one.ci_of == "trials" else f"{found} within this launch"
 
 
 def interval(low: float | None, high: float | None, digits: int = 4) -> str:

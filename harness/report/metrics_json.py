@@ -18,7 +18,8 @@ from typing import Any, BinaryIO, Final
 import msgspec
 
 from harness.protocols import RunData
-from harness.report.aggregate import Pair, deltas, iteration_lines
+from harness.report.aggregate import Pair, deltas
+from harness.report.iterations import iteration_lines
 from harness.report.rows import effective_by_trial
 from harness.schema import ArmSummary, Effective, MetricSummary
 
@@ -51,6 +52,7 @@ def _document(run: RunData) -> dict[str, Any]:
             "scenario": summary.scenario,
             "backend": summary.backend,
             "model": summary.model,
+            "load_mode": summary.load_mode,
             "spec_digest": summary.spec_digest,
             "seed": manifest.spec.seed,
             "started": summary.started,
@@ -72,7 +74,10 @@ def _definitions() -> dict[str, str]:
     from harness.metrics import CALL_METRICS, ITERATION_METRICS
 
     return {
-        "ci_low … ci_high": "95 % interval of the mean, by bootstrap over trials, then iterations",
+        "ci_low … ci_high": "95 % interval of the mean, by expanded percentile bootstrap; null "
+        "where there are fewer of ci_of than needs.ci",
+        "ci_of": "what the bootstrap draws, then values within each: trials; iterations or calls "
+        "where there is one trial, and the interval then says nothing of another launch",
         **{one.name: one.definition for one in CALL_METRICS},
         **{one.name: one.definition for one in ITERATION_METRICS},
     }

@@ -40,6 +40,8 @@ METRICS: Final = (
     "ttft_ms",
     "tpot_ms",
     "e2e_ms",
+    "ttft_from_due_ms",
+    "e2e_from_due_ms",
     "queue_residual_ms",
     "client_lag_p50_us",
     "client_lag_p99_us",
@@ -81,6 +83,7 @@ def values(record: CallRecord) -> dict[str, Any]:
         "prompt_tokens": record.usage.prompt_tokens,
         "cached_tokens": record.usage.cached_tokens,
         "output_tokens": record.usage.output_tokens,
+        "max_tokens": record.max_tokens,
         **{name: formula(record) for name, formula in _formulas().items()},
     }
 

@@ -1,13 +1,21 @@
 """The configuration part of the comparison report: what was asked for, and what the backends said.
 
-One row per field, arms side by side, fields in which the arms differ first: that is what a reader
-needs in order to say what was compared. A field that changed from trial to trial shows every value.
+One row per field, arms side by side, in three parts:
+
+    differ   what the arms differ in: that is what was compared
+    launch   what changed from trial to trial, such as the time that loading took
+    alike    what they have in common, each field once
+
+Where a server tells much of itself, the third part shows what tells one configuration from another
+(version, digest, context, layers, threads, quantisation …); metrics.json has all of it. What
+differs is always shown, whatever it is called.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -23,6 +31,22 @@ __all__ = ["setup_lines"]
 NO_TRIAL: Final = "unknown: no trial of this arm ended"
 VALUES_MAX: Final = 4
 """Different values of one field in one arm that are written out."""
+VALUE_CHARS: Final = 160
+"""Of one value that was read back; a model's digest takes 71."""
+
+_TELLING: Final = re.compile(
+    r"(?i)version|build|commit|digest|sha|revision|context|ctx|layer|block_count|thread|quant"
+    r"|f_?type|family|architecture|param|parallel|slot|batch|gpu|device|dtype|capabilities"
+)
+_OF_A_LAUNCH: Final = re.compile(r"(?i)(_n?s|_ms|_us)$|(^|[._])(pid|port|uptime|started|created)$")
+"""Differs between any two launches and configures nothing: measured times, process numbers."""
+
+_Values: TypeAlias = dict[int, Any]
+"""Trial → value of one field; a trial without it is missing."""
+
+
+class _Unknown(str):
+    """Why a field could not be read, in place of its value."""
 
 
 def setup_lines(run: RunData) -> Iterator[str]:
@@ -35,24 +59,36 @@ def setup_lines(run: RunData) -> Iterator[str]:
         for arm in arms
     ]
     names = sorted({name for fields in by_arm for name in fields}, key=_rank)
-    differ = [name for name in names if len({fields.get(name) for fields in by_arm}) > 1]
-    alike = [name for name in names if name not in differ]
+    launch = [name for name in names if _is_of_launch(name, by_arm)]
+    cells = [{name: _cell(fields[name]) for name in names if name in fields} for fields in by_arm]
+    constant = [name for name in names if name not in launch]
+    differ = [name for name in constant if len({fields.get(name) for fields in cells}) > 1]
+    alike = [name for name in constant if name not in differ]
     heads = [markdown(label(arm, run.summary)) for arm in arms]
     if len(arms) > 1:
-        yield ""
-        yield "### What the arms differ in, as read back from the backend"
-        yield ""
+        yield from _heading("What the arms differ in, as read back from the backend")
         if differ:
-            yield from _table(["Field", *heads], differ, by_arm)
+            yield from _table(["Field", *heads], differ, cells)
         else:
             yield "Nothing: the arms had the same effective configuration."
-    yield ""
-    yield "### What they have in common" if len(arms) > 1 else "### As read back from the backend"
-    yield ""
-    if alike:
-        yield from _table(["Field", "Value"], alike, by_arm[:1])
+    if launch:
+        yield from _heading("What changed from launch to launch")
+        yield from _table(["Field", *heads], launch, cells)
+    yield from _heading(
+        "What they have in common" if len(arms) > 1 else "As read back from the backend"
+    )
+    shown = [name for name in alike if not name.startswith("details.") or _TELLING.search(name)]
+    if shown:
+        yield from _table(["Field", "Value"], shown, cells[:1])
     else:
         yield NO_TRIAL if not any(by_arm) else "Nothing."
+    if len(shown) < len(alike):
+        yield ""
+        yield f"{len(alike) - len(shown)} more details of the server are in metrics.json."
+
+
+def _heading(text: str) -> Iterator[str]:
+    yield from ("", f"### {text}", "")
 
 
 def _asked(run: RunData) -> Iterator[str]:
@@ -70,36 +106,62 @@ def _asked(run: RunData) -> Iterator[str]:
         yield f"- {markdown(name)}: {_json(asked) if asked else 'the base spec'}.{notes}"
 
 
-def _fields(trials: dict[int, Effective]) -> dict[str, str]:
-    """Field → its values in the trials of one arm, as a table cell."""
+def _fields(trials: dict[int, Effective]) -> dict[str, _Values]:
+    """Field → its values in the trials of one arm. A field that only some trials have is unknown in
+    the others."""
     flat = {trial: dict(_flat(effective)) for trial, effective in trials.items()}
     names = dict.fromkeys(name for fields in flat.values() for name in fields)
-    return {
-        name: _cell({trial: fields.get(name, UNKNOWN) for trial, fields in flat.items()})
-        for name in names
-    }
+    return {name: {t: fields.get(name) for t, fields in flat.items()} for name in names}
 
 
-def _flat(effective: Effective) -> Iterator[tuple[str, str]]:
+def _flat(effective: Effective) -> Iterator[tuple[str, Any]]:
     """`options` and `details` key by key; what is unknown, with its reason."""
     for name, value in msgspec.structs.asdict(effective).items():
         if name == "unknown":
-            yield from ((str(field), f"unknown: {markdown(why)}") for field, why in value.items())
+            yield from ((str(field), _Unknown(why)) for field, why in value.items())
+        elif name == "details":
+            yield from _deep(name, value)
         elif isinstance(value, Mapping):
-            yield from ((f"{name}.{key}", _json(item)) for key, item in value.items())
+            yield from ((f"{name}.{key}", item) for key, item in value.items())
         elif value is not None and value is not False:  # 0 layers on the GPU is a fact
-            yield name, _json(value)
+            yield name, value
 
 
-def _cell(by_trial: dict[int, str]) -> str:
+def _deep(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Servers nest what they say of themselves; every leaf is a field of its own."""
+    if isinstance(value, Mapping) and value:
+        for key, item in value.items():
+            yield from _deep(f"{name}.{key}", item)
+    else:
+        yield name, value
+
+
+def _is_of_launch(name: str, by_arm: Sequence[dict[str, _Values]]) -> bool:
+    """A figure of the server's that differs, but is none of its settings."""
+    seen = {_text(value) for fields in by_arm for value in fields.get(name, {}).values()}
+    return len(seen) > 1 and name.startswith("details.") and bool(_OF_A_LAUNCH.search(name))
+
+
+def _cell(by_trial: _Values) -> str:
     trials: dict[str, list[int]] = {}
-    for trial, text in by_trial.items():
-        trials.setdefault(text, []).append(trial)
+    for trial, value in by_trial.items():
+        trials.setdefault(_text(value), []).append(trial)
     if len(trials) == 1:
         return next(iter(trials))
+    numbers = [value for value in by_trial.values() if isinstance(value, int | float)]
+    if len(numbers) == len(by_trial) and len(trials) > 2:
+        return f"{_text(min(numbers))} … {_text(max(numbers))} over {len(by_trial)} trials"
     shown = [f"{text} (trial {_some(of)})" for text, of in list(trials.items())[:VALUES_MAX]]
     more = len(trials) - len(shown)
     return "; ".join(shown) + (f"; {more} more values" if more else "")
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return UNKNOWN
+    if isinstance(value, _Unknown):
+        return f"unknown: {markdown(value)}"
+    return _json(value, VALUE_CHARS)
 
 
 def _some(trials: list[int]) -> str:
@@ -121,5 +183,5 @@ def _table(head: list[str], names: list[str], by_arm: list[dict[str, str]]) -> I
         yield f"| {code(name)} | {' | '.join(cells)} |"
 
 
-def _json(value: Any) -> str:
-    return code(msgspec.json.encode(value).decode(), 1000)
+def _json(value: Any, length_max: int = 1000) -> str:
+    return code(msgspec.json.encode(value).decode(), length_max)

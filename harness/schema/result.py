@@ -1,7 +1,7 @@
 """What a run amounts to: manifest, summary, verdict. All derived from records, all re-derivable.
 
 Schema versions
-1   2026-11-20  first
+1   2026-11-20  first. Added since, each with a default: Summary.load_mode, MetricSummary.ci_of
 """
 
 from __future__ import annotations
@@ -76,8 +76,12 @@ class MetricSummary(Struct, frozen=True, kw_only=True):
     minimum: float | None = None
     maximum: float | None = None
     ci_low: float | None = None
-    """95 % interval of the mean by hierarchical bootstrap (trial, then iteration)."""
+    """95 % interval of the mean by bootstrap over `ci_of`. None where there are too few of them:
+    `needs["ci"]` says how many it takes."""
     ci_high: float | None = None
+    ci_of: Literal["trials", "iterations", "calls"] | None = None
+    """What is drawn with replacement, and so what the interval speaks of: of further launches only
+    where it is `trials`; otherwise of this one launch. None without values."""
     needs: dict[str, int] = field(default_factory=dict)
     missing: int = 0
     """Units for which the metric is unknown."""
@@ -91,7 +95,7 @@ class ArmSummary(Struct, frozen=True, kw_only=True):
     trials: int
     iterations: int
     calls: dict[str, int]
-    """Status → number of measured calls. They add up to `planned`."""
+    """Status → number of measured calls. They add up to `planned`, unless the run was cut short."""
     planned: int
     metrics: tuple[MetricSummary, ...]
     output_tokens: int | None = None
@@ -113,6 +117,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     started: str
     """ISO 8601, UTC."""
     wall_s: float | None = None
+    load_mode: Literal["closed", "open"] | None = None
+    """How requests were offered; None for a workflow. An open loop is read from the due instant."""
 
 
 class Manifest(Struct, frozen=True, kw_only=True):

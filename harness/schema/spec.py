@@ -116,6 +116,19 @@ class ValiditySpec(_Spec, frozen=True):
     """Bounds of the validity rules; each default is explained in docs/measuring.md."""
 
     error_share_max: float = 0.0
+    """Share of calls that may fail (`errors`)."""
+    send_lag_max_ms: float = 1.0
+    """How late the p99 of an open loop's requests may be sent (`schedule-slip`) …"""
+    send_lag_share_max: float = 0.10
+    """… or as a share of the median E2E latency; the larger of the two is the bound."""
+    rate_share_min: float = 0.95
+    """Achieved / offered rate of an open loop (`schedule-slip`)."""
+    client_lag_max_ms: float = 1.0
+    """p99 of the client's own delay where stamps are user-space ones (`client-lag`) …"""
+    client_lag_share_max: float = 0.01
+    """… or as a share of the median inter-chunk latency; the smaller of the two is the bound."""
+    merged_share_max: float = 0.20
+    """Share of content chunks that a late reader may take in together (`client-lag`)."""
 
 
 class SweepSpec(_Spec, frozen=True):

@@ -9,8 +9,11 @@ imported by the functions that need them, so that importing this package is chea
 """
 
 from harness.statistics.intervals import (
+    GROUPS_MIN,
+    VALUES_MIN,
     Interval,
     bootstrap_interval,
+    needed_for_interval,
     needed_for_upper_bound,
     quantile_upper_bound,
     t_interval,
@@ -19,13 +22,16 @@ from harness.statistics.outliers import flag_outliers, scaled_deviations
 from harness.statistics.summary import NEEDED, Description, cv_percent, describe
 
 __all__ = [
+    "GROUPS_MIN",
     "NEEDED",
+    "VALUES_MIN",
     "Description",
     "Interval",
     "bootstrap_interval",
     "cv_percent",
     "describe",
     "flag_outliers",
+    "needed_for_interval",
     "needed_for_upper_bound",
     "quantile_upper_bound",
     "scaled_deviations",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, field
 
-from harness.statistics.intervals import Interval, bootstrap_interval
+from harness.statistics.intervals import Interval, bootstrap_interval, needed_for_interval
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -40,9 +40,10 @@ class Description(Struct, frozen=True, kw_only=True):
     minimum: float | None = None
     maximum: float | None = None
     interval: Interval | None = None
-    """95 % interval of the mean; only where groups were given, and n ≥ 2."""
+    """95 % interval of the mean; only where groups were given, and enough of them."""
     needs: dict[str, int] = field(default_factory=dict)
-    """Quantile that is withheld → the n it needs."""
+    """Quantile that is withheld → the n it needs; `ci` → the groups (with a single group: values)
+    that the interval needs."""
 
 
 def describe(
@@ -60,6 +61,8 @@ def describe(
     row = np.asarray(values, dtype=np.float64)
     n = int(row.size)
     needs = {name: needed for name, needed in NEEDED.items() if n < needed}
+    if n and groups is not None and (needed := needed_for_interval(groups)):
+        needs["ci"] = needed
     if n == 0:
         return Description(n=0, needs=needs)
     mean, variance = kernels.mean_variance(row)

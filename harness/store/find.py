@@ -9,6 +9,7 @@ import msgspec
 from harness.errors import StoreError
 from harness.store.folder import MANIFEST, RECORDS, is_run
 from harness.store.log import reason
+from harness.store.reader import LogReader
 
 __all__ = ["RunEntry", "find_run", "list_runs"]
 
@@ -62,7 +63,7 @@ def _by_name(ref: str, root: Path | None) -> Path:
     if not runs:
         raise StoreError(f"there is no run {ref!r}", where=where, remedy="harness run SPEC")
     if ref == "latest":
-        return runs[-1].path
+        return _latest(runs)
     fitting = [r for r in runs if r.path.name.startswith(ref) or r.run_id.startswith(ref)]
     if len(fitting) == 1:
         return fitting[0].path
@@ -73,6 +74,20 @@ def _by_name(ref: str, root: Path | None) -> Path:
     raise StoreError(
         f"no run begins with {ref!r}", where=where, remedy=f"the newest is {runs[-1].path.name}"
     )
+
+
+def _latest(runs: list[RunEntry]) -> Path:
+    """The newest run that has something to show: not one that failed before its first call, unless
+    there is no other. Those stay to be had by name."""
+    shown = (run.path for run in reversed(runs) if run.state != "failed" or _has_call(run.path))
+    return next(shown, runs[-1].path)
+
+
+def _has_call(path: Path) -> bool:
+    try:
+        return LogReader(path / RECORDS, salvage=True).has_call()
+    except StoreError:
+        return False
 
 
 def _checked(path: Path) -> Path:

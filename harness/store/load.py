@@ -6,6 +6,9 @@ only a file in which something required is missing or of another type is refused
 
 A run whose manifest still says `running` was either killed or is under way; the lock on its log
 tells which. Its summary is derived from the records, and says `interrupted` in the first case.
+
+Damage. Every load passes over the log's checksums (about a second per GB), so that a summary that
+was written before the damage is never shown without a word of it.
 """
 
 from __future__ import annotations
@@ -55,8 +58,10 @@ def load_run(ref: str | Path = "latest", *, root: Path | None = None, salvage: b
     """The run that `ref` names: a run folder, its run.json, the unique beginning of a folder's name
     or of a run id below `root` (default: ./runs), or `latest`.
 
-    `salvage` reads a corrupt log as far as it can; the summary is then derived from what is left,
-    and invalid. Raises StoreError.
+    Of a corrupt log, the summary that was written when the run ended is still given, with a line in
+    `warnings`; its records are not, and StoreError says so. `salvage` reads them as far as they go;
+    the summary is then derived from what is left, and invalid if anything is missing in the middle.
+    Raises StoreError.
     """
     path = find_run(ref, root)
     manifest, warnings = _read_manifest(path / MANIFEST)
@@ -65,15 +70,32 @@ def load_run(ref: str | Path = "latest", *, root: Path | None = None, salvage: b
     if summary is None:
         summary = _derived(manifest, log)
         warnings += _damage_warnings(log)
+    else:
+        warnings += _beside_the_log(path / RECORDS)
     return Run(path, manifest, summary, log, tuple(warnings))
+
+
+def _beside_the_log(path: Path) -> list[str]:
+    """What is wrong with the log of a run whose summary was written before."""
+    log = LogReader(path, salvage=True)
+    try:
+        log.check()
+    except StoreError as error:
+        return [f"{error}; the summary is the one written when the run ended"]
+    lines = _damage_warnings(log)
+    if lines:
+        lines.append(
+            f"{path}: the summary is the one written when the run ended, when these bytes were "
+            "whole; salvage=True derives it from what can still be read"
+        )
+    return lines
 
 
 def _derived(manifest: Manifest, log: LogReader) -> Summary:
     # Here, because opening a finished run should not cost the import of the engine.
     from harness.engine.summary import derive_summary
 
-    for _ in log.bodies():  # a first pass over the bare bytes, for the damage
-        pass
+    log.check()
     caveats = [_damage_caveat(damage) for damage in log.damage]
     return derive_summary(manifest, log, state=_state(manifest, log.path), caveats=caveats)
 

@@ -68,6 +68,16 @@ class LogReader:
                 yield record
         self.unknown = unknown
 
+    def check(self) -> None:
+        """Pass over the bare bytes and their checksums, for `damage`. Raises as iterating does."""
+        for _ in self.bodies():
+            pass
+
+    def has_call(self) -> bool:
+        """Whether a call was recorded; reads no further than the first. Raises as iterating does."""
+        call = msgspec.msgpack.encode("t") + msgspec.msgpack.encode("call")
+        return any(body.startswith(call, n) for _, body in self.bodies() for n in _MAP_HEADERS)
+
     def bodies(self) -> Iterator[tuple[int, bytes]]:
         """(offset, body) of every intact record, not decoded."""
         found: list[Damage] = []
@@ -126,7 +136,7 @@ class LogReader:
             f"corrupt at byte {damage.offset} ({damage.reason}); the {before} records before it "
             f"and {len(offsets) - before} after it are intact",
             where=str(self.path),
-            remedy="harness.load_run(path, salvage=True) reads those, and marks the run invalid",
+            remedy="load_run(path, salvage=True) reads those, and marks the run invalid",
         )
 
 

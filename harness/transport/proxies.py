@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import urlsplit
 
+from harness.addresses import is_loopback
 from harness.errors import SpecError
 from harness.transport.wire import Target
 
@@ -29,17 +30,6 @@ def proxy_for(target: Target) -> str | None:
     if not proxy or _excepted(target, found.get("no", "")):
         return None
     return _usable(proxy if "://" in proxy else f"http://{proxy}", target.scheme)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether the host is this machine by its very name or address."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return False
-    return address.is_loopback or address.is_unspecified
 
 
 def _excepted(target: Target, no_proxy: str) -> bool:

@@ -11,14 +11,15 @@ import importlib.util
 import logging
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from harness_openai.backend import OpenAIBackend
 
 from harness.errors import BackendError, MissingExtra, SpecError
 from harness.protocols import BackendConfig
-from harness.schema import Effective, Exchange, ModelInfo, Request
+from harness.schema import CallError, Decoded, Effective, Exchange, ModelInfo, Request
+from harness.text import one_line
 from harness_llamacpp import counting, models
 from harness_llamacpp.options import (
     SERVER,
@@ -32,7 +33,14 @@ from harness_llamacpp.process import ServerGoneError, ServerProcess
 if TYPE_CHECKING:
     from harness_openai.options import OpenAIOptions
 
+    from harness._native.recorder import Record
+
 __all__ = ["LlamaCppBackend"]
+
+_BROKEN: Final = ("reset", "eof", "connect", "send")
+"""Outcomes at the wire that a dead server leaves."""
+_DYING_S: Final = 0.1
+"""Its sockets close a moment before it can be seen to have ended."""
 
 log = logging.getLogger("harness.llamacpp")
 
@@ -93,6 +101,17 @@ class LlamaCppBackend(OpenAIBackend):
             request = msgspec.structs.replace(request, options=self._changed(request))
         return super().prepare(request)
 
+    def decode(self, request: Request, record: Record) -> Decoded:
+        """A call that broke because the server died says what it died of."""
+        decoded = super().decode(request, record)
+        if record.outcome not in _BROKEN or decoded.error is not None or decoded.end is not None:
+            return decoded
+        if self._process is None or not self._process.ended(_DYING_S):
+            return decoded
+        message = f"the embedded server died: {self._process.last_words()}"
+        error = CallError(code="server_died", message=one_line(message, 500))
+        return msgspec.structs.replace(decoded, error=error)
+
     async def close(self) -> None:
         if self._process is None:
             return
@@ -116,13 +135,13 @@ class LlamaCppBackend(OpenAIBackend):
         except ServerGoneError as error:
             raise BackendError(
                 f"the engine cannot serve this model: {error}",
-                where=os.fspath(path),
+                where=one_line(os.fspath(path)),
                 remedy="another GGUF file, or smaller num_ctx and parallel",
             ) from None
         except TimeoutError:
             raise BackendError(
                 f"the model was not loaded after {self.own.load_timeout_s:g} s",
-                where=os.fspath(path),
+                where=one_line(os.fspath(path)),
                 remedy=f"-o load_timeout_s={self.own.load_timeout_s * 4:g}",
             ) from None
         except OSError as error:
@@ -148,7 +167,7 @@ def _unknown(found: dict[str, str], on_gpu: bool) -> dict[str, str]:
     left = {
         name: why
         for name, why in found.items()
-        if name not in answered and not name.startswith("options.")
+        if name not in answered and (not name.startswith("options.") or why.startswith("set per"))
     }
     if on_gpu:
         why = "the engine's server does not tell it"

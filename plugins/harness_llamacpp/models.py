@@ -15,6 +15,7 @@ from typing import Final
 
 from harness.errors import BackendError
 from harness.schema import ModelInfo
+from harness.text import as_argument, one_line
 from harness_llamacpp import tiny
 
 __all__ = ["TINY", "cache_dir", "digest", "find", "known_models", "random_weights", "tiny_path"]
@@ -101,20 +102,19 @@ def _looks_like_path(model: str) -> bool:
 
 
 def _check(model: str, path: Path) -> None:
+    where = one_line(os.fspath(path))
     offer = "harness models --backend llamacpp, or give the path of a .gguf file"
     if not path.is_file():
         kind = "is a folder" if path.is_dir() else "does not exist"
-        raise BackendError(f"the model {model!r} {kind}", where=os.fspath(path), remedy=offer)
+        raise BackendError(f"the model {one_line(model)!r} {kind}", where=where, remedy=offer)
     try:
         with path.open("rb") as file:
             magic = file.read(len(_MAGIC))
     except OSError as error:
         raise BackendError(
             f"the model cannot be read: {error.strerror}",
-            where=os.fspath(path),
-            remedy=f"ls -l {path}",
+            where=where,
+            remedy=f"ls -l {as_argument(where) or 'FILE'}",
         ) from error
     if magic != _MAGIC:
-        raise BackendError(
-            f"not a GGUF file: it begins with {magic!r}", where=os.fspath(path), remedy=offer
-        )
+        raise BackendError(f"not a GGUF file: it begins with {magic!r}", where=where, remedy=offer)

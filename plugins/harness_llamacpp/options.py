@@ -11,10 +11,10 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-import msgspec
 from msgspec import Meta, Struct, field
 
 from harness.errors import SpecError
+from harness.options import merged
 
 if TYPE_CHECKING:
     from harness_openai.options import OpenAIOptions
@@ -37,8 +37,10 @@ class LlamaCppOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Options of the `llamacpp` backend. The defaults are those of llama.cpp, but for what is said
     below; all are sent, so that two versions of the engine are asked for the same."""
 
-    api: Literal["chat", "completions"] = "chat"
-    """completions takes one prompt as it stands, without the model's template."""
+    api: Literal["auto", "chat", "completions"] = "auto"
+    """auto: messages are a chat; a bare prompt is completed as it stands, without the model's
+    template. chat: a bare prompt is sent as a message of the user. completions: a single message is
+    sent as a bare prompt."""
     timings: bool = False
     """The engine's timings with each chunk, not only the last: they tell tokens per chunk."""
     probe: bool = True
@@ -91,45 +93,42 @@ def call_options(options: LlamaCppOptions, changes: Mapping[str, Any]) -> LlamaC
     """`options` with one call's own changes. SpecError for a name or value that is wrong, and for
     what cannot change while the server runs."""
     for name, value in changes.items():
-        where = f"request.options.{name}"
-        if name not in LlamaCppOptions.__struct_fields__:
-            known = ", ".join(n for n in LlamaCppOptions.__struct_fields__ if n not in _FIXED)
-            raise SpecError(
-                f"the llamacpp backend has no option {name!r}",
-                where=where,
-                remedy=f"one of {known}; or put it under `extra`",
-            )
         if name in _FIXED and value != getattr(options, name):
             raise SpecError(
                 f"{name!r} is fixed when the server starts",
-                where=where,
+                where=f"request.options.{name}",
                 remedy=f"-o {name}={value}, or an arm of its own",
             )
-    try:
-        return msgspec.convert({**msgspec.structs.asdict(options), **changes}, LlamaCppOptions)
-    except msgspec.ValidationError as error:
-        raise SpecError(str(error), where="request.options") from None
+    return merged(options, changes, backend="llamacpp", otherwise="put it under `extra`")
 
 
 def for_requests(options: LlamaCppOptions, run_seed: int) -> OpenAIOptions:
-    """What the `openai` backend has to know to make our requests."""
+    """What the `openai` backend has to know to make our requests. SpecError for an `extra` that it
+    refuses."""
     from harness_openai import OpenAIOptions
 
-    return OpenAIOptions(
-        api=options.api,
-        api_key_env="",  # the server is ours: no key leaves the environment
-        continuous_usage=False,
-        probe=options.probe,
-        temperature=options.temperature,
-        top_p=options.top_p,
-        top_k=options.top_k,
-        min_p=options.min_p,
-        seed=run_seed if options.seed is None else options.seed,
-        stop=options.stop,
-        cache_prompt=options.cache_prompt,
-        timings=options.timings,
-        extra={"repeat_penalty": options.repeat_penalty, **options.extra},
-    )
+    try:
+        return OpenAIOptions(**_for_openai(options, run_seed))
+    except ValueError as error:
+        raise SpecError(str(error), where="$.backend.options.extra") from None
+
+
+def _for_openai(options: LlamaCppOptions, run_seed: int) -> dict[str, Any]:
+    return {
+        "api": options.api,
+        "api_key_env": "",  # the server is ours: no key leaves the environment
+        "continuous_usage": False,
+        "probe": options.probe,
+        "temperature": options.temperature,
+        "top_p": options.top_p,
+        "top_k": options.top_k,
+        "min_p": options.min_p,
+        "seed": run_seed if options.seed is None else options.seed,
+        "stop": options.stop,
+        "cache_prompt": options.cache_prompt,
+        "timings": options.timings,
+        "extra": {"repeat_penalty": options.repeat_penalty, **options.extra},
+    }
 
 
 def server_arguments(options: LlamaCppOptions) -> list[str]:

@@ -22,6 +22,8 @@ from typing import IO, Any, Final
 
 import msgspec
 
+from harness.text import one_line
+
 __all__ = ["ServerGoneError", "ServerProcess"]
 
 _TAIL_LINES: Final = 60
@@ -68,6 +70,15 @@ class ServerProcess:
 
     def alive(self) -> bool:
         return self._child.poll() is None
+
+    def ended(self, patience_s: float) -> bool:
+        """Whether it has ended, or does within `patience_s`; then `last_words` are complete."""
+        try:
+            self._child.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            return False
+        self._readers[1].join(patience_s)
+        return True
 
     def last_words(self) -> str:
         """One printable line: how the server ended, and the first two errors among the last lines
@@ -117,7 +128,7 @@ def _stream(stream: IO[bytes] | None) -> IO[bytes]:
 
 def _tidied(line: bytes) -> str:
     """Printable, without llama.cpp's clock; errors keep a mark by which they are found again."""
-    text = "".join(sign if sign.isprintable() else " " for sign in line.decode(errors="replace"))
+    text = one_line(line.decode(errors="replace"), _LINE_BYTES)
     match = _LOG_PREFIX.match(text)
     if match is None:
         return text.strip()

@@ -13,9 +13,10 @@ import msgspec
 from harness.errors import BackendError
 from harness.protocols import BackendConfig
 from harness.schema import Decoded, Effective, Exchange, ModelInfo, Request
+from harness.text import as_argument, listed, nearest, one_line
 from harness_ollama.control import Control, base_url, same_model
 from harness_ollama.decode import decode
-from harness_ollama.options import OllamaOptions, nearest
+from harness_ollama.options import OllamaOptions
 from harness_ollama.prepare import load_body, request_body
 
 if TYPE_CHECKING:
@@ -66,9 +67,9 @@ class OllamaBackend:
         if len(set(digests.values())) > 1:
             shown = ", ".join(f"{url} has {str(d)[:12]}" for url, d in digests.items())
             raise BackendError(
-                f"the servers hold different models under the name {self.model!r}: {shown}",
+                f"the servers hold different models under the name {self._shown}: {shown}",
                 where=self.urls[0],
-                remedy=f"`ollama pull {self.model}` on each",
+                remedy=f"{self._command('pull')} on each",
             )
 
     async def effective(self) -> Effective:
@@ -114,19 +115,27 @@ class OllamaBackend:
                 return entries[0]
             raise BackendError(
                 "no model is named, and the server has "
-                + (f"{len(names)}: {_listed(names)}" if names else "none"),
+                + (f"{len(names)}: {listed(names)}" if names else "none"),
                 where=url,
-                remedy=f"--model {names[0]}" if names else "`ollama pull NAME`",
+                remedy=f"--model {_first(names)}" if names else "`ollama pull NAME`",
             )
         for name, entry in zip(names, entries, strict=True):
             if same_model(name, self.model):
                 return entry
-        close = nearest(self.model, names)
+        close = as_argument(nearest(self.model, names) or "")
         raise BackendError(
-            f"there is no model {self.model!r}; the server has {_listed(names)}",
+            f"there is no model {self._shown}; the server has {listed(names)}",
             where=url,
-            remedy=f"`ollama pull {self.model}`" + (f", or --model {close}" if close else ""),
+            remedy=self._command("pull") + (f", or --model {close}" if close else ""),
         )
+
+    @property
+    def _shown(self) -> str:
+        return repr(one_line(self.model))
+
+    def _command(self, verb: str) -> str:
+        """What to type; a name that nobody should type is left to the reader."""
+        return f"`ollama {verb} {as_argument(self.model) or 'NAME'}`"
 
     async def _refuse_remote(self, control: Control, entry: dict[str, Any]) -> None:
         """A cloud model answers through this server, but none of it runs here."""
@@ -134,7 +143,8 @@ class OllamaBackend:
         host = next((x.get(k) for x in (entry, shown) for k in _REMOTE if x.get(k)), None)
         if host:
             raise BackendError(
-                f"{self.model!r} is a cloud model: the server only forwards to {host}",
+                f"{self._shown} is a cloud model: the server only forwards to "
+                f"{one_line(str(host))}",
                 where=control.url,
                 remedy="a model that `ollama list` shows with a size",
             )
@@ -155,9 +165,9 @@ class OllamaBackend:
                 return
             await self._sleep(_POLL_S)
         raise BackendError(
-            f"{self.model!r} is still loaded {_POLL_S * _POLLS_MAX:g} s after it was told to go",
+            f"{self._shown} is still loaded {_POLL_S * _POLLS_MAX:g} s after it was told to go",
             where=control.url,
-            remedy=f"`ollama stop {self.model}`; another client may be using it",
+            remedy=f"{self._command('stop')}; another client may be using it",
         )
 
     async def _account(self, url: str) -> Effective:
@@ -188,17 +198,32 @@ class OllamaBackend:
             if getattr(effective, name) is None:
                 unknown.setdefault(name, "this version's /api/ps does not have it")
         for name, value in msgspec.structs.asdict(self.options).items():
-            if value is None and name != "format":
+            if name in _PER_CALL:
+                unknown[f"options.{name}"] = _set_per_call(value)
+            elif value is None:
                 unknown[f"options.{name}"] = "not sent: the server or the Modelfile decides"
         return effective
 
 
 _REMOTE: Final = ("remote_host", "remote_model")
 
+_PER_CALL: Final = ("num_predict", "seed", "stop", "format")
+"""Options that a request's own fields replace: what one call sent, another did not."""
+
 
 def _as_sent(options: OllamaOptions) -> dict[str, Any]:
     sent = msgspec.structs.asdict(options)
-    return {name: value for name, value in sent.items() if value is not None}
+    return {k: v for k, v in sent.items() if v is not None and k not in _PER_CALL}
+
+
+def _set_per_call(own: Any) -> str:
+    otherwise = "not sent" if own in (None, ()) else repr(own)
+    return f"set per call; {otherwise} where a call has none"
+
+
+def _first(names: list[str]) -> str:
+    """The first of the names that can be typed."""
+    return next(filter(None, map(as_argument, names)), "NAME")
 
 
 def _details(shown: dict[str, Any]) -> dict[str, Any]:
@@ -231,8 +256,3 @@ def _text(value: Any) -> str | None:
 
 def _whole_number(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(names[:8]) or "none"
-    return f"{shown} and {len(names) - 8} more" if len(names) > 8 else shown

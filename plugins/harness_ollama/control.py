@@ -5,53 +5,24 @@ Every failure becomes one BackendError here: what happened, at which address, wh
 
 from __future__ import annotations
 
-import os
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
-import msgspec
-
-from harness.errors import BackendError, SpecError
+from harness.addresses import server_address
+from harness.control import Answer, ControlClient, json_object
+from harness.errors import BackendError
+from harness.text import one_line
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
-    import httpx
-
     from harness.schema import TimeoutsSpec
 
 __all__ = ["Control", "base_url", "same_model"]
 
-UNIX = "http+unix://"
 
-
-class Control:
+class Control(ControlClient):
     """One endpoint's control connection: `async with Control(url, timeouts) as control`."""
 
     def __init__(self, url: str, timeouts: TimeoutsSpec) -> None:
-        self.url = url
-        self._timeouts = timeouts
-
-    async def __aenter__(self) -> Control:
-        import httpx
-
-        uds = unquote(self.url.removeprefix(UNIX)) if self.url.startswith(UNIX) else None
-        self._client = httpx.AsyncClient(
-            base_url="http://localhost" if uds else self.url,
-            transport=httpx.AsyncHTTPTransport(uds=uds) if uds else None,
-            trust_env=not uds and not _is_loopback(self.url),
-            timeout=self._timeouts.connect_s,
-        )
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._client.aclose()
+        super().__init__(url, timeouts, server="Ollama server", start="`ollama serve`")
 
     async def version(self) -> str:
         found = (await self._ask("GET", "/api/version")).get("version")
@@ -73,7 +44,7 @@ class Control:
 
     async def load(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """Returns when the model is in memory; the wait is bounded by `first_byte_s`."""
-        return await self._ask("POST", path, body, self._timeouts.first_byte_s)
+        return await self._ask("POST", path, body, self.timeouts.first_byte_s)
 
     async def unload(self, model: str) -> dict[str, Any]:
         """Asks for it; the server answers before the model is gone."""
@@ -87,78 +58,33 @@ class Control:
         body: dict[str, Any] | None = None,
         answer_s: float | None = None,
     ) -> dict[str, Any]:
-        import httpx
+        return self._read(path, await self.ask(method, path, body, answer_s=answer_s))
 
-        connect_s = self._timeouts.connect_s
-        wait_s = answer_s or connect_s
-        timeout = httpx.Timeout(wait_s, connect=connect_s)
-        content = None if body is None else msgspec.json.encode(body)
-        headers = {"Content-Type": "application/json"} if content else {}
-        try:
-            answer = await self._client.request(
-                method, path, content=content, headers=headers, timeout=timeout
-            )
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise BackendError(
-                f"no Ollama server can be reached: {_reason(error)}",
-                where=self.url,
-                remedy="`ollama serve`, or --url with the address of a running one",
-            ) from None
-        except httpx.TimeoutException:
-            raise BackendError(
-                f"no answer to {path} within {wait_s:g} s",
-                where=self.url,
-                remedy="`ollama ps` shows whether the server is busy; longer timeouts in the spec",
-            ) from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise self._stranger(str(error) or type(error).__name__) from None
-        return self._read(path, answer)
-
-    def _read(self, path: str, answer: httpx.Response) -> dict[str, Any]:
-        try:
-            found = msgspec.json.decode(answer.content)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            found = None
-        said = found.get("error") if isinstance(found, dict) else None
+    def _read(self, path: str, answer: Answer) -> dict[str, Any]:
+        found = json_object(answer.content)
+        said = found.get("error") if found else None
         if isinstance(said, str) and said:
             raise BackendError(
-                f"{path}: {_one_line(said)}",
+                f"{path}: {one_line(said)}",
                 where=self.url,
                 remedy="the server's log says more (`journalctl -u ollama`, ~/.ollama/logs)",
             )
-        if answer.status_code != 200 or not isinstance(found, dict):
-            raise self._stranger(
-                f"{path} answers {answer.status_code}, and not with JSON of its API"
-            )
+        if answer.status != 200 or found is None:
+            raise self._stranger(f"{path} answers {answer.status}, and not with JSON of its API")
         return found
 
     def _stranger(self, what: str) -> BackendError:
         return BackendError(
-            f"this is not an Ollama server, or not a sound one: {_one_line(what)}",
+            f"this is not an Ollama server, or not a sound one: {what}",
             where=self.url,
             remedy="--url http://127.0.0.1:11434 (or where it listens), or --backend openai",
         )
 
 
 def base_url(text: str) -> str:
-    """`text` as scheme://host:port without a final slash; `host:port` is http.
-
-    Raises SpecError for credentials (they would end up in every record) and for a query.
-    """
-    url = (text if "://" in text else f"http://{text}").rstrip("/")
-    scheme = url.partition("://")[0]
-    if scheme not in ("http", "https", "http+unix"):
-        raise SpecError(f"{scheme}:// is not spoken here", where="backend.url", remedy="http://")
-    parts = urlsplit(url)
-    if "@" in parts.netloc or parts.query or parts.fragment:
-        raise SpecError(
-            "a server's address is recorded: it takes no credentials, query or fragment",
-            where="backend.url",
-            remedy="http://host:port",
-        )
-    if not parts.netloc:
-        raise SpecError("there is no host in it", where="backend.url", remedy="http://host:port")
-    return url
+    """`text` as scheme://host:port without a final slash. Raises SpecError for what cannot be
+    recorded or reached."""
+    return server_address(text)
 
 
 def same_model(one: str, other: str) -> bool:
@@ -179,29 +105,3 @@ def _models(answer: dict[str, Any]) -> list[dict[str, Any]]:
 def _name(entry: dict[str, Any]) -> str:
     name = entry.get("name") or entry.get("model")
     return name if isinstance(name, str) else ""
-
-
-def _is_loopback(url: str) -> bool:
-    """No proxy of the environment may stand between us and our own machine."""
-    host = urlsplit(url).hostname or ""
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-    return address.is_loopback or address.is_unspecified
-
-
-def _reason(error: BaseException) -> str:
-    """The operating system's own words, which httpx wraps two or three deep."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, OSError) and seen.errno is not None:
-            words = os.strerror(seen.errno) if seen.errno > 0 else seen.strerror  # < 0: resolver
-            return (words or str(seen)).lower()
-        seen = seen.__cause__ or seen.__context__
-    return _one_line(str(error)) or "no connection in time"
-
-
-def _one_line(text: str) -> str:
-    printable = "".join(c if c.isprintable() else " " for c in text[:1000])
-    return " ".join(printable.split())[:300]

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
+from harness.control import NOT_JSON
 from harness.schema import CallError, ChunkKind, Decoded, Usage
+from harness.text import excerpt, one_line, storable
 
 if TYPE_CHECKING:
     from harness._native.recorder import Record
@@ -32,7 +34,6 @@ _GENERATED_NOTHING = {
     "load": "the server loaded the model and generated nothing: the prompt was empty",
     "unload": "the server unloaded the model and generated nothing: the prompt was empty",
 }
-_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Message(Struct):
@@ -87,11 +88,11 @@ class _Reader:
         try:
             line = _read_line(payload)
             whole = _whole(payload) if line.done else {}
-        except _NOT_JSON as error:
+        except NOT_JSON as error:
             # Half a line at the end of a torn stream is no fault of its own: it is the tear.
             if not cut_off:
                 self._fail(
-                    "protocol", f"a line is not what Ollama sends: {error}: {_show(payload)}"
+                    "protocol", f"a line is not what Ollama sends: {error}: {excerpt(payload)}"
                 )
             self.kinds.append(ChunkKind.EMPTY)
             self.token_counts.append(0)
@@ -188,38 +189,14 @@ def _error_message(body: bytes) -> str:
     """What the body of an HTTP error says, or its beginning where it is not Ollama's."""
     try:
         found = msgspec.json.decode(body.decode("utf-8", "replace"))
-    except _NOT_JSON:
-        return _show(body)
+    except NOT_JSON:
+        return excerpt(body)
     if isinstance(found, dict) and found.get("error"):
         return _as_text(found["error"])
-    return _show(body)
+    return excerpt(body)
 
 
 def _as_text(error: Any) -> str:
     if isinstance(error, dict):
         error = error.get("message", error)
-    return one_line(error if isinstance(error, str) else repr(storable(error)))
-
-
-def _show(payload: bytes) -> str:
-    return one_line(payload[:200].decode("utf-8", "replace"))
-
-
-def one_line(text: str) -> str:
-    """A server's words for a message of ours: no control characters, no more than a few lines."""
-    printable = "".join(c if c.isprintable() else " " for c in text[:2000])
-    words = " ".join(printable.split())
-    return words if len(words) <= 500 else words[:499] + "…"
-
-
-def storable(value: Any, depth: int = 0) -> Any:
-    """`value` as the record log can hold it: whole numbers of 64 bits, no bottomless nesting."""
-    if isinstance(value, int) and not -(2**63) <= value < 2**64:
-        return str(value)
-    if depth > 20 and isinstance(value, dict | list):
-        return "…"
-    if isinstance(value, dict):
-        return {key: storable(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, list):
-        return [storable(item, depth + 1) for item in value]
-    return value
+    return one_line(error if isinstance(error, str) else repr(storable(error)), 500)

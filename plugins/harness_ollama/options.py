@@ -11,22 +11,15 @@ for it gets what `num_predict` allows and no more; compare output token counts b
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
-import msgspec
 from msgspec import Meta, Struct
-
-from harness.errors import SpecError
 
 __all__ = [
     "LOAD_OPTIONS",
     "SAMPLING_OPTIONS",
     "OllamaOptions",
-    "merged",
     "model_options",
-    "nearest",
 ]
 
 NotNegative: TypeAlias = Annotated[int, Meta(ge=0)]
@@ -122,27 +115,3 @@ def model_options(options: OllamaOptions) -> dict[str, Any]:
     """The `options` object of a request: all of them, except those left to the server."""
     found = {name: getattr(options, name) for name in _SENT_AS_OPTIONS}
     return {name: value for name, value in found.items() if value is not None}
-
-
-def merged(options: OllamaOptions, changes: Mapping[str, Any]) -> OllamaOptions:
-    """`options` with one call's own changes. Raises SpecError for a name or value that is wrong."""
-    if not changes:
-        return options
-    known = OllamaOptions.__struct_fields__
-    for name in changes:
-        if name not in known:
-            raise SpecError(
-                f"Ollama has no option {name!r}",
-                where=f"request.options.{name}",
-                remedy=nearest(name, known) or "one of: " + ", ".join(sorted(known)),
-            )
-    try:
-        return msgspec.convert({**msgspec.structs.asdict(options), **changes}, OllamaOptions)
-    except msgspec.ValidationError as error:
-        raise SpecError(str(error), where="request.options") from None
-
-
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The name that was probably meant, if any is close."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return close[0] if close else None

@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 
 from harness.errors import SpecError
+from harness.options import merged
 from harness.schema import Message, Request
-from harness_ollama.options import OllamaOptions, merged, model_options
+from harness_ollama.options import OllamaOptions, model_options
 
 __all__ = ["load_body", "request_body", "shared_fields"]
 
@@ -16,7 +17,7 @@ __all__ = ["load_body", "request_body", "shared_fields"]
 def request_body(model: str, options: OllamaOptions, request: Request) -> tuple[str, bytes]:
     """(path, JSON) of one call. The request's own fields win over the spec's options, and its
     `options` over both. Raises SpecError for what Ollama cannot do."""
-    chosen = merged(options, request.options)
+    chosen = merged(options, request.options, backend="ollama")
     body = shared_fields(model, chosen)
     body["stream"] = True
     sampling: dict[str, Any] = body["options"]

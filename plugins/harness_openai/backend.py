@@ -10,12 +10,12 @@ import msgspec
 from harness.errors import BackendError
 from harness.protocols import BackendConfig
 from harness.schema import Decoded, Effective, Exchange, ModelInfo, Request
+from harness.text import as_argument, listed, nearest, one_line, storable
 from harness_openai.control import Control, ProbeAnswer, base_url
 from harness_openai.decode import decode
-from harness_openai.errors import storable
 from harness_openai.identity import account_of
-from harness_openai.options import OpenAIOptions, nearest
-from harness_openai.prepare import Features, path_of, request_body, shared_fields
+from harness_openai.options import OpenAIOptions
+from harness_openai.prepare import Features, request_body, shared_fields, with_api
 from harness_openai.secret import Secret, redacted
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ __all__ = ["OpenAIBackend"]
 
 _PROBE_TOKENS: Final = 2
 _NOT_UNDERSTOOD: Final = (400, 422)
+_PER_CALL: Final = ("max_tokens", "seed", "stop", "response_format")
+"""What a request's own fields decide, or replace: what one call sent, another did not."""
+_NOT_THERE: Final = ("http.404", "http.405", "http.501")
 _CONTENT_FIELDS: Final = ("content", "reasoning", "reasoning_content", "tool_calls")
 
 
@@ -78,6 +81,7 @@ class OpenAIBackend:
         for name, value in msgspec.structs.asdict(self.options).items():
             if value is None:
                 unknown[f"options.{name}"] = "not sent: the server decides"
+        unknown |= {f"options.{name}": why for name, why in self._set_per_call().items()}
         fingerprint = {"system_fingerprint": self._fingerprint} if self._fingerprint else {}
         return Effective(
             server=account.server,
@@ -96,7 +100,14 @@ class OpenAIBackend:
         return Exchange(url=url, headers=self._headers, body=body, framing="sse")
 
     def decode(self, request: Request, record: Record) -> Decoded:
-        return decode(record, self.secret.redact)
+        decoded = decode(record, self.secret.redact)
+        error = decoded.error
+        if error is None or error.code not in _NOT_THERE or not self._completes(request):
+            return decoded
+        # Many servers offer chat alone, and their 404 does not say so.
+        hint = "a bare prompt goes to /completions; -o api=chat sends it as a message"
+        hinted = msgspec.structs.replace(error, message=f"{error.message} ({hint})")
+        return msgspec.structs.replace(decoded, error=hinted)
 
     async def close(self) -> None:
         """Nothing to stop."""
@@ -112,6 +123,11 @@ class OpenAIBackend:
 
     # ------------------------------------------------------------------------------------------
 
+    def _completes(self, request: Request) -> bool:
+        """Whether this call went to /completions without having been told to."""
+        api = request.options.get("api", self.options.api)
+        return api == "auto" and request.prompt is not None
+
     def _control(self, url: str) -> Control:
         return Control(url, self.timeouts, self.secret)
 
@@ -125,23 +141,23 @@ class OpenAIBackend:
             if len(names) != 1:
                 raise BackendError(
                     "no model is named, and the server has "
-                    + (f"{len(names)}: {_listed(names)}" if names else "no list of them"),
+                    + (f"{len(names)}: {listed(names)}" if names else "no list of them"),
                     where=url,
-                    remedy=f"--model {names[0]}" if names else "--model NAME",
+                    remedy=f"--model {_first(names)}",
                 )
             self.model = names[0]
         elif _entry(entries or [], self.model) is None:
-            close = nearest(self.model, names)
+            close = as_argument(nearest(self.model, names) or "") or _first(names)
             raise BackendError(
-                f"there is no model {self.model!r}; the server has {_listed(names)}",
+                f"there is no model {one_line(self.model)!r}; the server has {listed(names)}",
                 where=url,
-                remedy=f"--model {close or names[0]}" if names else "load one into the server",
+                remedy=f"--model {close}" if names else "load one into the server",
             )
 
     async def _probe(self, control: Control) -> None:
         """Ask for the most first, and less where the server does not understand it."""
         for features in self._candidates():
-            answer = await control.probe(path_of(self.options), self._probe_body(features))
+            answer = await control.probe(*self._probe_request(features))
             if answer.status // 100 == 2:
                 self._settle(features, answer)
                 return
@@ -165,14 +181,15 @@ class OpenAIBackend:
             found.insert(0, Features(usage=True, continuous_usage=True))
         return found
 
-    def _probe_body(self, features: Features) -> dict[str, Any]:
-        body = shared_fields(self.model, self.options, features)
-        body[self.options.max_tokens_field] = _PROBE_TOKENS
-        if self.options.api == "chat":
+    def _probe_request(self, features: Features) -> tuple[str, dict[str, Any]]:
+        path, options = with_api(self.options, bare=False)
+        body = shared_fields(self.model, options, features)
+        body[options.max_tokens_field] = _PROBE_TOKENS
+        if options.api == "chat":
             body["messages"] = [{"role": "user", "content": "Hello"}]
         else:
             body["prompt"] = "Hello"
-        return body
+        return path, body
 
     def _settle(self, features: Features, answer: ProbeAnswer) -> None:
         """Keep what was asked for and came; a server may accept a field and ignore it."""
@@ -188,10 +205,19 @@ class OpenAIBackend:
         self.features = features
 
     def _as_sent(self) -> dict[str, Any]:
-        """The options by our names, and what they became in the body."""
-        body = shared_fields(self.model, self.options, self.features)
+        """The options by our names, and what they became in the body, where all calls agree."""
+        _, options = with_api(self.options, bare=False)
+        body = shared_fields(self.model, options, self.features)
         named = {"api": self.options.api, "max_tokens_field": self.options.max_tokens_field}
-        return named | {name: value for name, value in body.items() if name != "model"}
+        return named | {k: v for k, v in body.items() if k not in ("model", *_PER_CALL)}
+
+    def _set_per_call(self) -> dict[str, str]:
+        """Fields of a body in which one call may differ from the next, and why."""
+        ours = {"seed": self.options.seed, "stop": self.options.stop or None}
+        return {
+            name: f"set per call; {'not sent' if own is None else repr(own)} where a call has none"
+            for name, own in {**dict.fromkeys(_PER_CALL), **ours}.items()
+        }
 
 
 def _entry(entries: list[dict[str, Any]], model: str) -> dict[str, Any] | None:
@@ -228,6 +254,6 @@ def _model_info(entry: dict[str, Any]) -> ModelInfo:
     )
 
 
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(names[:8]) or "none"
-    return f"{shown} and {len(names) - 8} more" if len(names) > 8 else shown
+def _first(names: list[str]) -> str:
+    """The first of the names that can be typed."""
+    return next(filter(None, map(as_argument, names)), "NAME")

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from harness.control import NOT_JSON
 from harness.schema import CallError, ChunkKind, Decoded
+from harness.text import excerpt, storable
 from harness_openai.counts import TokenCounts, count, logprob_entries, usage_of
-from harness_openai.errors import NOT_JSON, as_text, error_in, error_of_body, show, storable
+from harness_openai.errors import as_text, error_in, error_of_body
 from harness_openai.plain import PlainChunk, as_plain
 from harness_openai.secret import redacted
 from harness_openai.tools import ToolCalls
@@ -150,11 +152,11 @@ class _Reader:
         except NOT_JSON as error:
             # Half a payload at the end of a torn stream is no fault of its own: it is the tear.
             if not cut_off:
-                self._fail("protocol", f"a payload is not JSON: {error}: {show(payload)}")
+                self._fail("protocol", f"a payload is not JSON: {error}: {excerpt(payload)}")
             self._add_empty()
             return
         if not isinstance(found, dict):
-            self._fail("protocol", f"a payload is not an object: {show(payload)}")
+            self._fail("protocol", f"a payload is not an object: {excerpt(payload)}")
             self._add_empty()
             return
         raw = error_in(found)
@@ -228,7 +230,7 @@ class _Reader:
         try:
             self._keep_figures(_loads(payload))
         except NOT_JSON as error:  # a number out of range, where only the general way looks
-            self._fail("protocol", f"a payload is not JSON: {error}: {show(payload)}")
+            self._fail("protocol", f"a payload is not JSON: {error}: {excerpt(payload)}")
 
     def _fail(self, code: str, message: str, raw: Any = None) -> None:
         """The first error is the call's; the rest follow from it."""

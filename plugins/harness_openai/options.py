@@ -8,16 +8,11 @@ it stands: `extra: {cache_salt: a, thinking_token_budget: 0}`. It is recorded: n
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final, Literal
 
-import msgspec
 from msgspec import Meta, Struct, field
 
-from harness.errors import SpecError
-
-__all__ = ["OpenAIOptions", "merged", "nearest"]
+__all__ = ["OpenAIOptions"]
 
 # Either the harness's own to set, or they would change what one call is (several answers in one).
 _RESERVED: Final = (
@@ -32,12 +27,17 @@ _RESERVED: Final = (
     "max_completion_tokens",
 )
 
+_SECRETS: Final = ("api_key", "apikey", "authorization", "access_token", "password", "secret")
+
 
 class OpenAIOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Options of the `openai` backend. `None` means: not sent, the server decides."""
 
-    api: Literal["chat", "completions"] = "chat"
-    api_key_env: str = "OPENAI_API_KEY"
+    api: Literal["auto", "chat", "completions"] = "auto"
+    """auto: messages go to /chat/completions, a bare prompt to /completions, as it stands and
+    without the model's template. chat: a bare prompt is sent as a message of the user.
+    completions: a single message is sent as a bare prompt."""
+    api_key_env: Annotated[str, Meta(pattern="^([A-Z_][A-Z0-9_]*)?$")] = "OPENAI_API_KEY"
     """Name of the environment variable that holds the key. Without it, no key is sent."""
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     """Newer models of OpenAI's own service refuse the first, most other servers the second."""
@@ -79,28 +79,5 @@ class OpenAIOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         for name in self.extra:
             if name in _RESERVED:
                 raise ValueError(f"`extra` cannot set `{name}`: the harness does")
-
-
-def merged(options: OpenAIOptions, changes: Mapping[str, Any]) -> OpenAIOptions:
-    """`options` with one call's own changes. Raises SpecError for a name or value that is wrong."""
-    if not changes:
-        return options
-    known = OpenAIOptions.__struct_fields__
-    for name in changes:
-        if name not in known:
-            close = nearest(name, known)
-            raise SpecError(
-                f"the openai backend has no option {name!r}",
-                where=f"request.options.{name}",
-                remedy=f"{close}, or put it under `extra`" if close else "put it under `extra`",
-            )
-    try:
-        return msgspec.convert({**msgspec.structs.asdict(options), **changes}, OpenAIOptions)
-    except msgspec.ValidationError as error:
-        raise SpecError(str(error), where="request.options") from None
-
-
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The name that was probably meant, if any is close."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return close[0] if close else None
+            if name.lower().replace("-", "_") in _SECRETS:
+                raise ValueError(f"`extra` is recorded, so no `{name}` there: see `api_key_env`")

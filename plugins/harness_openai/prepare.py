@@ -8,10 +8,11 @@ import msgspec
 from msgspec import Struct
 
 from harness.errors import SpecError
+from harness.options import merged
 from harness.schema import Message, Request
-from harness_openai.options import OpenAIOptions, merged
+from harness_openai.options import OpenAIOptions
 
-__all__ = ["Features", "path_of", "request_body", "shared_fields"]
+__all__ = ["Features", "request_body", "shared_fields", "with_api"]
 
 
 class Features(Struct, frozen=True, kw_only=True):
@@ -33,8 +34,16 @@ _SENT_IF_SET: Final = (
 )
 
 
-def path_of(options: OpenAIOptions) -> str:
-    return "/chat/completions" if options.api == "chat" else "/completions"
+_PATHS: Final = {"chat": "/chat/completions", "completions": "/completions"}
+
+
+def with_api(options: OpenAIOptions, *, bare: bool) -> tuple[str, OpenAIOptions]:
+    """(path, `options` with `auto` decided): a `bare` prompt is completed, messages are a chat."""
+    api = options.api
+    if api == "auto":
+        api = "completions" if bare else "chat"
+        options = msgspec.structs.replace(options, api=api)
+    return _PATHS[api], options
 
 
 def request_body(
@@ -42,7 +51,8 @@ def request_body(
 ) -> tuple[str, bytes]:
     """(path, JSON) of one call. The request's own fields win over the spec's options, and its
     `options` over both. Raises SpecError for what the API cannot do."""
-    chosen = merged(options, request.options)
+    changed = merged(options, request.options, backend="openai", otherwise="put it under `extra`")
+    path, chosen = with_api(changed, bare=request.prompt is not None)
     body = shared_fields(model, chosen, features)
     if request.max_tokens is not None:
         body[chosen.max_tokens_field] = request.max_tokens
@@ -60,7 +70,7 @@ def request_body(
             body["tools"] = request.tools
     else:
         body["prompt"] = _single_prompt(request)
-    return path_of(chosen), msgspec.json.encode(body)
+    return path, msgspec.json.encode(body)
 
 
 def shared_fields(model: str, options: OpenAIOptions, features: Features) -> dict[str, Any]:

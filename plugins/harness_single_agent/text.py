@@ -5,21 +5,21 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from harness.text import fenced as _block
+from harness.text import plain
+
 __all__ = ["clean", "cut", "fenced", "inline"]
 
-_BREAKS = re.compile("\r\n|[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+_REMOVED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
 
 
 def clean(text: str) -> str:
-    """Without control, format (bidirectional overrides, zero width) and surrogate characters; every
-    kind of line break becomes a newline. What is left can be written as UTF-8 and printed."""
-    text = _BREAKS.sub("\n", text)
-    if text.isascii() and text.isprintable():
+    """harness.text.plain, and without anything else that prints nothing of its own (soft hyphens,
+    joiners, unassigned characters), so that equal words compare as equal."""
+    text = plain(text)
+    if text.isascii():
         return text
     return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in _REMOVED)
-
-
-_REMOVED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
 
 
 def inline(text: str) -> str:
@@ -29,12 +29,8 @@ def inline(text: str) -> str:
 
 
 def fenced(text: str, label: str = "text") -> str:
-    """A code block that the text cannot close: its fence is longer than any run of backticks."""
-    text = clean(text)
-    longest = max((len(run) for run in re.findall("`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    body = text.strip("\n")
-    return f"{fence}{label}\n{body}\n{fence}"
+    """A code block that the text cannot close, without a final newline."""
+    return _block(clean(text), label).rstrip("\n")
 
 
 def cut(text: str, chars_max: int) -> tuple[str, int]:

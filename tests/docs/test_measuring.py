@@ -8,11 +8,12 @@ import json
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness.metrics import CALL_METRICS, ITERATION_METRICS
 from harness.report import chunks, jsonl
-from harness.schema import CallRecord, ChunkColumns, Instants
+from harness.schema import CallRecord, ChunkColumns, Instants, ValiditySpec
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "measuring.md").read_text("utf-8")
@@ -50,7 +51,8 @@ def test_the_tables_are_the_registries(marker, metrics):
 
 
 def test_every_caveat_of_the_core_is_in_the_table_and_no_other():
-    sources = [*(ROOT / "harness" / "engine").glob("*.py"), *(ROOT / "harness/store").glob("*.py")]
+    folders = (ROOT / "harness" / "engine", ROOT / "harness" / "store")
+    sources = [source for folder in folders for source in folder.rglob("*.py")]
     raised = {
         code
         for source in sources
@@ -58,6 +60,13 @@ def test_every_caveat_of_the_core_is_in_the_table_and_no_other():
     }
     documented = re.findall(r"^\| `([a-z-]+)` \| (?:note|doubtful|invalid)", PAGE, re.M)
     assert sorted(documented) == sorted(raised)
+
+
+def test_the_bounds_of_the_rules_have_the_defaults_that_the_page_says():
+    rows = re.findall(r"^\| `(\w+)` \| ([\d.]+) \|", between("validity bounds"), re.M)
+    defaults = msgspec.structs.asdict(ValiditySpec())
+    assert {name: float(value) for name, value in rows} == defaults
+    assert [name for name, _ in rows] == list(defaults)
 
 
 def test_the_caveats_of_plugins_that_the_page_names_exist():
@@ -98,4 +107,4 @@ def test_exports_have_the_names_of_the_contract(marker, exporter):
     exporter.write(OneCall(), out)
     (line,) = out.getvalue().splitlines()
     assert set(names) <= set(json.loads(line))
-    assert len(names) == {"jsonl names": 34, "chunks names": 6}[marker]
+    assert len(names) == {"jsonl names": 37, "chunks names": 6}[marker]

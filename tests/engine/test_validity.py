@@ -6,7 +6,7 @@ import msgspec
 from msgspec.structs import replace
 
 from harness.engine.summary import derive_summary
-from harness.schema import Caveat, MetricValue, Summary, Usage, ValiditySpec
+from harness.schema import Caveat, ClosedLoad, MetricValue, Summary, Usage, ValiditySpec
 from tests.store import builders
 from tests.store.builders import manifest
 
@@ -86,17 +86,36 @@ def test_the_evidence_of_errors():
     assert caveat.evidence["share"] == 2 / 20
 
 
+def test_the_message_of_errors_says_what_failed_and_where_the_rest_is():
+    records = clean()
+    for index, status in enumerate(["error", "error", "timeout"]):
+        records = with_error(records, index, status)
+    caveat = caveat_of("errors", records)
+    assert caveat.message == "3 of 20 calls (15.0%) are not ok: code.error (2 of them), boom"
+    assert caveat.remedy == "harness export c0ffee12 --format jsonl gives the error of each"
+    evil = builders.failed().error
+    evil = replace(evil, code="x", message="\x1b]0;owned\x07a\n\u202eb " + "c" * 500)
+    hostile = caveat_of("errors", changed(clean(), "call", 0, status="error", error=evil)).message
+    assert hostile.startswith("1 of 20 calls (5.0%) are not ok: x, a b ccc")
+    assert hostile.isprintable()
+    assert len(hostile) < 200
+
+
 def test_what_an_interrupt_cancelled_is_no_error():
     cancelled = with_error(clean(), 0, "cancelled")
     assert codes(cancelled)["errors"] == "doubtful"
     assert "errors" not in codes(cancelled, state="interrupted")
+    beside = caveat_of("errors", with_error(cancelled, 1), state="interrupted")
+    assert beside.evidence["share"] == 1 / 19
 
 
 def test_failed_iterations_and_trials():
     failed = changed(clean(), "iteration", 0, status="error", error=builders.failed().error)
     assert codes(failed)["failures"] == "doubtful"
     trial = changed(clean(), "trial", 0, status="error", error=builders.failed().error)
-    assert caveat_of("failures", trial).evidence == {"first": "http.500: boom"}
+    caveat = caveat_of("failures", trial)
+    assert caveat.evidence == {"first": "http.500: boom"}
+    assert caveat.message.endswith("measured iterations failed, first with http.500: boom")
     both = changed(failed, "iteration", 2, status="error", error=builders.failed().error)
     assert codes(both)["failures"] == "invalid"
 
@@ -133,6 +152,44 @@ def test_incomplete_runs():
     caveat = caveat_of("incomplete", clean()[:-1], state="running")
     assert caveat.evidence["trials_ended"] == 3
     assert caveat.evidence["trials_planned"] == 4
+    cancelled = changed(clean(), "trial", 3, status="cancelled")
+    caveat = caveat_of("incomplete", cancelled, state="interrupted")
+    assert caveat.message == "the run was interrupted: 3 of 4 planned trials came to their end"
+
+
+def test_an_interrupted_iteration_has_not_lost_count():
+    """Ten calls planned, six begun: four have no record, and nobody lost them."""
+    records = [r for r in clean() if getattr(r, "call_id", "") < "0003.m0.00006"]
+    records = changed(records, "iteration", 3, status="cancelled")
+    records = changed(records, "trial", 3, status="cancelled")
+    found = codes(records, state="interrupted")
+    assert found["interrupted"] == "note"
+    assert "unbalanced" not in found
+    caveat = caveat_of("interrupted", records, state="interrupted")
+    assert caveat.message.startswith("interrupted: 16 of 20 planned calls have a record")
+    assert caveat.arm == "chimera"
+    more = changed(records, "iteration", 3, status="cancelled", planned_calls=5)
+    assert codes(more, state="interrupted")["unbalanced"] == "invalid"
+
+
+def test_a_request_that_was_refused_ends_its_iteration_and_loses_no_count():
+    error = builders.failed().error
+    records = [r for r in clean() if getattr(r, "call_id", "") < "0003.m0.00006"]
+    records = changed(records, "iteration", 3, status="error", error=error)
+    records = changed(records, "trial", 3, status="error", error=error)
+    offered = builders.spec(load=ClosedLoad(requests=10))
+    assert "unbalanced" not in codes(records, spec=offered)
+    assert codes(records)["unbalanced"] == "invalid"  # a workflow says what it did not send
+
+
+def test_a_run_under_way_or_failed_has_no_empty_workload():
+    assert codes([], state="running") == {"incomplete": "doubtful"}
+    failed = [builders.trial(status="error", error=builders.failed().error)]
+    (caveat,) = caveats(failed, state="failed")
+    assert (caveat.code, caveat.severity) == ("incomplete", "invalid")
+    assert caveat.message == "the run failed before anything was measured: boom"
+    (caveat,) = caveats([], state="failed", error="no server")
+    assert caveat.message.endswith(": no server")
 
 
 def test_an_arm_that_measured_nothing():
@@ -173,6 +230,9 @@ def test_too_few_for_a_p95():
     caveat = caveat_of("too-few", clean(9))
     assert caveat.severity == "note"
     assert caveat.message == "a p95 needs 20 values; there are 18 (baseline), 18 (chimera)"
+    assert caveat.remedy == "--runs 3"
+    offered = builders.spec(load=ClosedLoad(requests=9))
+    assert caveat_of("too-few", clean(9), spec=offered).remedy == "--requests 10, or --runs 3"
     assert "too-few" not in codes(clean(10))
 
 
@@ -180,6 +240,7 @@ def test_single_launches():
     records = [r for r in clean(20) if r.trial < 2]
     plan = (("baseline", "base", 0), ("chimera", "base", 1))
     assert codes(records, plan=plan) == {"single-launch": "note"}
+    assert caveat_of("single-launch", records, plan=plan).remedy == "--runs 5"
 
 
 def test_user_stamps():

@@ -15,6 +15,10 @@ LAYERS = {
     "schema": 0,
     "_native": 0,
     "strict": 1,
+    "text": 1,
+    "addresses": 1,
+    "options": 1,
+    "control": 1,
     "protocols": 1,
     "hookspecs": 1,
     "registry": 1,
@@ -32,7 +36,16 @@ LAYERS = {
     "__main__": 4,
 }
 # What a plugin may import from us: public names only.
-PUBLIC = {"errors", "schema", "protocols", "testing"}
+PUBLIC = {
+    "errors",
+    "schema",
+    "protocols",
+    "text",
+    "addresses",
+    "options",
+    "control",
+    "testing",
+}
 
 
 def harness_imports(path: Path) -> list[tuple[int, str, bool]]:

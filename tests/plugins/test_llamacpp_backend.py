@@ -141,6 +141,18 @@ def test_a_bare_prompt_by_completions(runner: asyncio.Runner, backend: LlamaCppB
     assert read.usage.prompt_tokens == 1 + 3, "a begin mark and the words: no template"
 
 
+def test_a_bare_prompt_is_completed_and_a_message_is_a_chat(
+    runner: asyncio.Runner, backend: LlamaCppBackend
+) -> None:
+    bare = Request(prompt="the the the", max_tokens=4)
+    told = Request(prompt="the the the", max_tokens=4, options={"api": "chat"})
+    (_, raw), (_, chat) = runner.run(carry(backend, bare, told))
+    assert raw.usage.prompt_tokens == 1 + 3, "a begin mark and the words: no template"
+    assert chat.usage.prompt_tokens is not None
+    assert chat.usage.prompt_tokens > 1 + 3
+    assert backend.prepare(ask()).url.endswith("/v1/chat/completions")
+
+
 def test_timings_with_each_chunk_count_its_tokens(
     runner: asyncio.Runner, backend: LlamaCppBackend
 ) -> None:
@@ -193,11 +205,13 @@ def test_effective_is_what_the_server_says(
     assert read.details["file_bytes"] == file.stat().st_size
     assert read.options["temperature"] == 0.8
     assert read.options["cache_prompt"] is False
-    assert read.options["seed"] == 11
+    assert "seed" not in read.options
+    assert read.unknown.pop("options.seed") == "set per call; 11 where a call has none"
     assert read.options["num_ctx"] == NUM_CTX
     assert read.options["num_thread"] == default_threads()
     if all(device["type"] == "CPU" for device in read.details["devices"]):
-        assert (read.layers_on_gpu, read.size_vram_bytes, read.unknown) == (0, 0, {})
+        assert (read.layers_on_gpu, read.size_vram_bytes) == (0, 0)
+        assert all("set per call" in why for why in read.unknown.values())
     else:
         assert {"layers_on_gpu", "size_vram_bytes"} <= set(read.unknown)
     msgspec.json.encode(read)
@@ -272,6 +286,13 @@ def test_wrong_options_are_refused(options: dict[str, Any]) -> None:
         msgspec.convert(options, LlamaCppOptions)
 
 
+@pytest.mark.parametrize("extra", [{"n": 2}, {"api_key": "sk-hunter2"}])
+def test_what_the_openai_backend_refuses_in_extra_is_a_spec_error(extra: dict[str, Any]) -> None:
+    with pytest.raises(SpecError, match="`extra`") as caught:
+        make(extra=extra)
+    assert "hunter2" not in str(caught.value)
+
+
 def test_an_api_key_in_the_environment_stays_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-not-for-this-server")
     exchange = make().prepare(ask())
@@ -299,6 +320,12 @@ def test_a_missing_file_names_itself_and_the_remedy(runner: asyncio.Runner) -> N
     assert isinstance(error, BackendError)
     assert "/no/such/model.gguf" in str(error)
     assert "harness models" in str(error)
+
+
+def test_a_hostile_name_leaves_no_remnant(runner: asyncio.Runner) -> None:
+    error = refusal(runner, make("evil[bold]\x1b[31m<b>"))
+    assert "'evil[bold]<b>'" in error.what
+    assert "31m" not in str(error)
 
 
 def test_a_broken_file_gives_the_engines_words(runner: asyncio.Runner, tmp_path: Path) -> None:
@@ -350,11 +377,15 @@ def test_a_server_that_dies_ends_its_calls_and_says_so(
         return torn + await carry(it, ask())
 
     with caplog.at_level(logging.ERROR, "harness.llamacpp"):
-        (torn, half), (refused, _) = runner.run(die())
+        (torn, half), (refused, none) = runner.run(die())
         runner.run(it.close())
     assert torn.outcome in ("eof", "reset")
     assert half.end is None
     assert refused.outcome == "connect"
+    for read in (half, none):
+        assert read.error is not None
+        assert read.error.message.startswith("the embedded server died: ")
+        assert "killed by SIGKILL" in read.error.message
     assert "killed by SIGKILL" in caplog.text
     assert harness_count_tokens("tiny", "the") is None
 

@@ -185,6 +185,31 @@ def test_a_missing_model_names_the_nearest_and_the_pull():
     assert "--model gemma3:4b" in error.remedy
 
 
+def test_a_name_that_nobody_should_type_is_not_offered():
+    with scripted(healthy()) as server:
+        error = refusal(backend(server.url, model="evil[bold]\x1b[31m<b>"))
+    assert error.remedy == "`ollama pull NAME`"
+    assert "'evil[bold]<b>'" in error.what
+    assert "31m" not in str(error)
+
+
+def test_a_connection_lost_is_not_blamed_on_the_address():
+    with scripted(healthy(**{"POST /api/chat": Answer(b"", hangs_up=True)})) as server:
+        error = refusal(backend(server.url))
+    assert (
+        error.what == "the connection broke during /api/chat: closed before the answer was complete"
+    )
+
+
+def test_what_each_call_sets_is_no_effective_option():
+    with scripted(healthy()) as server:
+        effective = asyncio.run(backend(server.url, num_predict=7, stop=("x",)).effective())
+    assert not {"num_predict", "seed", "stop", "format"} & set(effective.options)
+    assert effective.unknown["options.num_predict"] == "set per call; 7 where a call has none"
+    assert effective.unknown["options.seed"] == "set per call; -1 where a call has none"
+    assert effective.unknown["options.format"] == "set per call; not sent where a call has none"
+
+
 @pytest.mark.parametrize("where", ["tags", "show"])
 def test_a_cloud_model_is_refused(where):
     cloud = {"remote_host": "https://ollama.com:443", "remote_model": "gpt-oss:120b"}

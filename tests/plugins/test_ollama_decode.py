@@ -116,7 +116,7 @@ def test_an_error_line_in_the_stream():
     decoded = decode(record(body, NDJSON))
     assert decoded.error is not None
     assert decoded.error.code == "stream"
-    assert decoded.error.message == "an error was encountered while running the model: [31mCUDA"
+    assert decoded.error.message == "an error was encountered while running the model: CUDA"
     assert decoded.end is None
     assert decoded.kinds == bytes([REASONING, ANSWER, ANSWER, EMPTY])
 

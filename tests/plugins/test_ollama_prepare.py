@@ -174,7 +174,7 @@ def test_calls_go_round_the_endpoints():
 def test_addresses_that_cannot_be_recorded_are_refused(url):
     with pytest.raises(SpecError) as caught:
         backend(url)
-    assert caught.value.where == "backend.url"
+    assert caught.value.where == "$.backend.url"
     assert "pw" not in str(caught.value)
 
 

@@ -12,8 +12,9 @@ from harness_openai.prepare import Features
 
 from harness.errors import BackendError
 from harness.protocols import BackendConfig
-from harness.schema import TimeoutsSpec
-from tests.plugins.wire_records import sse
+from harness.schema import Request, TimeoutsSpec
+from tests.plugins.wire_records import JSON, sse
+from tests.plugins.wire_records import record as wire_record
 from tests.plugins.wire_server import Answer, as_json, as_sse, nobody_listens, scripted
 
 CHAT = "POST /v1/chat/completions"
@@ -191,6 +192,54 @@ def test_without_a_name_the_only_model_is_taken_and_of_several_none():
     with scripted(healthy(**{"GET /v1/models": listed("a", "b")})) as server:
         error = refusal(backend(server.url, model=None))
     assert "2: a, b" in error.what
+
+
+EVIL = "evil[bold]\x1b[31m<b>"
+
+
+def test_names_that_nobody_should_type_are_not_offered():
+    with scripted(healthy(**{"GET /v1/models": listed(EVIL)})) as server:
+        error = refusal(backend(server.url, model="evil[bold]"))
+    assert error.remedy == "--model NAME"
+    assert "\x1b" not in str(error)
+    assert "31m" not in str(error)
+    with scripted(healthy(**{"GET /v1/models": listed(EVIL, "sane")})) as server:
+        error = refusal(backend(server.url, model=f"{EVIL}2"))
+    assert error.remedy == "--model sane"
+    assert "31m" not in str(error)
+
+
+def test_a_connection_lost_during_the_probe_is_not_blamed_on_the_address():
+    with scripted(healthy(**{CHAT: Answer(b"", hangs_up=True)})) as server:
+        error = refusal(backend(server.url))
+    assert error.what == (
+        "the connection broke during the first small request (POST /chat/completions): "
+        "closed before the answer was complete"
+    )
+    assert error.where == f"{server.url}/v1"
+    assert "--url" not in error.remedy
+
+
+def test_what_each_call_sets_is_no_effective_option():
+    with scripted(healthy()) as server:
+        effective = asyncio.run(opened(server.url, seed=5, stop=("x",)).effective())
+    assert not {"seed", "stop", "max_tokens"} & set(effective.options)
+    assert effective.unknown["options.seed"] == "set per call; 5 where a call has none"
+    assert effective.unknown["options.max_tokens"] == "set per call; not sent where a call has none"
+    assert effective.options["max_tokens_field"] == "max_tokens"
+
+
+def test_a_server_without_completions_is_a_clear_error():
+    made = backend("http://h:1")
+    not_found = wire_record(b'{"error":"not found"}', JSON, status=404)
+    bare = made.decode(Request(prompt="p"), not_found)
+    assert bare.error is not None
+    assert bare.error.code == "http.404"
+    assert bare.error.message.startswith("not found (")
+    assert "-o api=chat" in bare.error.message
+    told = made.decode(Request(prompt="p", options={"api": "completions"}), not_found)
+    assert told.error is not None
+    assert told.error.message == "not found"
 
 
 def test_an_alias_is_a_name():

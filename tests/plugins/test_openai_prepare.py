@@ -15,6 +15,7 @@ from harness.protocols import Backend, BackendConfig, ListsModels
 from harness.schema import Message, Request, TimeoutsSpec
 
 PROMPT = Request(prompt="Why is the sky blue?")
+ASKED = Request(messages=(Message(role="user", content="Why is the sky blue?"),))
 
 
 def backend(*urls: str, **options: object) -> OpenAIBackend:
@@ -40,7 +41,7 @@ def test_it_is_what_the_protocols_want():
 
 def test_by_default_only_what_is_needed_is_sent(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    exchange = backend().prepare(PROMPT)
+    exchange = backend().prepare(ASKED)
     assert exchange.url == "http://127.0.0.1:8080/v1/chat/completions"
     assert exchange.framing == "sse"
     assert "Authorization" not in dict(exchange.headers)
@@ -61,6 +62,7 @@ def test_everything_that_is_set_is_sent():
         top_k=3,
         min_p=0.1,
         seed=1,
+        api="chat",
         presence_penalty=0.1,
         frequency_penalty=0.2,
         stop=("b",),
@@ -209,9 +211,33 @@ def test_addresses_with_and_without_v1(given, base):
 def test_addresses_that_cannot_be_recorded_are_refused(url):
     with pytest.raises(SpecError) as caught:
         base_url(url)
-    assert caught.value.where == "backend.url"
+    assert caught.value.where == "$.backend.url"
     assert "pw" not in str(caught.value)
     assert "sk" not in str(caught.value)
+
+
+def test_by_default_a_prompt_is_completed_and_messages_are_a_chat():
+    made = backend(logprobs=True)
+    bare, told = made.prepare(PROMPT), made.prepare(ASKED)
+    assert bare.url.endswith("/v1/completions")
+    assert json.loads(bare.body)["prompt"] == "Why is the sky blue?"
+    assert json.loads(bare.body)["logprobs"] == 1
+    assert told.url.endswith("/v1/chat/completions")
+    assert json.loads(told.body)["logprobs"] is True
+    chat = body_of(PROMPT, api="chat")
+    assert chat["messages"] == [{"role": "user", "content": "Why is the sky blue?"}]
+    one_call = Request(prompt="p", options={"api": "chat"})
+    assert made.prepare(one_call).url.endswith("/v1/chat/completions")
+
+
+def test_a_key_is_no_option():
+    with pytest.raises(msgspec.ValidationError) as caught:
+        msgspec.convert({"api_key_env": "sk-hunter2"}, OpenAIOptions)
+    assert "hunter2" not in str(caught.value)
+    for name in ("api_key", "API-Key", "Authorization"):
+        with pytest.raises(msgspec.ValidationError, match="api_key_env") as caught:
+            msgspec.convert({"extra": {name: "hunter2"}}, OpenAIOptions)
+        assert "hunter2" not in str(caught.value)
 
 
 def test_calls_go_round_the_endpoints():
@@ -230,4 +256,4 @@ def test_a_subclass_may_start_the_server_itself():
     made = Own(config)
     assert made.urls == ("http://127.0.0.1:9/v1",)
     made.serve_at("http://127.0.0.1:10")
-    assert made.prepare(PROMPT).url == "http://127.0.0.1:10/v1/chat/completions"
+    assert made.prepare(ASKED).url == "http://127.0.0.1:10/v1/chat/completions"

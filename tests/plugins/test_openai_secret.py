@@ -55,7 +55,7 @@ def test_the_key_is_sent_with_control_traffic_and_calls_alike():
 def test_effective_and_models_do_not_hold_it():
     script = {"GET /v1/models": as_json({"data": [{"id": "m"}]})}
     with scripted(script) as server:
-        made = backend(server.url, extra={"api_key": KEY})  # recorded, in spite of the warning
+        made = backend(server.url, extra={"cache_salt": KEY})  # recorded, in spite of the warning
         effective = asyncio.run(made.effective())
         models = asyncio.run(made.models())
     assert KEY not in msgspec.json.encode([effective, models]).decode()

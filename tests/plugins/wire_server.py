@@ -29,6 +29,8 @@ class Answer:
     content_type: str = "application/json"
     silent: bool = False
     """Hold the request without an answer until the server is closed."""
+    hangs_up: bool = False
+    """Close the connection instead of answering."""
 
 
 @dataclass
@@ -84,6 +86,9 @@ def scripted(
             found = script.next_answer(self.command, self.path)
             if found.silent:
                 script.closing.wait()
+                self.close_connection = True
+                return
+            if found.hangs_up:
                 self.close_connection = True
                 return
             self.send_response(found.status)

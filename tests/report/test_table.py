@@ -9,8 +9,9 @@ import pytest
 from rich.console import Console
 
 from harness.report.table import render_summary
+from harness.schema import OpenLoad
 from tests.store import builders
-from tests.store.builders import FakeRun, manifest
+from tests.store.builders import MS, FakeRun, manifest
 
 
 def rendered(summary, width: int = 80, **options) -> str:
@@ -38,10 +39,11 @@ def test_two_arms_side_by_side():
         " chimera    4     62.5    —       10    —     104    —   32.9  4",
         "",
         "— a p95 needs n = 20",
-        "n: calls with a first token; tok/s: output tokens / wall time, over iterations",
+        "n: ok calls with a first token; tok/s: tokens / wall time, over iterations",
+        "no 95 % interval of a mean below 5 trials",
         "verdict: valid",
         "  note too-few: a p95 needs 20 values; there are 4 (baseline), 4 (chimera) →",
-        "  more requests, iterations or trials",
+        "  --runs 10",
     ]
 
 
@@ -55,7 +57,11 @@ def test_failed_calls_are_counted_beside_the_arm():
     assert "p95 needs" not in text
     assert "45.1" in text  # p95 of 10 … 47: h = 37 × 0.95 = 35.15
     assert "verdict: doubtful" in text
-    assert "2 of 40 calls (5.0%) are not ok, 1 of them truncated streams" in " ".join(text.split())
+    line = " ".join(text.split())
+    assert (
+        "2 of 40 calls (5.0%) are not ok, 1 of them truncated streams: timeout.total (1 of" in line
+    )
+    assert "them), boom → harness export c0ffee12 --format jsonl gives the error of each" in line
 
 
 def test_a_metric_that_fewer_calls_have_says_so():
@@ -77,6 +83,60 @@ def test_it_fits_whatever_the_figures(width):
         assert "123516" in text
 
 
+def fewer_columns(width: int, **changes) -> list[str]:
+    name = "a-rather-long-arm"
+    calls = [
+        builders.call(arm=name, ordinal=i, sent_ms=1e4 * i, ttft_ms=1234.5 + i, tpot_ms=123.4)
+        for i in range(40)
+    ]
+    summary = msgspec.structs.replace(run_of(name, calls).summary, **changes)
+    lines = [line.rstrip() for line in rendered(summary, width=width).splitlines()]
+    assert max(map(len, lines)) <= width
+    return lines
+
+
+def test_at_80_columns_nothing_is_left_out():
+    lines = fewer_columns(80)
+    assert lines[3] == " arm             ok   median   p95   median  p95  median   p95  tok/s   n"
+    assert lines[5].startswith(" a-rather-long-  40 ")
+    assert lines[6] == " arm"
+    assert not any("left out" in line for line in lines)
+
+
+@pytest.mark.parametrize("mode", ["closed", "open"])
+def test_at_60_columns_the_arm_keeps_its_name_and_the_tails_go(mode):
+    lines = fewer_columns(60, load_mode=mode)
+    head = next(index for index, line in enumerate(lines) if line.startswith(" arm "))
+    assert "p95" not in lines[head]
+    assert lines[head].split() == ["arm", "ok", *["median"] * 3, "tok/s", "n"]
+    assert "".join(line.split()[0] for line in lines[head + 2 : head + 4]) == "a-rather-long-arm"
+    assert "p95 left out for want of room: 80 columns have it" in lines
+
+
+def test_an_open_loop_is_read_from_the_due_instant():
+    """Each call went out a second late: from the instant of sending, nothing of it would show."""
+    calls = [
+        builders.call(ordinal=i, sent_ms=2000 + 10 * i, ttft_ms=50 + i, tokens=3) for i in range(20)
+    ]
+    calls = [
+        msgspec.structs.replace(
+            c, instants=msgspec.structs.replace(c.instants, due_ns=c.instants.sent_ns - 1000 * MS)
+        )
+        for c in calls
+    ]
+    run = run_of("baseline", calls)
+    load = OpenLoad(rate_per_s=100.0)
+    spec = msgspec.structs.replace(run.manifest.spec, load=load)
+    run = FakeRun(msgspec.structs.replace(run.manifest, spec=spec), run.records())
+    assert run.summary.load_mode == "open"
+    lines = [line.rstrip() for line in rendered(run.summary).splitlines()]
+    assert lines[2].split() == ["TTFT", "ms", "E2E", "ms"]
+    assert lines[3].split() == ["from", "due", "TPOT", "ms", "from", "due"]
+    assert lines[6].split()[2:4] == ["1060", "1068"]
+    assert "baseline: sent up to 1000 ms late; TTFT from sending: 59.5" in lines
+    assert any("schedule-slip" in line for line in lines)
+
+
 def test_hostile_names_neither_escape_nor_style():
     name = "a\x1b]0;owned\x07\x9b31m[red]b\u202e"
     text = rendered(run_of(name, [builders.call(arm=name)]).summary, force_terminal=True)
@@ -90,7 +150,7 @@ def test_a_run_without_any_figure():
     text = rendered(run.summary)
     assert "failed in — s" in text
     assert "verdict: invalid" in text
-    assert "not one call was measured" in text
+    assert "the run failed before anything was measured" in " ".join(text.split())
 
 
 def test_a_simulation_is_marked():

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from harness.statistics import (
     bootstrap_interval,
+    needed_for_interval,
     needed_for_upper_bound,
     quantile_upper_bound,
     t_interval,
@@ -48,8 +49,24 @@ def test_fewer_than_two_values_have_no_interval():
     assert bootstrap_interval([1.0], ["a"]) is None
 
 
+@pytest.mark.parametrize(
+    ("groups", "needed"),
+    [
+        (["a"] * 19, 20),
+        (["a"] * 20, None),
+        ([0, 1], 5),
+        ([0, 1, 2, 3] * 50, 5),
+        ([0, 1, 2, 3, 4], None),
+    ],
+)
+def test_too_few_groups_have_no_interval(groups, needed):
+    assert needed_for_interval(groups) == needed
+    found = bootstrap_interval(np.arange(float(len(groups))), groups)
+    assert (found is None) == (needed is not None)
+
+
 def test_constants_have_an_interval_of_no_width():
-    for interval in (t_interval([0.1] * 7), bootstrap_interval([0.1] * 7, [1, 1, 2, 2, 3, 3, 3])):
+    for interval in (t_interval([0.1] * 7), bootstrap_interval([0.1] * 7, [1, 1, 2, 2, 3, 4, 5])):
         assert (interval.low, interval.high) == (0.1, 0.1)
 
 
@@ -70,11 +87,17 @@ def trials(rng, count, size, between, within):
     return 100 + shifts + rng.normal(0, within, count * size), np.repeat(range(count), size)
 
 
-def test_bootstrap_of_one_group_equals_scipys_percentile_interval():
+def test_bootstrap_of_one_group_equals_scipys_percentile_interval_further_out():
     values = np.random.default_rng(2).lognormal(2, 0.5, 60)
     ours = bootstrap_interval(values, [0] * 60, resamples=20_000)
+    tail = scipy.stats.norm.cdf(-np.sqrt(60 / 59) * scipy.stats.t.ppf(0.975, 59))
+    assert tail == pytest.approx(0.0219, abs=1e-4)  # plain percentiles would take 0.025
     theirs = scipy.stats.bootstrap(
-        (values,), np.mean, method="percentile", n_resamples=20_000
+        (values,),
+        np.mean,
+        method="percentile",
+        n_resamples=20_000,
+        confidence_level=1 - 2 * tail,
     ).confidence_interval
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), rel=0.01)
 
@@ -90,10 +113,20 @@ def test_bootstrap_covers_where_trials_differ_and_a_flat_one_does_not():
     assert flat / 300 < 0.70
 
 
+def test_bootstrap_of_the_fewest_groups_covers_what_it_says():
+    """Plain percentiles of five groups would cover some 83 %."""
+    rng = np.random.default_rng(7)
+    samples = [trials(rng, 5, 8, between=3.0, within=1.0) for _ in range(400)]
+    hits = sum(
+        covers(bootstrap_interval(*sample, seed=seed), 100.0) for seed, sample in enumerate(samples)
+    )
+    assert hits / 400 > 0.90
+
+
 def test_bootstrap_does_not_depend_on_how_groups_are_interleaved_or_called():
-    values = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
-    grouped = bootstrap_interval(values, [0, 0, 0, 1, 1, 1])
-    interleaved = bootstrap_interval(values[[0, 3, 1, 4, 2, 5]], ["a", "b"] * 3)
+    values = np.arange(10.0)
+    grouped = bootstrap_interval(values, [0, 0, 1, 1, 2, 2, 3, 3, 4, 4])
+    interleaved = bootstrap_interval(values[[0, 2, 4, 6, 8, 1, 3, 5, 7, 9]], list("abcde") * 2)
     assert interleaved == grouped
 
 

@@ -31,6 +31,16 @@ def test_one_value_has_no_spread_and_no_interval():
     assert (described.mean, described.median, described.minimum, described.maximum) == (7.0,) * 4
     assert described.sd is None
     assert described.interval is None
+    assert described.needs["ci"] == 20
+
+
+def test_an_interval_that_is_not_given_says_what_it_needs():
+    values = np.arange(40.0)
+    assert "ci" not in describe(values).needs
+    assert describe(values, groups=[0, 1] * 20).needs["ci"] == 5
+    enough = describe(values, groups=[0, 1, 2, 3, 4] * 8)
+    assert "ci" not in enough.needs
+    assert enough.interval.low < enough.mean < enough.interval.high
 
 
 @pytest.mark.parametrize(

@@ -114,17 +114,65 @@ def test_a_torn_tail_is_a_note_and_a_warning(tmp_path):
 
 def test_a_corrupt_log_can_be_salvaged_and_is_invalid_then(tmp_path):
     write_run(tmp_path / "out")
-    log = tmp_path / "out" / "records.log"
-    offset = [at for at, _ in LogReader(log).bodies()][4]
-    data = bytearray(log.read_bytes())
-    data[offset + 20] ^= 0xFF
-    log.write_bytes(data)
+    offset = flipped(tmp_path / "out", 4)
     with pytest.raises(StoreError, match=f"corrupt at byte {offset}"):
         list(load_run(tmp_path / "out").records())
     run = load_run(tmp_path / "out", salvage=True)
     assert len(list(run.records())) == len(builders.records()) - 1
     assert run.summary.verdict.state == "invalid"
     assert "corrupt-log" in [caveat.code for caveat in run.summary.verdict.caveats]
+
+
+def flipped(path: Path, record: int) -> int:
+    """Flip one byte of that record of the log; its offset."""
+    log = path / "records.log"
+    offset = [at for at, _ in LogReader(log).bodies()][record]
+    data = bytearray(log.read_bytes())
+    data[offset + 20] ^= 0xFF
+    log.write_bytes(data)
+    return offset
+
+
+def test_a_summary_is_not_shown_beside_a_damaged_log_without_a_word(tmp_path):
+    """One flipped byte, long after the run: the figures are those of then, and it says so."""
+    summary = write_run(tmp_path / "out")
+    offset = flipped(tmp_path / "out", 4)
+    run = load_run(tmp_path / "out")
+    assert run.summary == summary
+    damage, which = run.warnings
+    assert f"bytes at byte {offset}: corruption (bad checksum)" in damage
+    assert "the summary is the one written when the run ended" in which
+
+
+def test_a_summary_whose_log_is_gone_says_so(tmp_path):
+    summary = write_run(tmp_path / "out")
+    (tmp_path / "out" / "records.log").unlink()
+    run = load_run(tmp_path / "out")
+    assert run.summary == summary
+    (warning,) = run.warnings
+    assert "No such file" in warning
+
+
+def failed_run(folder: Path, run_id: str, started: str, *records) -> None:
+    manifest = builders.manifest(name="broken", run_id=run_id, started=started)
+    with RunWriter.create(manifest, root=folder) as writer:
+        for record in records:
+            writer.append(record)
+        writer.finish("failed", None, started, error="no server")
+
+
+def test_latest_is_not_a_run_that_failed_before_its_first_call(root):
+    gone = builders.trial(status="error", error=builders.failed().error)
+    failed_run(root, "dddd4444", "2026-11-20T13:00:00+00:00", gone)
+    assert load_run("latest", root=root).manifest.run_id == "bbbb2222"
+    assert load_run("broken", root=root).manifest.run_id == "dddd4444"
+    failed_run(root, "eeee5555", "2026-11-20T14:00:00+00:00", builders.failed(), gone)
+    assert load_run("latest", root=root).manifest.run_id == "eeee5555"
+
+
+def test_latest_is_a_failed_run_where_there_is_no_other(tmp_path):
+    failed_run(tmp_path, "dddd4444", "2026-11-20T13:00:00+00:00")
+    assert load_run("latest", root=tmp_path).manifest.run_id == "dddd4444"
 
 
 def test_a_broken_summary_is_derived_again(tmp_path):

@@ -1,0 +1,192 @@
+"""`harness sim`"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.testing.sim import Joined, SimSpec
+
+ROOT = Path("sims")
+
+
+@click.command("sim", short_help="Serve simulated models, and log the truth of every send.")
+@click.argument("spec", metavar="[SPEC]", type=click.Path(path_type=Path), required=False)
+@click.option("--dialect", metavar="NAME", help="How /v1 speaks: openai, vllm, sglang, llamacpp, …")
+@click.option("--ttft", metavar="LAW", help="50, uniform:40,60, lognormal:50,10, gamma:50,10 (ms).")
+@click.option("--gap", metavar="LAW", help="Between two chunks with content.")
+@click.option("--slots", type=click.IntRange(1), help="Requests answered at a time.")
+@click.option(
+    "--fault", "faults", metavar="FAULT", multiple=True, help="KIND@N,N or KIND:RATE or KIND~WORDS."
+)
+@click.option("--set", "sets", metavar="FIELD=VALUE", multiple=True, help="Any field of the spec.")
+@click.option("--seed", type=int, help="Of every draw.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Default: any that is free.")
+@click.option(
+    "--log", type=click.Path(path_type=Path), help="Folder of the log. Default: in ./sims"
+)
+@click.option("--until-eof", is_flag=True, help="Stop when standard input ends.")
+@click.option("--join", "run", metavar="RUN", help="Serve nothing: compare a run with the log.")
+@click.option("--json", "as_json", is_flag=True, help="With --join: as JSON.")
+def command(
+    spec: Path | None,
+    host: str,
+    port: int,
+    log: Path | None,
+    until_eof: bool,
+    run: str | None,
+    as_json: bool,
+    **words: Any,
+) -> None:
+    """Serve simulated models in Ollama's dialect (/api) and OpenAI's (/v1), and log the instant of
+    every send. SPEC is a .yaml, .json or .toml file; docs/sim.md lists its fields.
+
+    Prints one line of JSON, {"url", "pid", "log"}, when it is ready. SIGINT or SIGTERM stop it.
+
+    \b
+    Examples:
+      harness sim --ttft lognormal:200,60 --gap 10 --port 8000
+      harness sim --dialect vllm --fault reset_mid:0.05 --fault http_429@3,4
+      harness run load --backend openai --url http://127.0.0.1:8000 --concurrency 64 --requests 640
+      harness sim --join latest
+    """
+    if run is not None:
+        _show(run, log, as_json)
+    else:
+        _serve(_spec(spec, words), host, port, log, until_eof)
+
+
+def _spec(path: Path | None, words: dict[str, Any]) -> SimSpec:
+    from harness.engine.specfile import read_spec
+    from harness.errors import SpecError
+    from harness.testing.sim import sim_spec
+
+    raw = read_spec(path) if path else {}
+    for name in ("dialect", "ttft", "gap", "slots", "seed"):
+        if words[name] is not None:
+            raw[name] = words[name]
+    for text in words["sets"]:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise SpecError(f"{text!r} sets nothing", where="--set", remedy="--set FIELD=VALUE")
+        raw[name] = _value(value)
+    if words["faults"]:
+        raw["faults"] = [*raw.get("faults", ()), *words["faults"]]
+    return sim_spec(raw)
+
+
+def _value(text: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def _serve(spec: SimSpec, host: str, port: int, log: Path | None, until_eof: bool) -> None:
+    import msgspec
+
+    from harness.testing.sim import SimServer
+
+    _raise_descriptor_limit()
+    folder = log or ROOT / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}"
+    server = SimServer(spec, folder, host=host, port=port)
+    stops = [_signals()]
+    if until_eof:
+        stops.append(sys.stdin.fileno())
+    ready = {"url": server.url, "pid": os.getpid(), "log": str(folder)}
+    click.echo(msgspec.json.encode(ready).decode())
+    sys.stdout.flush()
+    try:
+        while True:
+            stopped = server.serve(stops)
+            if stopped == stops[0] or not os.read(stopped, 65536):
+                return
+    finally:
+        found = server.close()
+        if found.get("late", {}).get("sends"):
+            late, share = found["late"]["sends"], found["late"]["sends"] / found["sends"]
+            click.echo(
+                f"warning: {late} of {found['sends']} sends ({share:.2%}) began more than 1 ms "
+                f"late; the worst {found['max_ns'] / 1e6:.1f} ms (see {folder})",
+                err=True,
+            )
+
+
+def _signals() -> int:
+    """A descriptor that becomes readable when somebody wants us to stop."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    return reader
+
+
+def _raise_descriptor_limit() -> None:
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _show(ref: str, log: Path | None, as_json: bool) -> None:
+    import msgspec
+
+    from harness.store import load_run
+    from harness.testing.sim import find_log, join
+
+    run = load_run(ref)
+    joined = join(run, log or find_log(run, ROOT))
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(joined), indent=2).decode())
+        return
+    for line in _table(joined):
+        click.echo(line)
+
+
+def _table(joined: Joined) -> Iterator[str]:
+    def micro(value: float | None) -> str:
+        return "–" if value is None else f"{value / 1e3:,.1f}"
+
+    yield f"{joined.run}  beside  {joined.log}"
+    yield (
+        f"{joined.joined} of {joined.calls} ok calls joined ({joined.unnamed} not in the log, "
+        f"{joined.unequal} with other chunks); {joined.kernel_stamped} with kernel stamps; "
+        f"{joined.merged} of {joined.chunks} chunks were read together with a later one"
+    )
+    yield ""
+    yield f"{'µs':28}{'n':>10}{'p50':>12}{'p90':>12}{'p99':>12}{'max':>12}"
+    for label, spread in (
+        ("first-token stamp error", joined.first_token),
+        ("stamp error, all chunks", joined.all_chunks),
+        ("  without merged ones", joined.unmerged_chunks),
+        ("TTFT bias", joined.ttft_bias),
+        ("duration of a send", joined.send),
+    ):
+        figures = (spread.p50_ns, spread.p90_ns, spread.p99_ns, spread.max_ns)
+        yield f"{label:28}{spread.n:>10}" + "".join(f"{micro(f):>12}" for f in figures)
+    yield ""
+    yield (
+        f"TTFT, median: reported {micro(joined.ttft_reported_median_ns)} µs, "
+        f"true {micro(joined.ttft_true_median_ns)} µs"
+    )
+    said = joined.punctuality
+    if said.get("sends"):
+        late = said["late"]
+        yield (
+            f"server: {said['sends']} sends, late by p50 {micro(said['p50_ns'])}, "
+            f"p99 {micro(said['p99_ns'])}, max {micro(said['max_ns'])} µs; "
+            f"{late['sends']} by more than 1 ms; {said['held_up']} held up by the client"
+        )

@@ -1,0 +1,20 @@
+"""The rules that make a run doubtful: one function per rule, over one view of the run.
+
+view.py      what the rules look at
+complete.py  is anything missing: incomplete, counts, empty_workload
+outcome.py   did it go well: errors, failures
+figures.py   can it be read, and compared: unbounded_output, too_few, what_was_measured
+timing.py    are the stamps and the schedule what they seem: schedule_slip, client_lag, user_stamps,
+             clock_step
+
+Each looks at the whole run and yields what it finds. A rule fires on facts in the records, never on
+the absence of a figure that a backend does not offer. Severities:
+
+    note        read the figures with this in mind; the verdict stays `valid`
+    doubtful    some figure may mislead
+    invalid     the figures do not describe what was asked for
+"""
+
+from harness.engine.rules.view import ArmView, RunView
+
+__all__ = ["ArmView", "RunView"]

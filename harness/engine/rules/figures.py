@@ -1,0 +1,102 @@
+"""Can the figures be read, and compared."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Final
+
+from harness.engine.rules.view import RunView, label, places
+from harness.schema import Caveat, OpenLoad, RunSpec
+
+__all__ = ["OUTPUT_RATIO_MAX", "too_few", "unbounded_output", "what_was_measured"]
+
+OUTPUT_RATIO_MAX: Final = 1.10
+"""Mean output tokens per call between arms. Duration is close to proportional to it, so a larger
+difference would pass for a 10 % difference in speed."""
+
+TRIALS_ADVISED: Final = 5
+"""From as many launches on, means have an interval (harness.statistics.GROUPS_MIN)."""
+
+
+def unbounded_output(view: RunView) -> Iterator[Caveat]:
+    """Arms whose calls generated clearly different numbers of tokens."""
+    means: dict[str, float] = {}
+    for arm in view.arms:
+        tokens = [c.usage.output_tokens for c in arm.calls if c.status == "ok"]
+        known = [count for count in tokens if count is not None]
+        if known:
+            means[label(arm, view)] = sum(known) / len(known)
+    if len(means) < 2:
+        return
+    least, most = min(means.values()), max(means.values())
+    if most > least * OUTPUT_RATIO_MAX:
+        yield Caveat(
+            code="unbounded-output",
+            severity="doubtful",
+            message=f"the arms generated {least:.1f} to {most:.1f} tokens per call, so their "
+            "durations are not comparable",
+            evidence={"output_tokens_per_call": means, "ratio_max": OUTPUT_RATIO_MAX},
+            remedy="bound the output (max_tokens, ignore_eos), or compare TTFT and TPOT only",
+        )
+
+
+def too_few(view: RunView) -> Iterator[Caveat]:
+    """Figures that n cannot carry; single launches."""
+    is_open = isinstance(view.manifest.spec.load, OpenLoad)
+    shown = ("ttft_from_due_ms", "e2e_from_due_ms") if is_open else ("ttft_ms", "e2e_ms")
+    lacking = {
+        label(arm, view): one
+        for arm in view.arms
+        for one in arm.summary.metrics
+        if one.name in shown and one.n and "p95" in one.needs
+    }
+    if lacking:
+        needs = max(one.needs["p95"] for one in lacking.values())
+        have = ", ".join(f"{one.n} ({name})" for name, one in lacking.items())
+        yield Caveat(
+            code="too-few",
+            severity="note",
+            message=f"a p95 needs {needs} values; there are {have}",
+            evidence={name: {"n": one.n, "needs": one.needs} for name, one in lacking.items()},
+            remedy=_flags(view.manifest.spec, needs / min(one.n for one in lacking.values())),
+        )
+    measured = [arm for arm in view.arms if not arm.is_empty]
+    if measured and all(arm.summary.trials < 2 for arm in measured):
+        yield Caveat(
+            code="single-launch",
+            severity="note",
+            message="one trial per arm: what differs from launch to launch is in no interval",
+            remedy=f"--runs {TRIALS_ADVISED}",
+        )
+
+
+def _flags(spec: RunSpec, times: float) -> str:
+    """What to add to the command so that there are `times` as many values."""
+    runs = f"--runs {math.ceil(spec.trials * times)}"
+    if spec.load is None:
+        return runs
+    return f"--requests {math.ceil(spec.load.requests * times)}, or {runs}"
+
+
+def what_was_measured(view: RunView) -> Iterator[Caveat]:
+    """A stub, or a model of random weights."""
+    simulated = [a for a in view.arms if any(t.effective.simulated for t in a.trials)]
+    noise = [a for a in view.arms if any(t.effective.random_weights for t in a.trials)]
+    for place in places(simulated, view):
+        yield Caveat(
+            code="simulated",
+            severity="doubtful",
+            message="the server is a simulation: its figures say nothing of any model",
+            remedy="measure a real server",
+            arm=place,
+        )
+    for place in places(noise, view):
+        yield Caveat(
+            code="random-weights",
+            severity="note",
+            message="the model's weights are random: its text is noise, its speed is real for a "
+            "model of this shape",
+            remedy="--model with a real GGUF file",
+            arm=place,
+        )

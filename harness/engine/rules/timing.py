@@ -1,0 +1,224 @@
+"""Are the schedule and the stamps what they seem."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+from harness.engine.rules.view import ArmView, RunView
+from harness.metrics import call_metric, inter_chunk_ns
+from harness.schema import CallRecord, Caveat, ChunkKind, OpenLoad, ValiditySpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["client_lag", "clock_step", "schedule_slip", "user_stamps"]
+
+USER_SHARE_MIN: Final = 0.01
+"""User-stamped calls below which no figure up to p99 can be moved by them."""
+
+LATE_SHARE_OF_GAP: Final = 0.25
+"""See `_merged_by_us`."""
+
+
+# ---- the schedule of an open loop
+
+
+def schedule_slip(view: RunView) -> Iterator[Caveat]:
+    """Requests went out late, or fewer per second than asked for: then the load is not the one that
+    the report names, and latency from the instant of sending hides the wait before it."""
+    if not isinstance(view.manifest.spec.load, OpenLoad):
+        return
+    bounds = view.manifest.spec.validity
+    for arm in view.arms:
+        # What an interrupt cancelled was never to be sent any more.
+        calls = [c for c in arm.calls if view.state == "finished" or c.status != "cancelled"]
+        lag_ms = _quantile([call_metric("send_lag_ms").formula(call) for call in calls], 0.99)
+        if lag_ms is None:
+            continue
+        e2e_ms = _quantile([call_metric("e2e_ms").formula(call) for call in calls], 0.5)
+        bound_ms = max(bounds.send_lag_max_ms, bounds.send_lag_share_max * (e2e_ms or 0.0))
+        rate = _rate_share(calls)
+        problems = []
+        if lag_ms > bound_ms:
+            problems.append(f"the p99 of the send lag is {lag_ms:.4g} ms, over {bound_ms:.4g} ms")
+        if rate is not None and rate < bounds.rate_share_min:
+            problems.append(f"requests went out at {rate:.1%} of the offered rate")
+        if problems:
+            yield Caveat(
+                code="schedule-slip",
+                severity="doubtful",
+                message=f"{'; '.join(problems)}: read the figures from the due instant",
+                evidence={
+                    "send_lag_p99_ms": lag_ms,
+                    "send_lag_max_ms": bound_ms,
+                    "achieved_share": rate,
+                    "achieved_share_min": bounds.rate_share_min,
+                },
+                remedy="a lower --rate, a higher load.concurrency_max where one is set, or less "
+                "other work on this machine",
+                arm=arm.name,
+            )
+
+
+def _rate_share(calls: Sequence[CallRecord]) -> float | None:
+    """Achieved / offered rate: requests sent over the time it took to send them, by requests due
+    over the time in which they were due; iterations taken together. None below two of each."""
+    by_iteration: dict[tuple[int, int], list[CallRecord]] = defaultdict(list)
+    for call in calls:
+        by_iteration[call.trial, call.iteration].append(call)
+    due = [[c.instants.due_ns for c in group] for group in by_iteration.values()]
+    sent = [
+        [c.instants.sent_ns for c in group if c.instants.sent_ns is not None]
+        for group in by_iteration.values()
+    ]
+    offered, achieved = _rate(due), _rate(sent)
+    return achieved / offered if offered and achieved else None
+
+
+def _rate(starts: Sequence[Sequence[int]]) -> float | None:
+    gaps = sum(len(group) - 1 for group in starts if group)
+    span_ns = sum(max(group) - min(group) for group in starts if group)
+    return gaps / span_ns if gaps > 0 and span_ns > 0 else None
+
+
+# ---- our own delay
+
+
+def client_lag(view: RunView) -> Iterator[Caveat]:
+    """Our own process was late enough to be seen in the figures.
+
+    Which figures it can be seen in depends on who took the stamps. In user-space stamps all of the
+    lag is. In the kernel's none is, and the reader even waits up to 500 µs on purpose, to take in
+    many sockets at once; what remains is that chunks which arrived apart were read together, and
+    share the stamp of the last.
+    """
+    bounds = view.manifest.spec.validity
+    for arm in view.arms:
+        ok = [call for call in arm.calls if call.status == "ok"]
+        yield from _late_stamps(arm, ok, bounds)
+        yield from _late_reads(arm, ok, bounds)
+
+
+def _late_stamps(arm: ArmView, ok: Sequence[CallRecord], bounds: ValiditySpec) -> Iterator[Caveat]:
+    """User-stamped calls, where other reads of the same call tell how late we came."""
+    user = [call for call in ok if call.stamp_source == "user"]
+    if len(user) < USER_SHARE_MIN * len(ok):
+        return
+    lag_us = _quantile([call_metric("client_lag_p99_us").formula(call) for call in user], 0.99)
+    if lag_us is None:
+        return
+    gap_ms = _quantile([call_metric("inter_chunk_p50_ms").formula(call) for call in user], 0.5)
+    bound_us = 1e3 * bounds.client_lag_max_ms
+    if gap_ms:
+        bound_us = min(bound_us, 1e3 * bounds.client_lag_share_max * gap_ms)
+    if lag_us > bound_us:
+        yield Caveat(
+            code="client-lag",
+            severity="doubtful",
+            message=f"{len(user)} of {len(ok)} calls carry user-space stamps, and this process was "
+            f"up to {lag_us:.4g} µs late (p99; bound {bound_us:.4g} µs): that is in their figures",
+            evidence={
+                "client_lag_p99_us": lag_us,
+                "client_lag_max_us": bound_us,
+                "inter_chunk_p50_ms": gap_ms,
+            },
+            remedy="fewer streams at once, or less other work on this machine",
+            arm=arm.name,
+        )
+
+
+def _late_reads(arm: ArmView, ok: Sequence[CallRecord], bounds: ValiditySpec) -> Iterator[Caveat]:
+    """Kernel-stamped calls whose content chunks we took in together."""
+    total = merged = 0
+    for call in ok:
+        flags = _upper_bounds(call) if call.stamp_source == "kernel" else None
+        if flags is None:
+            continue
+        total += len(flags)
+        merged += int(flags.sum()) if _merged_by_us(call) else 0
+    if total and merged > bounds.merged_share_max * total:
+        yield Caveat(
+            code="client-lag",
+            severity="doubtful",
+            message=f"{merged / total:.0%} of the content chunks were read late and together with "
+            "later ones: their inter-chunk latencies are bounds, not measurements",
+            evidence={"merged": merged, "chunks": total, "share_max": bounds.merged_share_max},
+            remedy="fewer streams at once, or less other work on this machine",
+            arm=arm.name,
+        )
+
+
+def _merged_by_us(call: CallRecord) -> bool:
+    """Whether chunks came together because we were late, not because the server wrote them so.
+
+    The stamp of a read is that of its last chunk. If we are late, that chunk came anywhere within
+    the gap before we looked, so half of all lags exceed half a gap; a server that writes several
+    chunks at once leaves our lag where it always is, far below the gap. Hence a quarter.
+    """
+    instants, lag_ns = call.instants, call.client_lag_p50_ns
+    first_ns, last_ns = instants.first_token_ns, instants.last_token_ns
+    if lag_ns is None or first_ns is None or last_ns is None or call.content_chunks < 2:
+        return False
+    return lag_ns > LATE_SHARE_OF_GAP * (last_ns - first_ns) / (call.content_chunks - 1)
+
+
+def _upper_bounds(call: CallRecord) -> NDArray[np.bool_] | None:
+    """Which content chunks are upper bounds; None where the columns were not kept or do not fit."""
+    import numpy as np
+
+    from harness._native.recorder import FLAG_UPPER_BOUND
+
+    if inter_chunk_ns(call) is None or len(call.chunks.size) != 4 * call.chunks.count:
+        return None
+    content = np.frombuffer(call.chunks.kind, "u1") != ChunkKind.EMPTY
+    sizes = np.frombuffer(call.chunks.size, "<u4")[content]
+    bounds: NDArray[np.bool_] = sizes & FLAG_UPPER_BOUND != 0
+    return bounds
+
+
+def user_stamps(view: RunView) -> Iterator[Caveat]:
+    """Stamps taken in user space where the kernel's were to be expected."""
+    asked_for = view.manifest.spec.transport == "portable"
+    for arm in view.arms:
+        stamped = [call for call in arm.calls if call.instants.first_chunk_ns is not None]
+        user = sum(call.stamp_source == "user" for call in stamped)
+        if asked_for or not user:
+            continue
+        transports = sorted({trial.transport for trial in arm.trials if trial.transport})
+        yield Caveat(
+            code="user-stamps",
+            severity="note",
+            message=f"{user} of {len(stamped)} calls carry user-space stamps: the client's own "
+            "delay is in their figures",
+            evidence={"user": user, "calls": len(stamped), "transports": transports},
+            remedy="plain HTTP on Linux has kernel stamps; TLS, proxies and other systems do not",
+            arm=arm.name,
+        )
+
+
+def clock_step(view: RunView) -> Iterator[Caveat]:
+    """The wall clock stepped while calls ran."""
+    for arm in view.arms:
+        stepped = sum(call.clock_stepped for call in arm.calls)
+        if stepped:
+            yield Caveat(
+                code="clock-step",
+                severity="note",
+                message=f"the wall clock stepped during {stepped} calls; their stamps are the "
+                "user-space ones",
+                evidence={"calls": stepped},
+                remedy="let the clock settle (chronyc tracking), then run again",
+                arm=arm.name,
+            )
+
+
+def _quantile(figures: Sequence[float | None], q: float) -> float | None:
+    known = [figure for figure in figures if figure is not None]
+    if not known:
+        return None
+    import numpy as np
+
+    return float(np.quantile(known, q))

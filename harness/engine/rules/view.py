@@ -1,0 +1,60 @@
+"""What the rules look at, and how they name it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from harness.schema import (
+    ArmSummary,
+    CallRecord,
+    IterationRecord,
+    Manifest,
+    RunState,
+    TrialRecord,
+)
+
+__all__ = ["ArmView", "RunView", "label", "places"]
+
+
+class ArmView(Struct, frozen=True, kw_only=True):
+    """One arm and cell: its measured calls and iterations, all its trials, and what they give."""
+
+    calls: list[CallRecord]
+    iterations: list[IterationRecord]
+    trials: list[TrialRecord]
+    summary: ArmSummary
+
+    @property
+    def name(self) -> str:
+        return self.summary.arm
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing was measured. A scenario may do without calls if it measures by itself."""
+        return not self.calls and not any(iteration.metrics for iteration in self.iterations)
+
+    def failures(self) -> Iterator[TrialRecord | IterationRecord]:
+        """What ended in an error, trials first."""
+        items: list[TrialRecord | IterationRecord] = [*self.trials, *self.iterations]
+        return (item for item in items if item.status == "error")
+
+
+class RunView(Struct, frozen=True, kw_only=True):
+    """One run as the rules see it."""
+
+    manifest: Manifest
+    state: RunState
+    arms: tuple[ArmView, ...]
+
+
+def places(arms: list[ArmView], view: RunView) -> list[str | None]:
+    """Where to say it: once for the whole run, if it is so everywhere."""
+    return [None] if arms and len(arms) == len(view.arms) else [arm.name for arm in arms]
+
+
+def label(arm: ArmView, view: RunView) -> str:
+    """The arm's name, with its cell where there is more than one."""
+    cells = {other.summary.cell for other in view.arms}
+    return f"{arm.name} / {arm.summary.cell}" if len(cells) > 1 else arm.name

@@ -1,0 +1,121 @@
+"""A run, iteration by iteration: what became of the calls of each, and the means over them."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Literal
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from harness.protocols import RunData
+from harness.schema import CallRecord, IterationRecord, TrialRecord
+
+__all__ = ["IterationLine", "iteration_lines"]
+
+_CALL_MEANS: Final = (
+    "ttft_ms",
+    "tpot_ms",
+    "e2e_ms",
+    "ttft_from_due_ms",
+    "e2e_from_due_ms",
+    "decode_rate_server_tok_s",
+)
+
+
+class IterationLine(Struct, frozen=True, kw_only=True):
+    """One iteration: what became of its calls, and the means over its `ok` calls."""
+
+    arm: str
+    cell: str
+    trial: int
+    iteration: int
+    phase: Literal["warmup", "measured"]
+    status: str
+    """`unfinished`: calls were recorded, but not the iteration's end."""
+    planned_calls: int | None
+    calls: dict[str, int]
+    error: str | None = None
+    spans_ms: dict[str, float] = field(default_factory=dict)
+    figures: dict[str, float | None] = field(default_factory=dict)
+    """Iteration metrics by name, the scenario's own among them."""
+    call_means: dict[str, float | None] = field(default_factory=dict)
+
+
+_Key = tuple[str, str, int, int, str]
+
+
+def iteration_lines(run: RunData) -> list[IterationLine]:
+    """In the order in which they ended. Holds the calls of unfinished iterations only."""
+    under_way: dict[_Key, list[CallRecord]] = defaultdict(list)
+    lines: dict[_Key, IterationLine] = {}
+    for record in run.records():
+        if isinstance(record, TrialRecord):
+            continue
+        key = (record.arm, record.cell, record.trial, record.iteration, record.phase)
+        if isinstance(record, IterationRecord):
+            lines[key] = _line(record, under_way.pop(key, []), run)
+        elif key in lines:  # a call that its iteration never came to: recorded behind it
+            lines[key] = _with_call(lines[key], record)
+        else:
+            under_way[key].append(replace(record, text=None, reasoning=None, payloads=None))
+    return [*lines.values(), *(_unfinished(calls) for calls in under_way.values())]
+
+
+def _line(record: IterationRecord, calls: Sequence[CallRecord], run: RunData) -> IterationLine:
+    from harness.metrics import ITERATION_METRICS, IterationView
+
+    view = IterationView(record=record, calls=tuple(calls), load=run.manifest.spec.load)
+    spans: dict[str, float] = defaultdict(float)
+    for span in record.spans:
+        spans[span.name] += (span.end_ns - span.start_ns) / 1e6
+    figures: dict[str, float | None] = {own.name: own.value for own in record.metrics}
+    figures |= {metric.name: metric.formula(view) for metric in ITERATION_METRICS}
+    return IterationLine(
+        arm=record.arm,
+        cell=record.cell,
+        trial=record.trial,
+        iteration=record.iteration,
+        phase=record.phase,
+        status=record.status,
+        planned_calls=record.planned_calls,
+        calls=dict(Counter(call.status for call in calls)),
+        error=f"{record.error.code}: {record.error.message}" if record.error else None,
+        spans_ms=dict(spans),
+        figures=figures,
+        call_means=_means(calls),
+    )
+
+
+def _with_call(line: IterationLine, call: CallRecord) -> IterationLine:
+    return replace(line, calls=dict(Counter(line.calls) + Counter([call.status])))
+
+
+def _unfinished(calls: Sequence[CallRecord]) -> IterationLine:
+    first = calls[0]
+    return IterationLine(
+        arm=first.arm,
+        cell=first.cell,
+        trial=first.trial,
+        iteration=first.iteration,
+        phase=first.phase,
+        status="unfinished",
+        planned_calls=None,
+        calls=dict(Counter(call.status for call in calls)),
+        call_means=_means(calls),
+    )
+
+
+def _means(calls: Iterable[CallRecord]) -> dict[str, float | None]:
+    from harness.metrics import call_metric
+
+    ok = [call for call in calls if call.status == "ok"]
+    return {name: _mean(call_metric(name).formula, ok) for name in _CALL_MEANS}
+
+
+def _mean(
+    formula: Callable[[CallRecord], float | None], calls: Sequence[CallRecord]
+) -> float | None:
+    known = [value for value in map(formula, calls) if value is not None]
+    return sum(known) / len(known) if known else None

@@ -1,0 +1,294 @@
+"""Who is next: slots and their queue, the model's memory, the prompt cache; and each one's answer.
+
+No sockets here: requests and ends come in as calls, answers go out through `answer`. A request's
+times count from its turn, so that it does not matter how long we take to make its answer, as long
+as that is less than its TTFT.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from random import Random
+from typing import Any, Final
+
+from msgspec import Struct
+
+from harness.testing.sim.asked import Asked, NotUnderstood, read_asked, read_http
+from harness.testing.sim.control import control
+from harness.testing.sim.draft import HOLD, RESET, Draft, Wire, silent, whole
+from harness.testing.sim.faults import (
+    HTTP_STATUS,
+    UNSTREAMED,
+    counts_of,
+    fault_for,
+    reworded,
+    spoil,
+)
+from harness.testing.sim.laws import sampler
+from harness.testing.sim.models import Memory, same_model
+from harness.testing.sim.ollama import OllamaVoice, created_at
+from harness.testing.sim.openai import OpenAIVoice
+from harness.testing.sim.spec import Fault, SimSpec
+from harness.testing.sim.timeline import Timeline, make_timeline
+from harness.testing.sim.voice import Voice, words_from
+
+__all__ = ["Desk", "Job"]
+
+CACHED_PROMPTS: Final = 64
+RETRY_AFTER: Final = ("Retry-After: 1",)
+
+
+class Job(Struct, kw_only=True):
+    """One request, from its arrival to its end: what the log says of it."""
+
+    serial: int
+    conn: int
+    arrived_ns: int
+    method: str = ""
+    path: str = ""
+    keep_alive: bool = True
+    ordinal: int | None = None
+    """Its number among the requests for text; None: it is none."""
+    fault: Fault | None = None
+    asked: Asked | None = None
+    timeline: Timeline | None = None
+    status: int | None = None
+    """HTTP status of the answer; None: no answer."""
+    held: bool = False
+    """Its answer never ends by itself."""
+    has_slot: bool = False
+
+
+class Desk:
+    """Use: arrive() for each request, then finished() or gone() once it is over."""
+
+    def __init__(
+        self,
+        spec: SimSpec,
+        *,
+        boot: str,
+        version: str,
+        offset_ns: int,
+        answer: Callable[[Job, Wire], None],
+        refuse: Callable[[float], None],
+    ) -> None:
+        """`answer` hands a response to the sender; `refuse` closes the listener for some ms.
+        offset_ns: CLOCK_REALTIME − CLOCK_MONOTONIC."""
+        self.spec = spec
+        self.memory = Memory()
+        self._boot = boot
+        self._version = version
+        self._offset_ns = offset_ns
+        self._answer = answer
+        self._refuse = refuse
+        self._ordinals = 0
+        self._busy = 0
+        self._waiting: deque[Job] = deque()
+        self._prompts: deque[list[str]] = deque(maxlen=CACHED_PROMPTS)
+
+    def arrive(self, job: Job, head: bytes, body: bytes) -> None:
+        """Answers at once, or when a slot is free."""
+        http = read_http(head)
+        if http is None or http.chunked:
+            job.status, job.keep_alive = 400 if http is None else 411, False
+            said = {"error": "not HTTP/1.1" if http is None else "send a Content-Length"}
+            self._say(job, job.status, said, job.arrived_ns)
+            return
+        job.method, job.path, job.keep_alive = http.method, http.path, http.keep_alive
+        try:
+            job.asked = read_asked(http.path, body) if http.method == "POST" else None
+        except NotUnderstood as error:
+            self._refused(job, 400, str(error))
+            return
+        if job.asked is None:
+            self._control(job, body)
+        elif not same_model(self.spec, job.asked.model):
+            self._refused(job, 404, f"model {job.asked.model!r:.100} not found")
+        elif job.asked.empty and http.path.startswith("/api/"):
+            self._load_only(job, job.asked)
+        else:
+            self._text(job, job.asked)
+
+    def finished(self, job: Job, at_ns: int) -> bool:
+        """The sender is through with its answer. False: it is not over (the client is kept
+        waiting)."""
+        if job.held:
+            return False
+        self._over(job, at_ns)
+        return True
+
+    def gone(self, job: Job, at_ns: int) -> None:
+        """The client went away, before or after its turn came."""
+        if job in self._waiting:
+            self._waiting.remove(job)
+        self._over(job, at_ns)
+
+    # ------------------------------------------------------------------------------ text and turns
+
+    def _text(self, job: Job, asked: Asked) -> None:
+        self._ordinals += 1
+        job.ordinal = self._ordinals
+        job.fault = fault_for(self.spec, asked, job.ordinal)
+        if job.fault is not None and job.fault.kind in UNSTREAMED:
+            self._fail(job, job.fault)
+            return
+        slots, most = self.spec.slots, self.spec.queue_max
+        if slots is None or self._busy < slots:
+            self._begin(job, asked, job.arrived_ns)
+        elif most is not None and len(self._waiting) >= most:
+            message = "server busy, please try again.  maximum pending requests exceeded"
+            self._refused(job, 503, message)
+        else:
+            self._waiting.append(job)
+
+    def _begin(self, job: Job, asked: Asked, turn_ns: int) -> None:
+        job.has_slot = True
+        self._busy += 1
+        load_ns = 0
+        start_ns = turn_ns
+        if asked.api.startswith("ollama"):
+            load_ns = self._load(job, asked, turn_ns)
+            start_ns = max(turn_ns, self.memory.ready_ns)
+            self.memory.busy += 1
+        assert job.ordinal is not None
+        job.timeline = timeline = make_timeline(
+            self.spec,
+            asked,
+            serial=job.serial,
+            ordinal=job.ordinal,
+            ident=f"{self._boot}-{job.serial}",
+            arrived_ns=job.arrived_ns,
+            start_ns=start_ns,
+            load_ns=load_ns,
+            cached_tokens=self._cached(asked),
+            realtime_offset_ns=self._offset_ns,
+        )
+        job.status = 200
+        voice = self._voice(job, asked)
+        words = reworded(job.fault, words_from(timeline, job.ordinal))
+        counts = counts_of(job.fault, timeline)
+        if not asked.stream:
+            found = voice.whole(timeline, words, counts)
+            self._say(job, 200, found, timeline.end_ns)
+            return
+        draft = voice.draft(timeline, words, counts)
+        if job.fault is not None:
+            spoil(draft, job.fault, voice)
+        self._send(job, draft)
+
+    def _send(self, job: Job, draft: Draft) -> None:
+        job.held = draft.ending == HOLD
+        wire = draft.wire()
+        if not job.keep_alive and wire.ending == 0:
+            wire.ending = 1
+        self._answer(job, wire)
+
+    def _over(self, job: Job, at_ns: int) -> None:
+        if not job.has_slot:
+            return
+        job.has_slot = False
+        self._busy -= 1
+        if job.asked is not None and job.asked.api.startswith("ollama"):
+            self.memory.busy -= 1
+            self.memory.keep(job.asked, at_ns)
+        slots = self.spec.slots
+        while self._waiting and (slots is None or self._busy < slots):
+            following = self._waiting.popleft()
+            assert following.asked is not None
+            self._begin(following, following.asked, at_ns)
+
+    def _cached(self, asked: Asked) -> int:
+        """Words that the prompt shares with the beginning of an earlier one. One is always left to
+        evaluate: without it there is nothing to continue from."""
+        if not self.spec.prompt_cache:
+            return 0
+        longest = 0
+        if asked.cache_prompt:
+            for earlier in self._prompts:
+                longest = max(longest, _shared(earlier, asked.words))
+        self._prompts.append(asked.words)
+        return min(longest, max(0, len(asked.words) - 1))
+
+    # ---------------------------------------------------------------------------------- the others
+
+    def _load(self, job: Job, asked: Asked, now_ns: int) -> int:
+        """ns until the model is in memory, if it has to be loaded for this request."""
+        if not self.memory.needs_load(asked, now_ns):
+            return 0
+        load_ns = sampler(self.spec.load, Random(f"{self.spec.seed}/load/{job.serial}"))()
+        self.memory.load(asked, now_ns + load_ns)
+        return load_ns
+
+    def _load_only(self, job: Job, asked: Asked) -> None:
+        reason = "load"
+        due_ns = job.arrived_ns
+        if asked.keep_alive in (0, "0", "0s"):
+            reason = "unload"
+            self.memory.key = None
+        else:
+            due_ns += self._load(job, asked, job.arrived_ns)
+            self.memory.keep(asked, due_ns)
+        said: dict[str, Any] = {"response": ""}
+        if asked.api == "ollama_chat":
+            said = {"message": {"role": "assistant", "content": ""}}
+        stamp = created_at(due_ns + self._offset_ns)
+        answer = {"model": asked.model, "created_at": stamp, **said}
+        self._say(job, 200, answer | {"done": True, "done_reason": reason}, due_ns)
+
+    def _control(self, job: Job, body: bytes) -> None:
+        wire = control(
+            self.spec,
+            self.memory,
+            job.method,
+            job.path,
+            body,
+            now_ns=job.arrived_ns,
+            offset_ns=self._offset_ns,
+            version=self._version,
+            keep_alive=job.keep_alive,
+        )
+        job.status = int(wire.data[9:12])
+        self._answer(job, wire)
+
+    def _fail(self, job: Job, fault: Fault) -> None:
+        """A fault that leaves nothing of the stream."""
+        if fault.kind in HTTP_STATUS:
+            status = HTTP_STATUS[fault.kind]
+            more = RETRY_AFTER if status in (429, 503) else ()
+            self._refused(job, status, "the truth server was told to refuse this", more)
+            return
+        if fault.kind == "refuse":
+            self._refuse(fault.for_ms)
+        job.held = fault.kind == "stall_before"
+        self._answer(job, silent(job.arrived_ns, HOLD if job.held else RESET))
+
+    def _refused(self, job: Job, status: int, message: str, more: tuple[str, ...] = ()) -> None:
+        body: dict[str, object] = {"error": message}
+        if job.asked is not None:
+            body = self._voice(job, job.asked).error_body(status, message)
+        self._say(job, status, body, job.arrived_ns, more)
+
+    def _say(
+        self, job: Job, status: int, body: object, due_ns: int, more: tuple[str, ...] = ()
+    ) -> None:
+        job.status = status
+        wire = whole(
+            status, body, due_ns, version=self._version, keep_alive=job.keep_alive, more=more
+        )
+        self._answer(job, wire)
+
+    def _voice(self, job: Job, asked: Asked) -> Voice:
+        if asked.api.startswith("ollama"):
+            return OllamaVoice(asked, self._version, self._offset_ns)
+        unix_s = (job.arrived_ns + self._offset_ns) // 1_000_000_000
+        return OpenAIVoice(self.spec, asked, f"{self._boot}-{job.serial}", self._version, unix_s)
+
+
+def _shared(one: list[str], other: list[str]) -> int:
+    count = 0
+    for a, b in zip(one, other, strict=False):
+        if a != b:
+            break
+        count += 1
+    return count

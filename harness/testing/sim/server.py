@@ -1,0 +1,171 @@
+"""The truth server: listener, native sender, desk and log, in one Python thread.
+
+`serve` returns when one of the descriptors it was given becomes readable; who calls it decides what
+those are (signals, standard input). Nothing here prints.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import select
+import socket
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from harness import __version__
+from harness._native.clock import monotonic_ns, realtime_offset_ns
+from harness._native.truth import FINISHED, REQUEST, Sender
+from harness.errors import BackendError
+from harness.testing.sim.desk import Desk, Job
+from harness.testing.sim.draft import Wire
+from harness.testing.sim.log import LogWriter, punctuality, read_log
+from harness.testing.sim.spec import SimSpec
+
+__all__ = ["SimServer"]
+
+FLUSH_S: Final = 0.25
+CLOCK_S: Final = 10.0
+BACKLOG: Final = 4096
+
+
+class SimServer:
+    """Use: create, serve() until told to stop, close(). The log is complete after close()."""
+
+    def __init__(
+        self, spec: SimSpec, log: Path, *, host: str = "127.0.0.1", port: int = 0
+    ) -> None:
+        """Listens from now on. BackendError if the address cannot be had, StoreError if the log
+        cannot be made."""
+        self.spec = spec
+        self._host = host
+        listener = self._listener(port)
+        self.port: int = listener.getsockname()[1]
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        self.boot = secrets.token_hex(4)
+        self.log = LogWriter(log)
+        offset_ns, uncertainty_ns = realtime_offset_ns()
+        self.log.line(
+            "server",
+            format=1,
+            boot=self.boot,
+            version=__version__,
+            pid=os.getpid(),
+            url=self.url,
+            started_ns=monotonic_ns(),
+            realtime_offset_ns=offset_ns,
+            realtime_uncertainty_ns=uncertainty_ns,
+            spec=msgspec.to_builtins(spec),
+        )
+        self.sender = Sender()
+        self.sender.listen(listener.detach())
+        self._desk = Desk(
+            spec,
+            boot=self.boot,
+            version=__version__,
+            offset_ns=offset_ns,
+            answer=self._answer,
+            refuse=self._refuse,
+        )
+        self._jobs: dict[int, tuple[Job, int, bool]] = {}
+        self._listen_again_s: float | None = None
+        self._closed = False
+
+    def serve(self, until: Iterable[int] = ()) -> int:
+        """Answer requests until one of these descriptors is readable; returns which."""
+        stops = list(until)
+        clock_s = time.monotonic() + CLOCK_S
+        while True:
+            ready, _, _ = select.select([self.sender.fileno(), *stops], [], [], self._patience())
+            for fd in ready:
+                if fd in stops:
+                    return fd
+            self._take_events()
+            now_s = time.monotonic()
+            if self._listen_again_s is not None and now_s >= self._listen_again_s:
+                self._listen_again_s = None
+                self.sender.listen(self._listener(self.port).detach())
+            if now_s >= clock_s:
+                clock_s = now_s + CLOCK_S
+                self._note_clock()
+            self.log.rows(self.sender.rows())
+
+    def close(self) -> dict[str, Any]:
+        """Stop at once: streams under way are broken off. Returns how punctual the sends were."""
+        if self._closed:
+            return {}
+        self._closed = True
+        self._take_events()
+        self.sender.close()
+        ended_ns = monotonic_ns()
+        for job, read_ns, kernel in self._jobs.values():
+            self.log.request(job, read_ns=read_ns, kernel=kernel, ended="open", ended_ns=ended_ns)
+        self._note_clock()
+        self.log.rows(self.sender.rows())
+        found = punctuality(read_log(self.log.folder).rows)
+        self.log.line("end", at_ns=ended_ns, punctuality=found, sender=self.sender.stats())
+        self.log.rows(b"")
+        self.log.close()
+        return found
+
+    # ------------------------------------------------------------------------------------------
+
+    def _listener(self, port: int) -> socket.socket:
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        try:
+            listener = socket.create_server((self._host, port), family=family, backlog=BACKLOG)
+        except (OSError, OverflowError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise BackendError(
+                f"cannot listen: {(reason or str(error)).lower()}",
+                where=f"{self._host}:{port}",
+                remedy="--port 0 takes any that is free",
+            ) from None
+        listener.setblocking(False)
+        return listener
+
+    def _patience(self) -> float:
+        if self._listen_again_s is None:
+            return FLUSH_S
+        return min(FLUSH_S, max(0.0, self._listen_again_s - time.monotonic()))
+
+    def _take_events(self) -> None:
+        for what, conn, serial, at_ns, kernel_ns, head, body in self.sender.drain():
+            if what == REQUEST:
+                job = Job(serial=serial, conn=conn, arrived_ns=kernel_ns or at_ns)
+                self._jobs[serial] = (job, at_ns, bool(kernel_ns))
+                self._desk.arrive(job, head, body)
+                continue
+            job, read_ns, kernel = self._jobs[serial]
+            if what == FINISHED:
+                if not self._desk.finished(job, at_ns):
+                    continue
+                ended = "finished"
+            else:
+                self._desk.gone(job, at_ns)
+                ended = "gone"
+            del self._jobs[serial]
+            self.log.request(job, read_ns=read_ns, kernel=kernel, ended=ended, ended_ns=at_ns)
+
+    def _answer(self, job: Job, wire: Wire) -> None:
+        self.sender.answer(
+            job.conn, job.serial, wire.data, wire.ends, wire.due_ns, wire.kinds, wire.ending
+        )
+
+    def _refuse(self, for_ms: float) -> None:
+        """Nothing listens for a while: connecting is refused by the system itself."""
+        self.sender.listen(-1)
+        self._listen_again_s = time.monotonic() + for_ms / 1e3
+
+    def _note_clock(self) -> None:
+        offset_ns, uncertainty_ns = realtime_offset_ns()
+        self.log.line(
+            "clock",
+            at_ns=monotonic_ns(),
+            realtime_offset_ns=offset_ns,
+            realtime_uncertainty_ns=uncertainty_ns,
+        )

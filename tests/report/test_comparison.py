@@ -1,0 +1,167 @@
+"""The comparison report: its parts, honest words, and hostile text that stays text."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from harness.report.aggregate import deltas
+from harness.schema import ArmSpec, CallError, OpenLoad
+from tests.report.rendering import document, many_trials, markdown, reading
+from tests.store import builders
+from tests.store.builders import FakeRun, manifest
+
+
+def test_few_trials_get_no_words():
+    assert reading(builders.toy_run(), "ttft_ms") == "not enough data for a verdict"
+    assert reading(many_trials(100, trials=4), "ttft_ms") == "not enough data for a verdict"
+    assert "not enough data for a verdict" in markdown(builders.toy_run())
+
+
+def test_enough_trials_get_the_words_that_their_intervals_allow():
+    overlap = "no difference shown: the intervals overlap"
+    assert reading(many_trials(0), "ttft_ms") == overlap
+    assert reading(many_trials(1), "ttft_ms") == overlap
+    higher = "candidate higher: the intervals do not overlap"
+    assert reading(many_trials(30), "ttft_ms") == higher
+    assert reading(many_trials(-30), "ttft_ms") == higher.replace("higher", "lower")
+
+
+def test_an_invalid_run_compares_nothing():
+    run = many_trials(30)
+    summary = msgspec.structs.replace(
+        run.summary, verdict=msgspec.structs.replace(run.summary.verdict, state="invalid")
+    )
+    run.summary = summary
+    assert reading(run, "ttft_ms") == "none: the run is invalid"
+
+
+def test_an_open_loop_s_report_begins_with_the_due_instant():
+    run = many_trials(30)
+    spec = msgspec.structs.replace(run.manifest.spec, load=OpenLoad(rate_per_s=5.0))
+    run = FakeRun(msgspec.structs.replace(run.manifest, spec=spec), run.records())
+    text = markdown(run)
+    names = re.findall(r"^\| `(\w+)`", text.partition("## Aggregate")[2], re.M)
+    assert names[:2] == ["ttft_from_due_ms", "tpot_ms"]
+    assert "An open loop: latencies from the due instant come first" in text
+    assert "| ok / planned | TTFT from due | TPOT | E2E from due |" in text
+    (pair,) = deltas(run.summary)
+    words = [delta.metric for delta in pair.deltas if delta.reading]
+    assert sorted(words) == ["e2e_from_due_ms", "throughput_tok_s", "tpot_ms", "ttft_from_due_ms"]
+    assert document(run)["run"]["load_mode"] == "open"
+
+
+def test_the_report_says_what_its_intervals_were_drawn_from():
+    over_trials = markdown(many_trials(0))
+    assert "bootstrap over trials: trials are drawn with replacement, then values" in over_trials
+    assert "within this launch" not in over_trials
+    calls = [builders.call(ordinal=i, sent_ms=200 * i, ttft_ms=50 + i) for i in range(20)]
+    records = [*calls, builders.iteration(calls), builders.trial()]
+    plan = (("baseline", "base", 0),)
+    one = markdown(FakeRun(manifest(("baseline",), state="finished", plan=plan), records))
+    assert "over calls: calls of the one iteration are drawn; another launch may differ" in one
+    assert re.search(r"`ttft_ms` .* 59.50, [\d.]+ … [\d.]+ within this launch, n = 20", one)
+    assert "Means of fewer than 5 iterations have none." in one
+    ttft = document(many_trials(0))["arms"][0]["aggregate_metrics"]["ttft_ms"]
+    assert ttft["ci_of"] == "trials"
+
+
+def test_intervals_of_one_launch_get_no_words():
+    run = many_trials(30)
+    arms = [
+        msgspec.structs.replace(
+            arm,
+            metrics=tuple(msgspec.structs.replace(m, ci_of="iterations") for m in arm.metrics),
+        )
+        for arm in run.summary.arms
+    ]
+    run.summary = msgspec.structs.replace(run.summary, arms=tuple(arms))
+    assert reading(run, "ttft_ms") == "not enough data for a verdict"
+
+
+def test_the_report_has_its_parts_in_order():
+    text = markdown(builders.toy_run())
+    assert re.findall(r"^##? .*$", text, re.MULTILINE) == [
+        "# Comparison report: toy run",
+        "## Verdict: valid",
+        "## Aggregate performance",
+        "## Every figure",
+        "## Run by run",
+        "## Configuration",
+        "## How it was measured",
+    ]
+    assert (
+        "| `ttft_ms` (lower is better) | 51.50 (mean 51.50, — (needs 5 trials), n = 4) "
+        "| 62.50 (mean 62.50, — (needs 5 trials), n = 4) | +11 ms (+21.4 %) |"
+    ) in text
+    assert "| 1 | 0 | chimera | ok | 2 / 2 | 61.50 | 10 | 102.5 | 33.00 | 10 | 304 |" in text
+    assert "Nothing: the arms had the same effective configuration." in text
+    assert "| `context_length` | `512` |" in text
+    assert "| Stamp source of the first token | kernel: 8 calls |" in text
+    assert "Remedy: --runs 10." in text
+    assert "Means of fewer than 5 trials have none. SD is spread" in text
+
+
+def test_every_table_is_rectangular():
+    rows: list[int] = []
+    for line in [*markdown(builders.toy_run()).splitlines(), ""]:
+        if line.startswith("|"):
+            rows.append(len(re.findall(r"(?<!\\)\|", line)))
+        elif rows:
+            assert len(set(rows)) == 1
+            rows = []
+
+
+def test_one_arm_is_reported_and_compared_with_nothing():
+    run = FakeRun(manifest(arms=("only",), state="finished"), builders.records(("only",)))
+    text = markdown(run)
+    assert "| Metric | only |" in text
+    assert "Δ" not in text
+    assert document(run)["comparisons"] == []
+
+
+def test_a_run_without_calls_is_reported_without_figures():
+    run = FakeRun(manifest(state="failed", error="no server"), [])
+    text = markdown(run)
+    assert "## Verdict: invalid" in text
+    assert "| Error | no server |" in text
+    assert "No figure was measured." in text
+    assert "unknown: no trial of this arm ended" in text
+
+
+def test_a_simulation_is_marked_at_the_top():
+    simulated = msgspec.structs.replace(builders.trial().effective, simulated=True)
+    records = [
+        msgspec.structs.replace(record, effective=simulated)
+        if hasattr(record, "effective")
+        else record
+        for record in builders.records()
+    ]
+    run = FakeRun(manifest(state="finished"), records)
+    assert "> **SIMULATED.**" in markdown(run).split("##")[0]
+    assert document(run)["arms"][0]["aggregate_metrics"]["ttft_ms"]["provenance"] == "simulated"
+
+
+def test_hostile_text_stays_text():
+    evil = "<script>alert(1)</script> | [x](http://e) ` \x1b[31m \u202e"
+    arms = {"baseline": ArmSpec(notes=evil), evil: ArmSpec()}
+    names = tuple(arms)
+    records = builders.records(names)
+    error = CallError(code="scenario", message=evil)
+    records[3] = msgspec.structs.replace(records[3], error=error, status="error")
+    effective = msgspec.structs.replace(
+        builders.trial().effective, model=evil, options={evil: evil}, unknown={evil: evil}
+    )
+    records = [
+        msgspec.structs.replace(r, effective=effective) if hasattr(r, "effective") else r
+        for r in records
+    ]
+    base = manifest(arms=names, state="finished", name=evil)
+    spec = msgspec.structs.replace(base.spec, arms=arms)
+    text = markdown(FakeRun(msgspec.structs.replace(base, spec=spec), records))
+    outside_code = re.sub(r"(`+)(?!`).*?(?<!`)\1(?!`)", "", text)
+    assert "<script" not in outside_code
+    assert not re.search(r"(?<!\\)\]\(", outside_code)
+    assert "\x1b" not in text
+    assert "\u202e" not in text
