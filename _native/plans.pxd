@@ -111,6 +111,7 @@ ctypedef struct serving_t:
     int outbox
     int hold               # keeps kernel stamps on
     bint stopping
+    bint realtime          # asked for; after the thread's start: granted
     conn_t** conns         # by descriptor
     size_t conns_cap
     conn_t* dead           # freed after the round: events of the same round may point to them

@@ -47,7 +47,7 @@ cdef class Sender:
         self.s.listener = self.s.listening = -1
         pthread_mutex_init(&self.s.lock, NULL)
 
-    def __init__(self):
+    def __init__(self, bint realtime=False):
         cdef serving_t* s = self.s
         cdef epoll_event event
         cdef sigset_t every
@@ -55,6 +55,7 @@ cdef class Sender:
         cdef int error
         if s.buffer != NULL:
             raise ValueError("the sender was started already")
+        s.realtime = realtime
         s.buffer = <char*> malloc(READ_SIZE)
         if s.buffer == NULL:
             raise MemoryError()
@@ -283,6 +284,7 @@ cdef class Sender:
             "blocked": s.stats.blocked,
             "wakeups": s.stats.wakeups,
             "lost_rows": s.stats.lost_rows,
+            "realtime": s.realtime,
             "clock_steps": s.clock.steps,
             "thread_cpu_ns": self._thread_cpu() if self.running else self.cpu_ns,
         }

@@ -34,7 +34,8 @@ class Sender:
     others raise ValueError. OSError if the thread, or what it needs, cannot be had.
     """
 
-    def __init__(self) -> None: ...
+    def __init__(self, realtime: bool = False) -> None:
+        """realtime: ask for SCHED_FIFO; stats() says whether it was granted."""
     def fileno(self) -> int:
         """An eventfd, readable while events wait to be drained."""
     def listen(self, fd: int) -> None:
@@ -63,6 +64,6 @@ class Sender:
         after close()."""
     def stats(self) -> dict[str, int]:
         """connections (open now), requests, pieces, bytes, blocked (pieces that a slow client held
-        up), wakeups, lost_rows, clock_steps, thread_cpu_ns."""
+        up), wakeups, lost_rows, realtime (1: granted), clock_steps, thread_cpu_ns."""
     def close(self) -> None:
         """Stop the thread and close every connection. A second time does nothing."""

@@ -121,7 +121,7 @@ def main() -> None:
         sys.stdout.flush()
     except HarnessError as error:
         # Error texts may quote a server: nothing of theirs reaches the terminal as control.
-        click.echo(f"error: {one_line(str(error))}", err=True)
+        click.echo(f"error: {one_line(str(error), 1000)}", err=True)
         status = error.exit_code
     except click.ClickException as error:
         error.show()

@@ -15,6 +15,7 @@ import click
 import msgspec
 
 from harness.cli import load_host
+from harness.cli.sources import native_sources
 
 State = Literal["ok", "note", "bad"]
 
@@ -114,11 +115,11 @@ def _stale(folder: Path) -> str | None:
     sources = folder.parent.parent / "_native"
     if not sources.is_dir():
         return None
-    shared = max((p.stat().st_mtime for p in sources.glob("*.pxd")), default=0.0)
-    for source in sources.glob("*.pyx"):
-        for built in folder.glob(f"{source.stem}.*.so"):
-            if max(source.stat().st_mtime, shared) > built.stat().st_mtime:
-                return f"{source.name} is newer than its build"
+    for built in folder.glob("*.so"):
+        module = built.name.partition(".")[0]
+        for source in native_sources(module, sources):
+            if source.stat().st_mtime > built.stat().st_mtime:
+                return f"{module} is older than {source.name}, which it is built from"
     return None
 
 

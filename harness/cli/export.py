@@ -13,8 +13,9 @@ from harness.cli import load_host
 @click.command("export", short_help="Write a run in another format.")
 @click.argument("run", metavar="RUN", default="latest")
 @click.option("--format", "name", required=True, metavar="NAME", help="See `harness list`.")
+@click.option("--salvage", is_flag=True, help="Read what is left of a damaged record log.")
 @click.option("--out", type=click.Path(path_type=Path), help="File to write; default: stdout.")
-def command(run: str, name: str, out: Path | None) -> None:
+def command(run: str, name: str, out: Path | None, salvage: bool) -> None:
     """Write RUN as one of the registered formats: jsonl, chunks, csv, metrics.json, …
 
     \b
@@ -26,7 +27,7 @@ def command(run: str, name: str, out: Path | None) -> None:
     from harness.store import load_run
 
     write = load_host().exporters.get(name, "--format").factory
-    loaded = load_run(run)
+    loaded = load_run(run, salvage=salvage)
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
     if out is None:

@@ -10,7 +10,8 @@ import click
 @click.command("show", short_help="Show the result of a run.")
 @click.argument("run", metavar="RUN", default="latest")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary alone, as JSON.")
-def command(run: str, as_json: bool) -> None:
+@click.option("--salvage", is_flag=True, help="Read what is left of a damaged record log.")
+def command(run: str, as_json: bool, salvage: bool) -> None:
     """Show the result of RUN: a run folder, a prefix of its name, or `latest` below ./runs.
 
     \b
@@ -21,7 +22,7 @@ def command(run: str, as_json: bool) -> None:
     from harness.cli.conduct import show
     from harness.store import load_run
 
-    loaded = load_run(run)
+    loaded = load_run(run, salvage=salvage)
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
     show(loaded.summary, Path(loaded.path), as_json)

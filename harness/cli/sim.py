@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,7 @@ ROOT = Path("sims")
 @click.option(
     "--log", type=click.Path(path_type=Path), help="Folder of the log. Default: in ./sims"
 )
+@click.option("--realtime", is_flag=True, help="Send with real-time priority (needs the right).")
 @click.option("--until-eof", is_flag=True, help="Stop when standard input ends.")
 @click.option("--join", "run", metavar="RUN", help="Serve nothing: compare a run with the log.")
 @click.option("--json", "as_json", is_flag=True, help="With --join: as JSON.")
@@ -43,6 +45,7 @@ def command(
     host: str,
     port: int,
     log: Path | None,
+    realtime: bool,
     until_eof: bool,
     run: str | None,
     as_json: bool,
@@ -63,7 +66,7 @@ def command(
     if run is not None:
         _show(run, log, as_json)
     else:
-        _serve(_spec(spec, words), host, port, log, until_eof)
+        _serve(_spec(spec, words), log, until_eof, host=host, port=port, realtime=realtime)
 
 
 def _spec(path: Path | None, words: dict[str, Any]) -> SimSpec:
@@ -94,14 +97,16 @@ def _value(text: str) -> Any:
         return text
 
 
-def _serve(spec: SimSpec, host: str, port: int, log: Path | None, until_eof: bool) -> None:
+def _serve(spec: SimSpec, log: Path | None, until_eof: bool, **options: Any) -> None:
     import msgspec
 
     from harness.testing.sim import SimServer
 
     _raise_descriptor_limit()
     folder = log or ROOT / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}"
-    server = SimServer(spec, folder, host=host, port=port)
+    server = SimServer(spec, folder, **options)
+    # Making answers must not keep the sending thread from its turn: this one steps back.
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 5)
     stops = [_signals()]
     if until_eof:
         stops.append(sys.stdin.fileno())

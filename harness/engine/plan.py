@@ -116,9 +116,11 @@ def _check_numbers(spec: RunSpec) -> None:
     at_least(0, spec.iterations.warmup, "$.iterations.warmup")
     for name in spec.timeouts.__struct_fields__:
         at_least(0.001, getattr(spec.timeouts, name), f"$.timeouts.{name}")
-    share = spec.validity.error_share_max
-    if not 0 <= share <= 1:
-        raise SpecError(f"must lie in 0 … 1, is {share:g}", where="$.validity.error_share_max")
+    for name in spec.validity.__struct_fields__:
+        bound = getattr(spec.validity, name)
+        at_least(0, bound, f"$.validity.{name}")
+        if "share" in name and bound > 1:
+            raise SpecError(f"a share is at most 1, is {bound:g}", where=f"$.validity.{name}")
     load = spec.load
     if load is not None:
         at_least(1, load.requests, "$.load.requests")

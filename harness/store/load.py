@@ -86,7 +86,7 @@ def _beside_the_log(path: Path) -> list[str]:
     if lines:
         lines.append(
             f"{path}: the summary is the one written when the run ended, when these bytes were "
-            "whole; salvage=True derives it from what can still be read"
+            "whole; --salvage (salvage=True) derives it from what can still be read"
         )
     return lines
 
@@ -129,7 +129,7 @@ def _damage_caveat(damage: Damage) -> Caveat:
 def _damage_warnings(log: LogReader) -> list[str]:
     kinds = {True: "torn tail", False: "corruption"}
     lines = [
-        f"{log.path}: dropped {damage.size_bytes} bytes at byte {damage.offset}: "
+        f"{log.path}: {damage.size_bytes} bytes at byte {damage.offset} cannot be read: "
         f"{kinds[damage.torn]} ({damage.reason})"
         for damage in log.damage
     ]

@@ -74,7 +74,7 @@ class LogReader:
             pass
 
     def has_call(self) -> bool:
-        """Whether a call was recorded; reads no further than the first. Raises as iterating does."""
+        """Whether a call was recorded. Reads up to the first; raises as iterating does."""
         call = msgspec.msgpack.encode("t") + msgspec.msgpack.encode("call")
         return any(body.startswith(call, n) for _, body in self.bodies() for n in _MAP_HEADERS)
 
@@ -136,7 +136,7 @@ class LogReader:
             f"corrupt at byte {damage.offset} ({damage.reason}); the {before} records before it "
             f"and {len(offsets) - before} after it are intact",
             where=str(self.path),
-            remedy="load_run(path, salvage=True) reads those, and marks the run invalid",
+            remedy="--salvage, or load_run(path, salvage=True): reads those, and the run is invalid",
         )
 
 

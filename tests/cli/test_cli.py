@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -224,6 +225,25 @@ def test_a_reader_that_goes_away_is_no_error(finished_run):
     assert process.stderr.read() == b""
     process.stderr.close()
     process.wait(timeout=60)
+
+
+def test_a_damaged_log_is_named_and_can_be_salvaged(harness_command, finished_run, tmp_path):
+    shutil.copytree(finished_run[0], tmp_path / "run")
+    log = tmp_path / "run" / "records.log"
+    content = bytearray(log.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    log.write_bytes(content)
+    shown = harness_command("show", "run")
+    assert shown.status == 0
+    assert "--salvage" in shown.err
+    refused = harness_command("export", "run", "--format", "jsonl")
+    assert refused.status == 2
+    assert "corrupt at byte" in refused.err
+    saved = harness_command("export", "run", "--format", "jsonl", "--salvage")
+    assert saved.status == 0
+    assert 0 < len(saved.out.splitlines()) < 10
+    summary = json.loads(harness_command("show", "run", "--salvage", "--json").out)
+    assert summary["verdict"]["state"] == "invalid"
 
 
 def test_a_run_folder_is_never_overwritten(harness_command, finished_run):

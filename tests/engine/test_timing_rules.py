@@ -132,6 +132,8 @@ def test_chunks_that_we_read_too_late_to_tell_apart_are_a_doubt():
 def test_chunks_that_the_server_wrote_together_are_none():
     """Then our lag is what it always is, far below the gap between chunks."""
     assert caveats([merged(call, 0.8, 30_000) for call in offered()], "client-lag") == []
+    at_once = [merged(builders.call(ordinal=i, tpot_ms=0), 0.8, 30_000) for i in range(20)]
+    assert caveats(at_once, "client-lag") == []
 
 
 def test_columns_that_were_not_kept_say_nothing():

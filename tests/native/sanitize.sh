@@ -44,7 +44,27 @@ preload=
 for runtime in $runtimes; do
     preload="$preload $(gcc -print-file-name=lib$runtime.so)"
 done
+# To files, because pytest holds what is written to stderr and a process that dies takes it along.
+reports=$copy/reports
+rm -rf "$reports"
+mkdir "$reports"
 export PYTHONPATH="$copy:$copy/plugins" PYTHONMALLOC=malloc
-export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
-export TSAN_OPTIONS="halt_on_error=0 exitcode=66"
-exec setarch -R env LD_PRELOAD="$preload" "$python" -m pytest -p no:cacheprovider "$@"
+export ASAN_OPTIONS="detect_leaks=0 log_path=$reports/address"
+export UBSAN_OPTIONS="print_stacktrace=1 log_path=$reports/undefined"
+export TSAN_OPTIONS="log_path=$reports/thread"
+
+status=0
+# setarch -R: gcc's TSan cannot live with address layouts as random as newer kernels make them.
+setarch -R env LD_PRELOAD="$preload" "$python" -m pytest -p no:cacheprovider \
+    --ignore tests/native/test_framing_fuzz.py \
+    --deselect tests/native/test_framing_api.py::test_memory_goes_back \
+    --deselect tests/native/test_framing_api.py::test_stubs_say_what_the_modules_are \
+    --deselect tests/native/test_reactor_schedule.py::test_a_million_retained_chunks_cost_24_bytes_each \
+    "$@" || status=$?
+for report in "$reports"/*; do
+    if [ -e "$report" ]; then
+        cat "$report"
+        status=1
+    fi
+done
+exit $status

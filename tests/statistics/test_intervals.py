@@ -114,7 +114,7 @@ def test_bootstrap_covers_where_trials_differ_and_a_flat_one_does_not():
 
 
 def test_bootstrap_of_the_fewest_groups_covers_what_it_says():
-    """Plain percentiles of five groups would cover some 83 %."""
+    """Plain percentiles of five groups would cover some 85 %."""
     rng = np.random.default_rng(7)
     samples = [trials(rng, 5, 8, between=3.0, within=1.0) for _ in range(400)]
     hits = sum(

@@ -140,7 +140,7 @@ def test_a_summary_is_not_shown_beside_a_damaged_log_without_a_word(tmp_path):
     run = load_run(tmp_path / "out")
     assert run.summary == summary
     damage, which = run.warnings
-    assert f"bytes at byte {offset}: corruption (bad checksum)" in damage
+    assert f"bytes at byte {offset} cannot be read: corruption (bad checksum)" in damage
     assert "the summary is the one written when the run ended" in which
 
 

@@ -87,7 +87,7 @@ def _calls(arm: ArmView, view: RunView) -> Iterator[Caveat]:
         yield Caveat(
             code="interrupted",
             severity="note",
-            message=f"interrupted: {len(arm.calls)} of {of} planned calls have a record; the rest "
+            message=f"{len(arm.calls)} of {of} planned calls have a record; the rest "
             "were never begun",
             evidence={"recorded": len(arm.calls), "planned": of, "iterations": len(cut)},
             remedy="run it again for the rest",

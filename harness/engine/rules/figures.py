@@ -59,7 +59,9 @@ def too_few(view: RunView) -> Iterator[Caveat]:
             severity="note",
             message=f"a p95 needs {needs} values; there are {have}",
             evidence={name: {"n": one.n, "needs": one.needs} for name, one in lacking.items()},
-            remedy=_flags(view.manifest.spec, needs / min(one.n for one in lacking.values())),
+            remedy=_flags(view.manifest.spec, needs / min(one.n for one in lacking.values()))
+            if view.state == "finished"
+            else "let it run to its end",
         )
     measured = [arm for arm in view.arms if not arm.is_empty]
     if measured and all(arm.summary.trials < 2 for arm in measured):

@@ -23,8 +23,7 @@ MESSAGE_CHARS: Final = 120
 def errors(view: RunView) -> Iterator[Caveat]:
     """Calls that are not `ok`, against the spec's bound. An interrupt's cancellations are none."""
     for arm in view.arms:
-        # Calls that an interrupt cancelled count neither way.
-        judged = [c for c in arm.calls if view.state == "finished" or c.status != "cancelled"]
+        judged = view.judged(arm)
         failed = [call for call in judged if call.status != "ok"]
         if not failed:
             continue

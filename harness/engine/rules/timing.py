@@ -33,8 +33,7 @@ def schedule_slip(view: RunView) -> Iterator[Caveat]:
         return
     bounds = view.manifest.spec.validity
     for arm in view.arms:
-        # What an interrupt cancelled was never to be sent any more.
-        calls = [c for c in arm.calls if view.state == "finished" or c.status != "cancelled"]
+        calls = view.judged(arm)
         lag_ms = _quantile([call_metric("send_lag_ms").formula(call) for call in calls], 0.99)
         if lag_ms is None:
             continue
@@ -160,8 +159,8 @@ def _merged_by_us(call: CallRecord) -> bool:
     """
     instants, lag_ns = call.instants, call.client_lag_p50_ns
     first_ns, last_ns = instants.first_token_ns, instants.last_token_ns
-    if lag_ns is None or first_ns is None or last_ns is None or call.content_chunks < 2:
-        return False
+    if lag_ns is None or first_ns is None or last_ns is None or last_ns <= first_ns:
+        return False  # all in one read: nothing tells who was late
     return lag_ns > LATE_SHARE_OF_GAP * (last_ns - first_ns) / (call.content_chunks - 1)
 
 

@@ -48,6 +48,13 @@ class RunView(Struct, frozen=True, kw_only=True):
     state: RunState
     arms: tuple[ArmView, ...]
 
+    def judged(self, arm: ArmView) -> list[CallRecord]:
+        """The calls that a verdict may rest on: what an interrupt took back, or kept from being
+        sent, counts neither way."""
+        if self.state == "finished":
+            return arm.calls
+        return [call for call in arm.calls if call.status not in ("cancelled", "not_sent")]
+
 
 def places(arms: list[ArmView], view: RunView) -> list[str | None]:
     """Where to say it: once for the whole run, if it is so everywhere."""

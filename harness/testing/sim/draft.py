@@ -8,6 +8,7 @@ goes with the last frame.
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Final
 
 import msgspec
@@ -131,10 +132,7 @@ class Draft(Struct, kw_only=True):
         if self.step_ns:
             parts, due_ns, kinds = _bytewise(parts, due_ns, kinds, self.step_ns)
         due_ns = _rising(due_ns)
-        ends, at = [], 0
-        for part in parts:
-            at += len(part)
-            ends.append(at)
+        ends = list(accumulate(map(len, parts)))
         return Wire(
             data=b"".join(parts), ends=ends, due_ns=due_ns, kinds=bytes(kinds), ending=self.ending
         )
@@ -174,11 +172,7 @@ def silent(due_ns: int, ending: int) -> Wire:
 
 def _rising(due_ns: list[int]) -> list[int]:
     """The sender wants no instant before the one that precedes it."""
-    at, rising = 0, []
-    for due in due_ns:
-        at = max(at, due)
-        rising.append(at)
-    return rising
+    return list(accumulate(due_ns, max))
 
 
 def _bytewise(

@@ -141,5 +141,3 @@ def _only_comments(draft: Draft, voice: Voice, due_ns: int) -> None:
     for index in range(COMMENTS_MAX):
         draft.add(voice.comment(), due_ns + index * COMMENT_NS, COMMENT)
     draft.last_chunk, draft.ending = False, HOLD
-
-

@@ -20,13 +20,17 @@ NotNegative: TypeAlias = Annotated[float, Meta(ge=0)]
 Positive: TypeAlias = Annotated[float, Meta(gt=0)]
 
 
-class Constant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=str.lower, tag_field="law"):
+class Constant(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=str.lower, tag_field="law"
+):
     """Always the same."""
 
     ms: NotNegative
 
 
-class Uniform(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=str.lower, tag_field="law"):
+class Uniform(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=str.lower, tag_field="law"
+):
     """Evenly between two bounds."""
 
     low_ms: NotNegative
@@ -37,7 +41,9 @@ class Uniform(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag
             raise ValueError("high_ms is below low_ms")
 
 
-class Lognormal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=str.lower, tag_field="law"):
+class Lognormal(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=str.lower, tag_field="law"
+):
     """Skewed to the right, as waiting times are. Mean and standard deviation of the time itself,
     not of its logarithm."""
 
@@ -45,7 +51,9 @@ class Lognormal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, t
     sd_ms: NotNegative
 
 
-class Gamma(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=str.lower, tag_field="law"):
+class Gamma(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=str.lower, tag_field="law"
+):
     """sd_ms = mean_ms is the exponential law; less is more regular."""
 
     mean_ms: Positive
@@ -87,7 +95,9 @@ def _named_law(text: str, where: str) -> dict[str, Any]:
     except ValueError:
         pass
     raise SpecError(
-        f"{text!r} is no law", where=where, remedy="50, uniform:40,60, lognormal:50,10 or gamma:50,10"
+        f"{text!r} is no law",
+        where=where,
+        remedy="50, uniform:40,60, lognormal:50,10 or gamma:50,10",
     )
 
 

@@ -53,7 +53,9 @@ class LogWriter:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if any(folder.iterdir()):
-                raise StoreError("the folder is not empty", where=str(folder), remedy="another --log")
+                raise StoreError(
+                    "the folder is not empty", where=str(folder), remedy="another --log"
+                )
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
             self._requests: BinaryIO = os.fdopen(os.open(folder / REQUESTS, flags, 0o644), "wb", 0)
             self._sends: BinaryIO = os.fdopen(os.open(folder / SENDS, flags, 0o644), "wb", 0)

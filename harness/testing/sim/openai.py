@@ -142,18 +142,25 @@ class OpenAIVoice:
         if not self._counts_usage():
             before, _, after = self._delta("@text@").partition(b'"@text@"')
             return lambda word, tokens: before + encode(word) + after
-        usage = {"prompt_tokens": counts.prompt, "completion_tokens": 10**11, "total_tokens": 10**12}
+        usage = {
+            "prompt_tokens": counts.prompt,
+            "completion_tokens": 10**11,
+            "total_tokens": 10**12,
+        }
         frame = self._delta("@text@", usage=usage)
         before, _, rest = frame.partition(b'"@text@"')
         between, _, after = rest.partition(b'100000000000,"total_tokens":1000000000000')
         prompt = counts.prompt
-        return lambda word, tokens: b"%b%b%b%d,\"total_tokens\":%d%b" % (
-            before,
-            encode(word),
-            between,
-            tokens,
-            prompt + tokens,
-            after,
+        return lambda word, tokens: (
+            b'%b%b%b%d,"total_tokens":%d%b'
+            % (
+                before,
+                encode(word),
+                between,
+                tokens,
+                prompt + tokens,
+                after,
+            )
         )
 
     def _add_end(self, draft: Draft, timeline: Timeline, counts: Counts) -> None:
@@ -207,7 +214,10 @@ class OpenAIVoice:
             assert self._traits.reasoning is not None
             delta = {self._traits.reasoning: text}
             if self._spec.dialect == "openrouter":
-                delta |= {"content": "", "reasoning_details": [{"type": "reasoning.text", "text": text}]}
+                delta |= {
+                    "content": "",
+                    "reasoning_details": [{"type": "reasoning.text", "text": text}],
+                }
         elif self._chat and self._spec.dialect in ("ollama", "openrouter"):
             delta = {"role": "assistant", "content": text}
         return self._event({**self._base, "choices": [self._choice(delta, None)], **more})

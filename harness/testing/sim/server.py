@@ -37,9 +37,16 @@ class SimServer:
     """Use: create, serve() until told to stop, close(). The log is complete after close()."""
 
     def __init__(
-        self, spec: SimSpec, log: Path, *, host: str = "127.0.0.1", port: int = 0
+        self,
+        spec: SimSpec,
+        log: Path,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        realtime: bool = False,
     ) -> None:
-        """Listens from now on. BackendError if the address cannot be had, StoreError if the log
+        """`realtime` asks for SCHED_FIFO for the sending thread; the log says if it was granted.
+        Listens from now on. BackendError if the address cannot be had, StoreError if the log
         cannot be made."""
         self.spec = spec
         self._host = host
@@ -61,7 +68,7 @@ class SimServer:
             realtime_uncertainty_ns=uncertainty_ns,
             spec=msgspec.to_builtins(spec),
         )
-        self.sender = Sender()
+        self.sender = Sender(realtime)
         self.sender.listen(listener.detach())
         self._desk = Desk(
             spec,

@@ -11,7 +11,20 @@ __all__ = ["WORDS", "Counts", "Voice", "words_from"]
 
 # Plain, of one token each in most vocabularies, and of different lengths.
 WORDS: Final = (
-    *("the", "river", "carries", "cold", "water", "past", "a", "mill", "and", "two", "old", "barns"),
+    *(
+        "the",
+        "river",
+        "carries",
+        "cold",
+        "water",
+        "past",
+        "a",
+        "mill",
+        "and",
+        "two",
+        "old",
+        "barns",
+    ),
     *("where", "nobody", "has", "worked", "since", "spring", "so", "grass", "covers", "every"),
     *("stone", "path", "until", "it", "meets", "the", "road"),
 )
