@@ -7,13 +7,14 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 NATIVE := $(wildcard _native/*.pyx _native/*.pxd)
 
-.PHONY: demo test lint fuzz bench native clean help
+.PHONY: demo test lint fuzz sanitize bench native clean help
 
 help:
 	@echo "make demo    a real benchmark of a real engine, with a tiny model"
 	@echo "make test    ruff, mypy and the whole test suite"
 	@echo "make bench   what measuring costs: framing, reactor, kernels"
 	@echo "make fuzz    an hour of coverage-guided fuzzing of the stream parser"
+	@echo "make sanitize  native tests under ASan, UBSan and TSan"
 	@echo "make native  rebuild the compiled part (HARNESS_NATIVE_DEBUG=1: with checks)"
 	@echo "make clean   remove what these commands made"
 
@@ -36,6 +37,10 @@ bench: $(READY)
 
 fuzz: $(READY)
 	$(BIN)/python tests/native/fuzz_framing.py --seconds 3600
+
+sanitize: $(READY)
+	sh tests/native/sanitize.sh address
+	sh tests/native/sanitize.sh thread
 
 native: $(READY)
 	$(BIN)/python setup.py build_ext --inplace --force

@@ -27,7 +27,7 @@ cdef enum:
     EVENT_FINISHED = 1     # every piece sent and the ending carried out (held: begun)
     EVENT_GONE = 2         # the client went away before that
 
-    ROWS_PER_BLOCK = 4096
+    ROWS_PER_BLOCK = 512
     HEAD_MAX = 65536
     BODY_MAX = 268435456
 

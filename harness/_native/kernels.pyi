@@ -1,6 +1,6 @@
 """Numeric kernels. Inputs are float64 arrays of shape (n,); strided and read-only ones are taken,
-another dtype is refused rather than rounded. ValueError for n = 0 and for a NaN or infinity, with its
-index. None reorders its argument. The GIL is released while they run.
+another dtype is refused rather than rounded. ValueError for n = 0 and for a NaN or infinity, with
+its index. None reorders its argument. The GIL is released while they run.
 
 A result that float64 cannot hold is inf (a variance of values beyond 1e154, the MAD of values at
 both ends of the range); intermediate results do not overflow.
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 def mean_variance(values: NDArray[np.float64]) -> tuple[float, float]:
     """(mean, sample variance with n − 1). Compensated sum, then a second pass over the deviations.
 
-    The mean is exact to a rounding or two and lies within the values (a constant has itself as mean,
-    and variance 0). The variance is nan for n = 1, and 0 where squared deviations underflow.
+    The mean is exact to a rounding or two and lies within the values (a constant has itself as
+    mean, and variance 0). The variance is nan for n = 1, and 0 where squared deviations underflow.
     """
 
 def quantiles(values: NDArray[np.float64], q: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Linear interpolation at h = (n − 1) q (numpy's default, R type 7), equal to numpy's to the bit.
+    """Linear interpolation at h = (n − 1) q (numpy's default, R type 7): numpy's to the bit.
 
     `q` has shape (k,), any order, each in [0, 1], else ValueError; the result has shape (k,).
     """

@@ -52,8 +52,8 @@ class Sender:
         ending: int,
     ) -> None:
         """Answer request `serial` of connection `conn`: `data`, cut at `ends` (offsets behind each
-        piece; a piece may be empty), each piece sent at its `due_ns`. Both must not decrease. If the
-        client has gone, nothing happens. ValueError for lists that do not fit each other."""
+        piece; a piece may be empty), each piece sent at its `due_ns`. Both must not decrease. If
+        the client has gone, nothing happens. ValueError for lists that do not fit each other."""
     def drain(self) -> list[tuple[int, int, int, int, int, bytes, bytes]]:
         """Events, oldest first: (what, conn, serial, at_ns, kernel_ns, head, body). at_ns: when the
         read that completed the request returned, the last piece was out, or the client was seen to

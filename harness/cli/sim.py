@@ -124,9 +124,16 @@ def _serve(spec: SimSpec, log: Path | None, until_eof: bool, **options: Any) -> 
             late, share = found["late"]["sends"], found["late"]["sends"] / found["sends"]
             click.echo(
                 f"warning: {late} of {found['sends']} sends ({share:.2%}) began more than 1 ms "
-                f"late; the worst {found['max_ns'] / 1e6:.1f} ms (see {folder})",
+                f"late; the worst {found['max_ns'] / 1e6:.1f} ms{_reason(found)} (see {folder})",
                 err=True,
             )
+
+
+def _reason(found: dict[str, Any]) -> str:
+    waited_ns = found["waited_for_a_core_ns"]
+    if waited_ns is None:
+        return ""
+    return f"; the sending thread waited {waited_ns / 1e6:.0f} ms for a core"
 
 
 def _signals() -> int:

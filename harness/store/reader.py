@@ -136,7 +136,7 @@ class LogReader:
             f"corrupt at byte {damage.offset} ({damage.reason}); the {before} records before it "
             f"and {len(offsets) - before} after it are intact",
             where=str(self.path),
-            remedy="--salvage, or load_run(path, salvage=True): reads those, and the run is invalid",
+            remedy="--salvage (salvage=True) reads those, and marks the run invalid",
         )
 
 

@@ -34,7 +34,8 @@ def test_the_wheel_holds_what_runs_and_no_native_source(distributions):
 
 
 def test_the_sdist_holds_the_sources_and_nothing_generated(distributions):
-    names = tarfile.open(distributions[0]).getnames()
+    with tarfile.open(distributions[0]) as archive:
+        names = archive.getnames()
     inside = {name.partition("/")[2] for name in names}
     assert {"_native/reactor.pyx", "_native/wire.pxd", "setup.py", "LICENSE", "Makefile"} <= inside
     assert "tests/native/oracles_framing.py" in inside

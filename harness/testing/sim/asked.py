@@ -48,6 +48,7 @@ class Asked(Struct, kw_only=True):
     """ollama: no prompt, which loads the model or unloads it."""
 
 
+TOKENS_MAX: Final = 1_000_000
 _RELOADS: Final = ("num_ctx", "num_batch", "num_gpu", "main_gpu", "use_mmap", "num_thread")
 
 
@@ -92,7 +93,7 @@ def _ollama(path: str, body: dict[str, Any]) -> Asked:
         words=text.split(),
         text=text,
         stream=body.get("stream") is not False,
-        max_tokens=bound if isinstance(bound, int) and bound > 0 else None,
+        max_tokens=_bound(bound),
         keep_alive=body.get("keep_alive"),
         load_options=tuple((name, options.get(name)) for name in _RELOADS),
         empty=empty,
@@ -117,12 +118,21 @@ def _openai(api: Literal["chat", "completions"], body: dict[str, Any]) -> Asked:
         words=text.split(),
         text=text,
         stream=body.get("stream") is True,
-        max_tokens=bound if isinstance(bound, int) and bound > 0 else None,
+        max_tokens=_bound(bound),
         include_usage=stream_options.get("include_usage") is True,
         continuous_usage=stream_options.get("continuous_usage_stats") is True,
         timings_per_token=body.get("timings_per_token") is True,
         cache_prompt=body.get("cache_prompt") is not False,
     )
+
+
+def _bound(value: Any) -> int | None:
+    """An answer is made whole before it is sent: there is an end to what we make."""
+    if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
+        return None
+    if value > TOKENS_MAX:
+        raise NotUnderstood(f"at most {TOKENS_MAX} tokens, not {value}")
+    return value
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -71,8 +71,8 @@ _FIELDS: Final = {
 
 
 def plain_law(value: Any, where: str) -> Any:
-    """A law as the spec's decoder wants it. Short forms: `50` and `"lognormal:50,10"`, which is mean
-    and standard deviation (uniform: bounds), in ms. Raises SpecError."""
+    """A law as the spec's decoder wants it. Short forms: `50` and `"lognormal:50,10"`, which is
+    mean and standard deviation (uniform: bounds), in ms. Raises SpecError."""
     if isinstance(value, str):
         try:
             value = float(value)

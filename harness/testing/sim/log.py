@@ -30,6 +30,7 @@ SENDS: Final = "sends.bin"
 FORMAT: Final = 1
 LATE_NS: Final = 1_000_000
 LATE_SHOWN: Final = 100
+SLICE: Final = 24 * 1024
 
 _FIELDS: Final = (
     *(("serial", "<i8"), ("due_ns", "<i8"), ("before_ns", "<i8"), ("after_ns", "<i8")),
@@ -96,7 +97,10 @@ class LogWriter:
     def rows(self, rows: bytes) -> None:
         """Raises StoreError when the disk is full."""
         try:
-            self._sends.write(rows)
+            # In small slices: the sending thread may be waiting for this core, and a long write
+            # would keep it from it.
+            for at in range(0, len(rows), SLICE):
+                self._sends.write(rows[at : at + SLICE])
             if self._lines:
                 self._requests.write(b"".join(self._lines))
                 self._lines.clear()

@@ -16,10 +16,7 @@ from harness.testing.sim.spec import SimSpec
 __all__ = ["Memory", "listed", "running", "same_model", "shown"]
 
 _GO_PART: Final = re.compile(r"([\d.]+)(ns|us|µs|ms|s|m|h)")
-_GO_NS: Final = {
-    **{"ns": 1, "us": 1e3, "µs": 1e3, "ms": 1e6},
-    **{"s": 1e9, "m": 60e9, "h": 3600e9},
-}
+_GO_NS: Final = {"ns": 1, "us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9, "m": 60e9, "h": 3600e9}
 KEEP_NS: Final = 300_000_000_000
 
 

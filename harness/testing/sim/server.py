@@ -31,6 +31,7 @@ __all__ = ["SimServer"]
 FLUSH_S: Final = 0.25
 CLOCK_S: Final = 10.0
 BACKLOG: Final = 4096
+THREAD: Final = "harness-truth"
 
 
 class SimServer:
@@ -107,6 +108,7 @@ class SimServer:
             return {}
         self._closed = True
         self._take_events()
+        waited_ns = _waited_for_a_core_ns()
         self.sender.close()
         ended_ns = monotonic_ns()
         for job, read_ns, kernel in self._jobs.values():
@@ -114,6 +116,7 @@ class SimServer:
         self._note_clock()
         self.log.rows(self.sender.rows())
         found = punctuality(read_log(self.log.folder).rows)
+        found["waited_for_a_core_ns"] = waited_ns
         self.log.line("end", at_ns=ended_ns, punctuality=found, sender=self.sender.stats())
         self.log.rows(b"")
         self.log.close()
@@ -176,3 +179,15 @@ class SimServer:
             realtime_offset_ns=offset_ns,
             realtime_uncertainty_ns=uncertainty_ns,
         )
+
+
+def _waited_for_a_core_ns() -> int | None:
+    """How long the sending thread was ready to run and did not: what other programs on this machine
+    did to it. None where the kernel does not say."""
+    try:
+        for task in Path("/proc/self/task").iterdir():
+            if (task / "comm").read_text().strip() == THREAD:
+                return int((task / "schedstat").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        pass
+    return None

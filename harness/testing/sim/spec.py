@@ -86,7 +86,8 @@ class SimSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     gap: Law = Constant(ms=10)
     """Between two chunks with content."""
     prefill_tok_s: Annotated[float, Meta(gt=0)] | None = None
-    """Reading the prompt takes its (uncached) tokens over this rate, before `ttft`. None: no time."""
+    """Reading the prompt takes its (uncached) tokens over this rate, before `ttft`. None: no
+    time."""
     tokens_per_chunk: Whole = 1
     output_tokens: Whole = 64
     """Where the request sets no bound."""
