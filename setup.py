@@ -17,6 +17,7 @@ DEBUG = os.environ.get("HARNESS_NATIVE_DEBUG") == "1"
 MODULES = ["clock", "framing", "recorder", "kernels"]
 if sys.platform.startswith("linux"):
     MODULES.append("reactor")  # epoll and SO_TIMESTAMPING; elsewhere the portable transport serves
+    MODULES.append("truth")  # the sending thread of `harness sim`
 if only := os.environ.get("HARNESS_NATIVE_ONLY"):
     MODULES = only.split(",")
 

@@ -104,14 +104,15 @@ ctypedef struct stats_t:
     uint64_t blocked       # pieces that a slow client held up
     uint64_t wakeups
     uint64_t lost_rows     # no memory for the log; the sends went on
+    uint64_t realtime      # 1: granted
 
 ctypedef struct serving_t:
     int ep
     int inbox              # eventfds
     int outbox
     int hold               # keeps kernel stamps on
-    bint stopping
-    bint realtime          # asked for; after the thread's start: granted
+    bint realtime          # asked for; set before the thread starts
+    bint over              # the thread's own: it has been told to stop
     conn_t** conns         # by descriptor
     size_t conns_cap
     conn_t* dead           # freed after the round: events of the same round may point to them
@@ -123,6 +124,8 @@ ctypedef struct serving_t:
     stats_t stats
     block_t* block         # being filled; the thread's own
     char* buffer
+    int listening          # the listener in use
+    bint overfull          # no descriptors left: not listening until a connection closes
     # Between the thread and Python, under the lock:
     pthread_mutex_t lock
     plan_t* plans
@@ -131,11 +134,10 @@ ctypedef struct serving_t:
     event_t* events_last
     block_t* full
     block_t* full_last
+    bint stopping
     bint flush             # hand the block over although it is not full
     int listener           # to be listened on from now on; -1: none
-    int listening          # the one in use, the thread's own
     bint listener_changed
-    bint overfull          # no descriptors left: not listening until a connection closes
 
 cdef inline plan_t* plan_new(int64_t count, size_t len) noexcept nogil:
     cdef plan_t* plan = <plan_t*> malloc(sizeof(plan_t) + count * sizeof(piece_t) + len)

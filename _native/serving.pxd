@@ -15,7 +15,7 @@ from agenda cimport agenda_drop, agenda_put, agenda_reserve, nowhere
 from linux cimport (
     EAGAIN, EINTR, EMFILE, ENFILE, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_ADD,
     EPOLL_CTL_MOD, IPPROTO_TCP, MSG_DONTWAIT, MSG_NOSIGNAL, POLLIN, PR_SET_TIMERSLACK, SOL_SOCKET,
-    TCP_NODELAY, close, epoll_ctl, epoll_event, epoll_wait, errno, iovec, monotonic_ns, msghdr,
+    TCP_NODELAY, close, count, epoll_ctl, epoll_event, epoll_wait, errno, iovec, monotonic_ns, msghdr,
     pollfd, ppoll, prctl, pthread_mutex_lock, pthread_mutex_unlock, read, recvmsg, send, setsockopt,
     socklen_t, timespec, write,
 )
@@ -33,6 +33,7 @@ cdef extern from *:
     #include <string.h>
     #include <sched.h>
     #include <sys/socket.h>
+    #include <sys/epoll.h>
     #include <sys/syscall.h>
     #include <unistd.h>
     extern int accept4(int, struct sockaddr *, socklen_t *, int);
@@ -53,7 +54,7 @@ cdef extern from *:
         return syscall(SYS_sched_setattr, 0, &attr, 0);
     }
     """
-    enum: SCHED_FIFO
+    enum: SCHED_FIFO, EPOLL_CTL_DEL
     long harness_sched_setattr(uint32_t policy, uint32_t priority, uint64_t slice_ns) noexcept nogil
     enum: SO_LINGER, SOCK_NONBLOCK, SOCK_CLOEXEC, SHUT_WR
     struct linger_t "linger":
@@ -111,7 +112,7 @@ cdef inline void note(serving_t* s, conn_t* conn, int64_t after_ns, int64_t size
     if s.block == NULL:
         s.block = <block_t*> malloc(sizeof(block_t))
         if s.block == NULL:
-            s.stats.lost_rows += 1
+            count(&s.stats.lost_rows, 1)
             return
         s.block.count = 0
     row = &s.block.rows[s.block.count]
@@ -144,8 +145,16 @@ cdef inline void want_writable(serving_t* s, conn_t* conn, bint wanted) noexcept
     event.data.ptr = conn
     epoll_ctl(s.ep, EPOLL_CTL_MOD, conn.fd, &event)
 
+cdef inline void watch_listener(serving_t* s, int how, uint32_t events) noexcept nogil:
+    cdef epoll_event event
+    event.events = events
+    event.data.ptr = NULL
+    if s.listening >= 0:
+        epoll_ctl(s.ep, how, s.listening, &event)
+
 cdef inline void drop_conn(serving_t* s, conn_t* conn, bint reset) noexcept nogil:
     cdef linger_t now
+    cdef epoll_event none
     if conn.dead:
         return
     if reset:
@@ -154,16 +163,16 @@ cdef inline void drop_conn(serving_t* s, conn_t* conn, bint reset) noexcept nogi
         setsockopt(conn.fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now))
     agenda_drop(&s.agenda, &conn.place)
     s.conns[conn.fd] = NULL
+    # Closing alone would not do while a child, just forked, still holds a copy of the descriptor.
+    epoll_ctl(s.ep, EPOLL_CTL_DEL, conn.fd, &none)
     close(conn.fd)
     conn.dead = True
     conn.next = s.dead
     s.dead = conn
-    s.stats.connections -= 1
+    count(&s.stats.connections, -1)
     if s.overfull:
         s.overfull = False
-        s.listener_changed = True
-        s.listener = s.listening
-        s.listening = -1
+        watch_listener(s, EPOLL_CTL_MOD, EPOLLIN)
 
 cdef inline void client_gone(serving_t* s, conn_t* conn) noexcept nogil:
     if conn.serial and not conn.dead:
@@ -196,9 +205,7 @@ cdef inline void accept_some(serving_t* s) noexcept nogil:
         if fd < 0:
             if errno == EMFILE or errno == ENFILE:
                 s.overfull = True
-                event.events = 0
-                event.data.ptr = NULL
-                epoll_ctl(s.ep, EPOLL_CTL_MOD, s.listening, &event)
+                watch_listener(s, EPOLL_CTL_MOD, 0)
             return
         conn = <conn_t*> calloc(1, sizeof(conn_t)) if place_for(s, fd) else NULL
         if conn == NULL:
@@ -211,7 +218,7 @@ cdef inline void accept_some(serving_t* s) noexcept nogil:
         conn.ident = s.generation << 32 | <uint64_t> fd
         conn.place = nowhere()
         s.conns[fd] = conn
-        s.stats.connections += 1
+        count(&s.stats.connections, 1)
         event.events = EPOLLIN | EPOLLRDHUP
         event.data.ptr = conn
         epoll_ctl(s.ep, EPOLL_CTL_ADD, fd, &event)
@@ -276,7 +283,7 @@ cdef inline bint next_request(serving_t* s, conn_t* conn, int64_t at_ns, int64_t
     if conn.input_len < conn.need:
         return True
     s.serials += 1
-    s.stats.requests += 1
+    count(&s.stats.requests, 1)
     conn.serial = s.serials
     event = event_new(EVENT_REQUEST, conn, at_ns, conn.need)
     if event == NULL:
@@ -369,14 +376,14 @@ cdef inline void send_piece(serving_t* s, conn_t* conn, int64_t now) noexcept no
             return
         if n > 0:
             conn.sent += n
-            s.stats.bytes += <uint64_t> n
+            count(&s.stats.bytes, n)
         if conn.sent < piece.end:
             if conn.tries == 1:
-                s.stats.blocked += 1
+                count(&s.stats.blocked, 1)
             want_writable(s, conn, True)
             return
     note(s, conn, after, piece.end - begin)
-    s.stats.pieces += 1
+    count(&s.stats.pieces, 1)
     conn.index += 1
     conn.before_ns = 0
     conn.tries = 0
@@ -385,57 +392,57 @@ cdef inline void send_piece(serving_t* s, conn_t* conn, int64_t now) noexcept no
     else:
         finish(s, conn, after)
 
+cdef inline void change_listener(serving_t* s, int fd) noexcept nogil:
+    """Close the one in use: connecting is refused until there is another."""
+    if s.listening >= 0:
+        watch_listener(s, EPOLL_CTL_DEL, 0)
+        close(s.listening)
+    s.listening = fd
+    s.overfull = False
+    watch_listener(s, EPOLL_CTL_ADD, EPOLLIN)
+
+cdef inline void begin_plan(serving_t* s, plan_t* plan) noexcept nogil:
+    cdef size_t fd = <size_t> <uint32_t> plan.conn
+    cdef conn_t* conn = s.conns[fd] if fd < s.conns_cap else NULL
+    if (
+        conn == NULL or conn.ident != plan.conn or conn.serial != plan.serial
+        or conn.plan != NULL or plan.count == 0
+    ):
+        free(plan)      # the client did not wait for it
+        return
+    conn.plan = plan
+    conn.index = conn.sent = conn.before_ns = 0
+    conn.tries = 0
+    schedule(s, conn)
+
 cdef inline void take_orders(serving_t* s) noexcept nogil:
-    """What Python posted: plans, a listener, the wish for the log."""
+    """What Python posted: plans, a listener, the wish for the log, the end."""
     cdef uint64_t ignored
     cdef plan_t* plan
     cdef plan_t* next
-    cdef conn_t* conn
     cdef bint flush
-    cdef size_t fd
+    cdef bint changed
+    cdef int listener
     read(s.inbox, &ignored, sizeof(ignored))
     pthread_mutex_lock(&s.lock)
     plan = s.plans
     s.plans = NULL
     flush = s.flush
     s.flush = False
+    s.over = s.stopping
+    changed = s.listener_changed
+    listener = s.listener
+    s.listener_changed = False
+    s.listener = -1
     pthread_mutex_unlock(&s.lock)
+    if changed:
+        change_listener(s, listener)
     if flush:
         hand_over(s)
     while plan != NULL:
         next = plan.next
-        fd = <size_t> <uint32_t> plan.conn
-        conn = s.conns[fd] if fd < s.conns_cap else NULL
-        if (
-            conn == NULL or conn.ident != plan.conn or conn.serial != plan.serial
-            or conn.plan != NULL or plan.count == 0
-        ):
-            free(plan)      # the client did not wait for it
-        else:
-            conn.plan = plan
-            conn.index = conn.sent = conn.before_ns = 0
-            conn.tries = 0
-            schedule(s, conn)
+        begin_plan(s, plan)
         plan = next
-
-cdef inline void change_listener(serving_t* s) noexcept nogil:
-    """Close the one in use, unless it is the one to use: connecting is refused meanwhile."""
-    cdef epoll_event event
-    cdef int fd
-    cdef bint again
-    pthread_mutex_lock(&s.lock)
-    fd = s.listener
-    s.listener_changed = False
-    pthread_mutex_unlock(&s.lock)
-    if s.listening >= 0 and s.listening != fd:
-        close(s.listening)
-    again = s.listening == fd
-    s.listening = fd
-    if fd >= 0 and not again:
-        event.events = EPOLLIN
-        event.data.ptr = NULL
-        if epoll_ctl(s.ep, EPOLL_CTL_ADD, fd, &event) < 0:
-            epoll_ctl(s.ep, EPOLL_CTL_MOD, fd, &event)
 
 
 # ------------------------------------------------------------------------------------------ the loop
@@ -473,7 +480,7 @@ cdef inline void sleep_until(serving_t* s, int64_t until_ns, int64_t now) noexce
     wait.events = POLLIN
     span.tv_sec = left // 1_000_000_000
     span.tv_nsec = left % 1_000_000_000
-    s.stats.wakeups += 1
+    count(&s.stats.wakeups, 1)
     if ppoll(&wait, 1, &span if until_ns else NULL, NULL) == 1:
         look(s)
 
@@ -486,12 +493,10 @@ cdef inline void* run_serving(void* arg) noexcept nogil:
     # Ask for turns that are short and come soon (Linux 6.12 and later; others ignore it, or refuse,
     # and nothing is lost). Real time, where it was asked for and is allowed, waits for nobody.
     harness_sched_setattr(0, 0, SLICE_NS)
-    if s.realtime:
-        s.realtime = harness_sched_setattr(SCHED_FIFO, 1, 0) == 0
+    if s.realtime and harness_sched_setattr(SCHED_FIFO, 1, 0) == 0:
+        count(&s.stats.realtime, 1)
     clockmap_refresh(&s.clock)
-    while not s.stopping:
-        if s.listener_changed:
-            change_listener(s)
+    while not s.over:
         now = monotonic_ns()
         if s.agenda.len and s.agenda.slots[0].at_ns <= now and sends < SENDS_PER_ROUND:
             sends += 1

@@ -10,7 +10,7 @@ from libc.string cimport memcpy
 from agenda cimport agenda_free
 from linux cimport (
     EFD_CLOEXEC, EFD_NONBLOCK, EPOLLIN, EPOLL_CLOEXEC, EPOLL_CTL_ADD, SIG_SETMASK, clock_ns,
-    clockid_t, close, epoll_create1, epoll_ctl, epoll_event, eventfd, pthread_create,
+    clockid_t, close, counted, epoll_create1, epoll_ctl, epoll_event, eventfd, pthread_create,
     pthread_getcpuclockid, pthread_join, pthread_mutex_destroy, pthread_mutex_init,
     pthread_mutex_lock, pthread_mutex_unlock, pthread_setname_np, pthread_sigmask, pthread_t, read,
     sigfillset, sigset_t, write,
@@ -131,9 +131,7 @@ cdef class Sender:
         s.conns = NULL
         s.conns_cap = 0
         agenda_free(&s.agenda)
-        if s.listener >= 0 and s.listener != s.listening:
-            close(s.listener)
-        for fd in (s.ep, s.inbox, s.outbox, s.hold, s.listening):
+        for fd in (s.ep, s.inbox, s.outbox, s.hold, s.listening, s.listener):
             if fd >= 0:
                 close(fd)
         s.ep = s.inbox = s.outbox = s.hold = s.listener = s.listening = -1
@@ -159,14 +157,13 @@ cdef class Sender:
 
     def listen(self, int fd):
         self._check_running()
-        cdef int unused = -1
+        cdef int unused
         pthread_mutex_lock(&self.s.lock)
-        if self.s.listener_changed:
-            unused = self.s.listener
+        unused = self.s.listener        # the thread had no time to take it
         self.s.listener = fd
         self.s.listener_changed = True
         pthread_mutex_unlock(&self.s.lock)
-        if unused >= 0 and unused != self.s.listening:
+        if unused >= 0:
             close(unused)
         self._wake()
 
@@ -277,15 +274,14 @@ cdef class Sender:
     def stats(self):
         cdef serving_t* s = self.s
         return {
-            "connections": s.stats.connections,
-            "requests": s.stats.requests,
-            "pieces": s.stats.pieces,
-            "bytes": s.stats.bytes,
-            "blocked": s.stats.blocked,
-            "wakeups": s.stats.wakeups,
-            "lost_rows": s.stats.lost_rows,
-            "realtime": s.realtime,
-            "clock_steps": s.clock.steps,
+            "connections": counted(&s.stats.connections),
+            "requests": counted(&s.stats.requests),
+            "pieces": counted(&s.stats.pieces),
+            "bytes": counted(&s.stats.bytes),
+            "blocked": counted(&s.stats.blocked),
+            "wakeups": counted(&s.stats.wakeups),
+            "lost_rows": counted(&s.stats.lost_rows),
+            "realtime": counted(&s.stats.realtime),
             "thread_cpu_ns": self._thread_cpu() if self.running else self.cpu_ns,
         }
 

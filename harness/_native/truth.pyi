@@ -64,6 +64,6 @@ class Sender:
         after close()."""
     def stats(self) -> dict[str, int]:
         """connections (open now), requests, pieces, bytes, blocked (pieces that a slow client held
-        up), wakeups, lost_rows, realtime (1: granted), clock_steps, thread_cpu_ns."""
+        up), wakeups, lost_rows, realtime (1: granted), thread_cpu_ns."""
     def close(self) -> None:
         """Stop the thread and close every connection. A second time does nothing."""

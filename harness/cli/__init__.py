@@ -35,6 +35,7 @@ BUILTIN = {
     "export": ("harness.cli.export", "Write a run in another format."),
     "models": ("harness.cli.models", "List the models that a server offers."),
     "doctor": ("harness.cli.doctor", "Check this machine, its plugins and its servers."),
+    "sim": ("harness.cli.sim", "Serve simulated models, and log the truth of every send."),
 }
 
 EXAMPLES = """

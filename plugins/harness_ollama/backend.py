@@ -190,6 +190,7 @@ class OllamaBackend:
             size_bytes=_whole_number(running.get("size")),
             # Go leaves a zero out: a loaded model without the field is not on a GPU at all.
             size_vram_bytes=_whole_number(running.get("size_vram", 0)) if running else None,
+            simulated=(version or "").startswith("harness-sim"),
             options=_as_sent(self.options),
             details=_details(shown),
             unknown=unknown,

@@ -89,6 +89,7 @@ class OpenAIBackend:
             model=entry.get("id") or self.model or None,
             context_length=account.context_length,
             size_bytes=account.size_bytes,
+            simulated=entry.get("owned_by") == "harness-sim",
             options=redacted(self._as_sent(), self.secret.redact),
             details=storable(account.details | fingerprint),
             unknown=unknown,

@@ -15,7 +15,7 @@ import httpx
 from harness.testing.sim import SimServer, sim_spec
 from harness.testing.sim.log import read_log
 
-SIM = [sys.executable, "/tmp/simtry.py"]
+SIM = [sys.executable, "-m", "harness", "sim"]
 RUN = [sys.executable, "-m", "harness", "run"]
 
 

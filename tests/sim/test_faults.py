@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -60,6 +61,9 @@ EXPECTED = {
 # Ollama's /v1 loses the error of a broken generation: the stream just ends.
 DIFFERS = {("error_mid", "ollama"): "truncated"}
 
+# msgspec looks into a Struct when it first meets it, and must not be disturbed by another thread.
+LOADING = threading.Lock()
+
 TIMEOUTS = {"first_byte_s": 3, "between_payloads_s": 2, "total_s": 60}
 
 
@@ -78,7 +82,8 @@ def run_against(url, dialect, transport, folder, kinds, concurrency=None):
     )
     assert "Traceback" not in done.stderr, done.stderr
     assert done.returncode in (0, 4), done.stderr
-    calls = [r for r in load_run(folder / "run").records() if isinstance(r, CallRecord)]
+    with LOADING:
+        calls = [r for r in load_run(folder / "run").records() if isinstance(r, CallRecord)]
     assert len(calls) == len(kinds), "every planned call has its record"
     calls.sort(key=lambda call: call.call_id)
     return dict(zip(kinds, calls, strict=True))
