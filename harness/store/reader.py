@@ -11,8 +11,8 @@ skipped and counted. Fields that we do not know are ignored by msgspec.
 
 from __future__ import annotations
 
-import mmap
 import os
+import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +29,10 @@ __all__ = ["Damage", "LogReader"]
 _KINDS: Final = tuple(str(kind.__struct_config__.tag) for kind in get_args(Record))
 # How the body of a known record begins, behind its map header of 1, 3 or 5 bytes.
 _STARTS: Final = tuple(msgspec.msgpack.encode("t") + msgspec.msgpack.encode(k) for k in _KINDS)
+_ANY_START: Final = re.compile(b"|".join(re.escape(start) for start in _STARTS))
 _MAP_HEADERS: Final = (1, 3, 5)
+_WINDOW: Final = 1 << 20
+_OVERLAP: Final = max(len(start) for start in _STARTS) - 1
 
 
 class Damage(msgspec.Struct, frozen=True, kw_only=True):
@@ -164,30 +167,28 @@ def _next_intact(path: Path, start: int, end: int) -> int | None:
     """Offset of the first intact record of a known kind at or behind `start`.
 
     Every body begins with its kind, so candidates are found by text search and proven by checksum;
-    trying each byte would be quadratic in the size of the log.
+    trying each byte would be quadratic in the size of the log. Read window by window rather than
+    mapped: a file that shrinks under a mapping kills the process, and mmap.find of CPython 3.11.2
+    looks one byte behind the mapping, which is fatal for a file of whole pages.
     """
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        firsts = (_first_intact(data, text, start, end) for text in _STARTS)
-        return min((first for first in firsts if first is not None), default=None)
-
-
-def _first_intact(data: mmap.mmap, text: bytes, start: int, end: int) -> int | None:
-    at = data.find(text, start, end)
-    while at >= 0:
-        for map_header in _MAP_HEADERS:
-            offset = at - map_header - FRAME.size
-            if offset >= start and _intact(data, offset, end):
-                return offset
-        at = data.find(text, at + 1, end)
+    with path.open("rb") as file:
+        for at in range(start, end, _WINDOW):
+            file.seek(at)
+            for offset in _candidates(file.read(_WINDOW + _OVERLAP), at):
+                if offset >= start and _intact(file, offset, end):
+                    return offset
     return None
 
 
-def _intact(data: mmap.mmap, offset: int, end: int) -> bool:
-    length, expected = FRAME.unpack(data[offset : offset + FRAME.size])
-    body = offset + FRAME.size
-    if length > end - body:
-        return False
-    return checksum(data[body : body + length]) == int(expected)
+def _candidates(window: bytes, at: int) -> list[int]:
+    """Where records may begin, whose kind is found in this window of the file."""
+    hits = {hit.start() for hit in _ANY_START.finditer(window)}
+    return sorted(at + hit - header - FRAME.size for hit in hits for header in _MAP_HEADERS)
+
+
+def _intact(file: BinaryIO, offset: int, end: int) -> bool:
+    file.seek(offset)
+    return _read_record(file, offset, end)[0] is not None
 
 
 def _kind(body: bytes) -> str | None:

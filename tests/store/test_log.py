@@ -242,3 +242,28 @@ def test_the_reader_stays_flat_in_memory(tmp_path):
     finally:
         tracemalloc.stop()
     assert peak < 8_000_000
+
+
+def test_a_log_of_whole_pages_torn_behind_a_large_record(tmp_path):
+    """Where a mapped search once looked a byte too far: sizes that are whole pages."""
+    path = tmp_path / "records.log"
+    content = write(path, [builders.call(ordinal=0), builders.call(ordinal=1, text="x" * 40_000)])
+    for size in range(4096 * (len(content) // 4096), 4096, -4096):
+        path.write_bytes(content[:size])
+        log = LogReader(path)
+        assert [record.call_id for record in log] == [builders.call(ordinal=0).call_id]
+        assert log.damage[0].torn
+
+
+def test_the_record_behind_a_damage_is_found_across_a_window(tmp_path, monkeypatch):
+    """The kind that a record is found by may lie on the edge of what is read at once."""
+    path = tmp_path / "records.log"
+    content = bytearray(write(path, [builders.call(ordinal=number) for number in range(3)]))
+    second = len(write(tmp_path / "one.log", [builders.call(ordinal=0)]))
+    content[second + FRAME.size + 3] ^= 1
+    path.write_bytes(content)
+    for window in range(1, 200):
+        monkeypatch.setattr("harness.store.reader._WINDOW", window)
+        log = LogReader(path, salvage=True)
+        found = [record.call_id for record in log]
+        assert found == [builders.call(ordinal=number).call_id for number in (0, 2)]
