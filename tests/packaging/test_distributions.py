@@ -39,7 +39,8 @@ def test_the_sdist_holds_the_sources_and_nothing_generated(distributions):
     inside = {name.partition("/")[2] for name in names}
     assert {"_native/reactor.pyx", "_native/wire.pxd", "setup.py", "LICENSE", "Makefile"} <= inside
     assert "tests/native/oracles_framing.py" in inside
-    assert [n for n in inside if n.endswith((".so", ".c"))] == []
+    generated = {n for n in inside if n.endswith((".so", ".c"))}
+    assert generated <= {"tests/native/fuzz_coverage.c"}, "the one C file that is written by hand"
 
 
 def test_the_core_depends_on_about_a_dozen():
@@ -124,8 +125,7 @@ def test_the_examples_own_tests_pass():
 @pytest.mark.parametrize("how", [(), ("--editable",)], ids=["plain", "editable"])
 def test_pip_install_from_the_tree(how, tmp_path, distributions):
     """`pip install .` and `pip install -e .`, from a tree that nothing was built in."""
-    with tarfile.open(distributions[0]) as archive:
-        archive.extractall(tmp_path, filter="data")
+    call("tar", "-xzf", distributions[0], "-C", tmp_path)  # tarfile's filter came with 3.11.4
     (tree,) = (p for p in tmp_path.iterdir() if p.is_dir())
     environment = Environment(tmp_path / "venv")
     environment.pip("install", "--no-deps", *how, tree)
