@@ -13,7 +13,7 @@ from calls cimport (
 )
 from frames cimport split_free
 from http_state cimport http_free
-from linux cimport close, count
+from linux cimport EPOLL_CTL_DEL, close, count, epoll_ctl, epoll_event
 from stamps cimport OFFSET_AGE_NS, clockmap_refresh
 from store cimport store_seal, store_t
 
@@ -85,12 +85,16 @@ cdef inline void conn_release(loop_t* loop, conn_t* conn) noexcept nogil:
     conn.call = NULL
 
 cdef inline void conn_close(loop_t* loop, conn_t* conn) noexcept nogil:
+    cdef epoll_event none  # kernels before 2.6.9 want one
     conn_release(loop, conn)
     if conn.state == CONN_IDLE:
         idle_drop(loop, conn)
     elif conn.state == CONN_CONNECTING:
         loop.connecting -= 1
-    close(conn.fd)  # which takes it out of epoll, too
+    # Closing alone would not take it out of epoll while a child, just forked, holds a copy of the
+    # descriptor: an event could then name a connection that is no longer there.
+    epoll_ctl(loop.ep, EPOLL_CTL_DEL, conn.fd, &none)
+    close(conn.fd)
     conn.fd = -1
     conn_unlink(loop, conn)
     conn.next = loop.closed

@@ -14,7 +14,7 @@ from libc.string cimport memcpy, memmove, memset
 from agenda cimport agenda_drop, agenda_put, agenda_reserve, nowhere
 from linux cimport (
     EAGAIN, EINTR, EMFILE, ENFILE, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLL_CTL_ADD,
-    EPOLL_CTL_MOD, IPPROTO_TCP, MSG_DONTWAIT, MSG_NOSIGNAL, POLLIN, PR_SET_TIMERSLACK, SOL_SOCKET,
+    EPOLL_CTL_DEL, EPOLL_CTL_MOD, IPPROTO_TCP, MSG_DONTWAIT, MSG_NOSIGNAL, POLLIN, PR_SET_TIMERSLACK, SOL_SOCKET,
     TCP_NODELAY, close, count, epoll_ctl, epoll_event, epoll_wait, errno, iovec, monotonic_ns, msghdr,
     pollfd, ppoll, prctl, pthread_mutex_lock, pthread_mutex_unlock, read, recvmsg, send, setsockopt,
     socklen_t, timespec, write,
@@ -54,7 +54,7 @@ cdef extern from *:
         return syscall(SYS_sched_setattr, 0, &attr, 0);
     }
     """
-    enum: SCHED_FIFO, EPOLL_CTL_DEL
+    enum: SCHED_FIFO
     long harness_sched_setattr(uint32_t policy, uint32_t priority, uint64_t slice_ns) noexcept nogil
     enum: SO_LINGER, SOCK_NONBLOCK, SOCK_CLOEXEC, SHUT_WR
     struct linger_t "linger":
