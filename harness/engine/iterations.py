@@ -79,7 +79,10 @@ class Iterations:
         try:
             requests = scenario.requests(context)
             planned = await load_driver.drive(requests, shape, self._caller, place, seed)
-        except BaseException as error:
+        except asyncio.CancelledError:
+            self._end(record, "cancelled", INTERRUPTED)
+            raise
+        except Exception as error:
             self._end(record, "error", CallError(code="scenario", message=str(error)[:500]))
             raise
         if self._caller.ended:

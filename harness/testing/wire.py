@@ -78,7 +78,7 @@ def record_from(
     unterminated = False
     if splitter is not None:
         last = splitter.finish()
-        unterminated = splitter_open(last)
+        unterminated = _left_open(last)
         _append(made, last, now_ns, False)
     whole = parser.complete or (bool(parser.status) and cut == "eof" and parser.finish())
     return made.seal(
@@ -90,7 +90,7 @@ def record_from(
     )
 
 
-def splitter_open(last: list[tuple[bytes, int]]) -> bool:
+def _left_open(last: list[tuple[bytes, int]]) -> bool:
     """Whether the frame left at the end lacked its own end."""
     return any(flags & framing.FLAG_UNTERMINATED for _, flags in last)
 

@@ -83,6 +83,20 @@ def test_a_request_scenario(host):
     assert host.made[0].log[-1] == "close"
 
 
+def test_a_request_scenario_that_does_not_notice(host, monkeypatch):
+    """Its calls hang even when the transport closes: it is cancelled, and recorded as that."""
+
+    async def close(self):
+        pass
+
+    monkeypatch.setattr(Stuck, "close", close)
+    monkeypatch.setattr("harness.engine.trial.GRACE_S", 0)
+    outcome, sink = interrupted(host, {"scenario": {"name": "asking"}, "load": {"requests": 3}})
+    assert outcome.manifest.state == "interrupted"
+    (iteration,) = [r for r in sink.records if isinstance(r, IterationRecord)]
+    assert iteration.status == "cancelled"
+
+
 def test_a_workflow(host):
     outcome, sink = interrupted(host, {"scenario": {"name": "two_steps"}})
     assert outcome.manifest.state == "interrupted"
