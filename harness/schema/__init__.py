@@ -19,14 +19,16 @@ from harness.schema.call import (
     Status,
     Usage,
 )
-from harness.schema.environment import Environment, PluginInfo
+from harness.schema.environment import Environment, PluginInfo, SelfCheck, SelfCheckLoad
 from harness.schema.iteration import (
     Artifact,
     Effective,
+    HostLoad,
     IterationRecord,
     MetricValue,
     Record,
     Span,
+    TokenCheck,
     TrialRecord,
 )
 from harness.schema.request import Exchange, Message, Request
@@ -73,6 +75,7 @@ __all__ = [
     "Effective",
     "Environment",
     "Exchange",
+    "HostLoad",
     "Instants",
     "IterationRecord",
     "IterationsSpec",
@@ -90,6 +93,8 @@ __all__ = [
     "RunSpec",
     "RunState",
     "ScenarioSpec",
+    "SelfCheck",
+    "SelfCheckLoad",
     "Span",
     "StampSource",
     "Status",
@@ -97,6 +102,7 @@ __all__ = [
     "Summary",
     "SweepSpec",
     "TimeoutsSpec",
+    "TokenCheck",
     "TrialRecord",
     "Usage",
     "ValiditySpec",

@@ -146,6 +146,12 @@ class CallRecord(Struct, frozen=True, kw_only=True, tag="call", tag_field="t", o
     chunk_tokens: bytes | None = None
     comments: int = 0
     max_tokens: int | None = None
+    prompt_chars: int | None = None
+    """Characters of all messages, or of the prompt."""
+    prompt_digest: str | None = None
+    """Of the messages or the prompt: equal for equal prompts."""
+    cold_prompt: bool = False
+    """The request said that no cache may know its prompt."""
     request_bytes: int | None = None
     client_lag_p50_ns: int | None = None
     client_lag_p99_ns: int | None = None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct, field
 
-__all__ = ["Environment", "PluginInfo"]
+__all__ = ["Environment", "PluginInfo", "SelfCheck", "SelfCheckLoad"]
 
 
 class PluginInfo(Struct, frozen=True, kw_only=True):
@@ -20,6 +20,55 @@ class PluginInfo(Struct, frozen=True, kw_only=True):
     """`loaded`, `disabled`, `broken`, or `unknown` (to be disabled, and not installed)."""
     reason: str = ""
     """Why it is disabled or broken."""
+
+
+class SelfCheckLoad(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The instrument's own error at one number of streams. All of it was measured against the
+    truth server's log, on one machine. Errors are stamp − true instant, in ns; None: not known."""
+
+    streams: int
+    rate_tok_s: float | None
+    """Chunks per second and stream; None: as fast as the server can."""
+    calls: int
+    chunks: int
+    kernel_share: float
+    """Of the calls: first-token stamp by the kernel."""
+    first_token_p50_ns: float | None = None
+    first_token_p99_ns: float | None = None
+    first_token_max_ns: float | None = None
+    chunk_p50_ns: float | None = None
+    chunk_p99_ns: float | None = None
+    chunk_max_ns: float | None = None
+    ttft_bias_p50_ns: float | None = None
+    inter_chunk_bias_p50_ns: float | None = None
+    """Reported − true gap between successive chunks, median of the signed differences …"""
+    inter_chunk_error_p99_ns: float | None = None
+    """… and p99 of their sizes."""
+    client_lag_p50_ns: float | None = None
+    client_lag_p99_ns: float | None = None
+    client_lag_max_ns: float | None = None
+    cpu_ns_per_chunk: float | None = None
+    """Of the whole measuring process, over the chunks it received."""
+    merged_share: float | None = None
+    """Of the chunks: read together with a later one, so that the stamp is an upper bound."""
+    held: bool | None = None
+    """Whether client and server kept up with what this load asks for."""
+
+
+class SelfCheck(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What `harness selfcheck` found on this machine with this build: the instrument's own
+    uncertainty, kept with every result."""
+
+    at: str
+    """ISO 8601, UTC."""
+    mode: Literal["quick", "full"]
+    native_digest: str
+    """Of the build that was checked (Environment.native_build)."""
+    loads: tuple[SelfCheckLoad, ...]
+    chunks_per_s_max: float | None = None
+    """The highest total rate of chunks that was held without slip."""
+    requests_per_s_max: float | None = None
+    """The highest rate of requests that was held without slip."""
 
 
 class Environment(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -47,5 +96,8 @@ class Environment(Struct, frozen=True, kw_only=True, omit_defaults=True):
     variables: dict[str, str] = field(default_factory=dict)
     """Environment variables that change behaviour (OLLAMA_*, HARNESS_*), never secrets."""
     plugins: tuple[PluginInfo, ...] = ()
+    selfcheck: SelfCheck | None = None
+    selfcheck_unknown: str | None = None
+    """Why there is none: it was never made on this machine, or for another build."""
     collected: dict[str, Any] = field(default_factory=dict)
     """What plugins added through harness_collect_environment, by plugin."""

@@ -11,10 +11,12 @@ from harness.schema.call import CallError, CallRecord
 __all__ = [
     "Artifact",
     "Effective",
+    "HostLoad",
     "IterationRecord",
     "MetricValue",
     "Record",
     "Span",
+    "TokenCheck",
     "TrialRecord",
 ]
 
@@ -64,6 +66,48 @@ class Effective(Struct, frozen=True, kw_only=True):
     """What else the server says of itself, under its own names."""
     unknown: dict[str, str] = field(default_factory=dict)
     """Field → why it could not be read."""
+    read_back: dict[str, Any] = field(default_factory=dict)
+    """Option → the value the server says it runs with, for those options that it tells of. Two arms
+    that differ in `options` alone, and not in these, are the same configuration."""
+    not_effective: dict[str, str] = field(default_factory=dict)
+    """Option → `asked 8192, runs 4096`: what was asked for and is not so. Empty: nothing known."""
+
+
+class HostLoad(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What else the machine did while an iteration ran. Read before and after it, never within;
+    shares are of the time in between. What the system does not tell is None."""
+
+    wall_ns: int
+    steal_share: float | None = None
+    """Of all CPU time: taken by the hypervisor."""
+    busy_share: float | None = None
+    """Of all CPU time: anything running, ourselves and a local server included."""
+    run_wait_share: float | None = None
+    """Of the wall time: our own threads, together, were ready to run and had no core."""
+    load_average: float | None = None
+    """Over the last minute, as the iteration ended."""
+    cpus: int | None = None
+    """That this process may use."""
+    swap_in_bytes: int | None = None
+    swap_out_bytes: int | None = None
+    major_faults: int | None = None
+    """Of this process."""
+    frequency_min_mhz: float | None = None
+    """Lowest and highest of the samples before and after, over all cores."""
+    frequency_max_mhz: float | None = None
+    pressure_share: float | None = None
+    """Of the wall time: some task waited for a CPU (/proc/pressure/cpu)."""
+
+
+class TokenCheck(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One call's token counts, ours beside the server's. Counted after the iteration."""
+
+    call_id: str
+    prompt_counted: int | None = None
+    """Of the prompt's text alone; a chat template adds to what the server counts."""
+    prompt_reported: int | None = None
+    output_counted: int | None = None
+    output_reported: int | None = None
 
 
 class IterationRecord(
@@ -86,6 +130,9 @@ class IterationRecord(
     artifacts: tuple[Artifact, ...] = ()
     data: dict[str, Any] = field(default_factory=dict)
     """What the scenario wants its own exporters to find again."""
+    host: HostLoad | None = None
+    token_checks: tuple[TokenCheck, ...] = ()
+    """Of a sample of its calls, where a plugin knows the model's tokenizer."""
     error: CallError | None = None
 
 

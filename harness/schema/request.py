@@ -34,6 +34,9 @@ class Request(Struct, frozen=True, kw_only=True):
     tools: tuple[dict[str, Any], ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
     """Backend options for this call alone; they win over the spec's."""
+    cold: bool = False
+    """No cache may know this prompt (it begins with the context's salt): cached prompt tokens are
+    then a caveat."""
     stage: str = ""
     """Which step of the scenario this is: `analysis`, `report`; shown in records and tables."""
     agent: str = ""

@@ -1,7 +1,9 @@
 """What a run amounts to: manifest, summary, verdict. All derived from records, all re-derivable.
 
 Schema versions
-1   2026-11-20  first. Added since, each with a default: Summary.load_mode, MetricSummary.ci_of
+1   2026-11-20  first. Added since, each with a default: Summary.load_mode, MetricSummary.ci_of,
+    Environment.selfcheck, Effective.read_back and .not_effective, IterationRecord.host and
+    .token_checks, CallRecord.prompt_chars, .prompt_digest and .cold_prompt
 """
 
 from __future__ import annotations
