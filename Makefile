@@ -7,14 +7,17 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 NATIVE := $(wildcard _native/*.pyx _native/*.pxd)
 
-.PHONY: demo test lint fuzz sanitize bench native clean help
+.PHONY: demo test lint fuzz sanitize valgrind soak bench peers native clean help
 
 help:
 	@echo "make demo    a real benchmark of a real engine, with a tiny model"
 	@echo "make test    ruff, mypy and the whole test suite"
 	@echo "make bench   what measuring costs: framing, reactor, kernels"
+	@echo "make peers   AIPerf, GuideLLM and us against the same truth server (PEERS=--quick)"
 	@echo "make fuzz    an hour of coverage-guided fuzzing of the stream parser"
 	@echo "make sanitize  native tests under ASan, UBSan and TSan"
+	@echo "make valgrind  native tests under valgrind's memcheck"
+	@echo "make soak    ten million chunks through one process: does it stay as it is?"
 	@echo "make native  rebuild the compiled part (HARNESS_NATIVE_DEBUG=1: with checks)"
 	@echo "make clean   remove what these commands made"
 
@@ -35,12 +38,21 @@ bench: $(READY)
 	$(BIN)/python benchmarks/reactor.py --quick
 	$(BIN)/python benchmarks/reactor.py --accuracy
 
+peers: $(READY)
+	$(BIN)/python -m benchmarks.peers $(PEERS)
+
 fuzz: $(READY)
 	$(BIN)/python tests/native/fuzz_framing.py --seconds 3600
 
 sanitize: $(READY)
 	sh tests/native/sanitize.sh address
 	sh tests/native/sanitize.sh thread
+
+valgrind: $(READY)
+	sh tests/native/valgrind.sh
+
+soak: $(READY)
+	$(BIN)/python benchmarks/soak.py
 
 native: $(READY)
 	$(BIN)/python setup.py build_ext --inplace --force

@@ -78,7 +78,8 @@ ctypedef struct call_t:
     int64_t first_byte_timeout_ns
     int64_t payload_timeout_ns
     int64_t total_timeout_ns
-    int address            # being tried, counted from the preferred one
+    int first              # the origin's preferred address when connecting began; others may
+    int address            # change that meanwhile. Being tried, counted from the first one
     bint fresh             # must not use a pooled connection (again)
     bint cancelled         # in the list of cancellations
     store_t* store
@@ -137,6 +138,7 @@ ctypedef struct loop_t:
     size_t read_size
     size_t frame_limit
     size_t idle_max
+    uint64_t connections_max   # 0: as many as the system allows
     char* buffer
     # Under the lock
     pthread_mutex_t lock

@@ -43,19 +43,27 @@ cdef inline void enter_phase(loop_t* loop, call_t* call, int state, int64_t now)
 
 cdef inline address_t* address_of(call_t* call) noexcept nogil:
     cdef origin_t* origin = call.origin
-    return &origin.addresses[(origin.preferred + call.address) % origin.count]
+    return &origin.addresses[(call.first + call.address) % origin.count]
+
+cdef inline int one_more(loop_t* loop, int family) noexcept nogil:
+    """As `socket`, but −errno, and within our own bound: the rest of the process needs files too."""
+    cdef int fd
+    if loop.connections_max and loop.stats.connections >= loop.connections_max:
+        return -EMFILE
+    fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+    return fd if fd >= 0 else -errno
 
 cdef inline int open_socket(loop_t* loop, int family) noexcept nogil:
     """A socket, or −errno. At the limit of open files an idle connection makes room."""
-    cdef int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
     cdef conn_t* conn = loop.conns
-    if fd < 0 and (errno == EMFILE or errno == ENFILE):
+    cdef int fd = one_more(loop, family)
+    if fd == -EMFILE or fd == -ENFILE:
         while conn != NULL and conn.state != CONN_IDLE:
             conn = conn.next
         if conn != NULL:
             conn_close(loop, conn)
-            fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
-    return fd if fd >= 0 else -errno
+            fd = one_more(loop, family)
+    return fd
 
 cdef inline int open_connection(loop_t* loop, call_t* call) noexcept nogil:
     """0 with a connection under way, or an errno."""
@@ -88,7 +96,7 @@ cdef inline int open_connection(loop_t* loop, call_t* call) noexcept nogil:
     conn.state = CONN_CONNECTING
     conn.want_out = True
     conn.origin = call.origin
-    conn.address = (call.origin.preferred + call.address) % call.origin.count
+    conn.address = (call.first + call.address) % call.origin.count
     conn.call = call
     call.conn = conn
     conn_link(loop, conn)
@@ -117,6 +125,7 @@ cdef inline void try_connect(loop_t* loop, call_t* call, int64_t now) noexcept n
     seal(loop, call, OUT_CONNECT, err, now)
 
 cdef inline void begin_connect(loop_t* loop, call_t* call, int64_t now) noexcept nogil:
+    call.first = call.origin.preferred
     call.address = 0
     call.phase_ns = now
     try_connect(loop, call, now)

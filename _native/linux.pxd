@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 cdef extern from "<errno.h>" nogil:
     int errno
-    enum: EAGAIN, EINTR, EINPROGRESS, ENOMEM, ECONNRESET, EPIPE, EMFILE, ENFILE
+    enum: EAGAIN, EINTR, EINPROGRESS, ENOMEM, ECONNABORTED, ECONNRESET, EPIPE, EMFILE, ENFILE
 
 cdef extern from "<time.h>" nogil:
     ctypedef int clockid_t

@@ -11,7 +11,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
 from agenda cimport agenda_t
-from linux cimport pthread_mutex_t
+from handover cimport link_t
 from stamps cimport clockmap_t
 
 
@@ -27,6 +27,8 @@ cdef enum:
     EVENT_FINISHED = 1     # every piece sent and the ending carried out (held: begun)
     EVENT_GONE = 2         # the client went away before that
 
+    LISTENER_KEPT = -2
+
     ROWS_PER_BLOCK = 512
     HEAD_MAX = 65536
     BODY_MAX = 268435456
@@ -36,18 +38,17 @@ ctypedef struct piece_t:
     int64_t end            # offset behind its last byte; as the one before: nothing is sent
     uint32_t kind
 
-cdef struct plan_s:
-    plan_s* next
+ctypedef struct plan_t:
+    link_t link
     uint64_t conn
     int64_t serial
     int64_t count
     int ending
     piece_t* pieces        # both in the same allocation, behind the header
     char* data
-ctypedef plan_s plan_t
 
-cdef struct event_s:
-    event_s* next
+ctypedef struct event_t:
+    link_t link
     int what
     uint64_t conn
     int64_t serial
@@ -56,7 +57,6 @@ cdef struct event_s:
     size_t head_len
     size_t len
     char* data             # head and body; behind the header
-ctypedef event_s event_t
 
 # One row of the log; docs/sim.md describes it for readers.
 ctypedef struct row_t:
@@ -69,11 +69,10 @@ ctypedef struct row_t:
     uint32_t kind
     uint32_t tries         # calls of send(): more than one means that the client read too slowly
 
-cdef struct block_s:
-    block_s* next
+ctypedef struct block_t:
+    link_t link
     size_t count
     row_t rows[ROWS_PER_BLOCK]
-ctypedef block_s block_t
 
 cdef struct conn_s:
     conn_s* next           # of those that are to be freed
@@ -104,14 +103,13 @@ ctypedef struct stats_t:
     uint64_t blocked       # pieces that a slow client held up
     uint64_t wakeups
     uint64_t lost_rows     # no memory for the log; the sends went on
-    uint64_t realtime      # 1: granted
 
 ctypedef struct serving_t:
     int ep
     int inbox              # eventfds
     int outbox
     int hold               # keeps kernel stamps on
-    bint realtime          # asked for; set before the thread starts
+    bint realtime          # granted; set before the thread starts
     bint over              # the thread's own: it has been told to stop
     conn_t** conns         # by descriptor
     size_t conns_cap
@@ -125,24 +123,19 @@ ctypedef struct serving_t:
     block_t* block         # being filled; the thread's own
     char* buffer
     int listening          # the listener in use
-    bint overfull          # no descriptors left: not listening until a connection closes
-    # Between the thread and Python, under the lock:
-    pthread_mutex_t lock
-    plan_t* plans
-    plan_t* plans_last
-    event_t* events
-    event_t* events_last
-    block_t* full
-    block_t* full_last
-    bint stopping
-    bint flush             # hand the block over although it is not full
-    int listener           # to be listened on from now on; -1: none
-    bint listener_changed
+    bint overfull          # no descriptors left: not listening until a connection closes,
+    int64_t accept_again_ns  # or until then
+    # Between the thread and Python:
+    link_t* plans          # piles; see handover.pxd
+    link_t* events
+    link_t* full           # blocks of the log
+    int stopping
+    int flush              # hand the block over although it is not full
+    int listener           # to be listened on from now on; -1: none; LISTENER_KEPT: as it is
 
 cdef inline plan_t* plan_new(int64_t count, size_t len) noexcept nogil:
     cdef plan_t* plan = <plan_t*> malloc(sizeof(plan_t) + count * sizeof(piece_t) + len)
     if plan != NULL:
-        plan.next = NULL
         plan.count = count
         plan.pieces = <piece_t*> (plan + 1)
         plan.data = <char*> (plan.pieces + count)
@@ -151,7 +144,6 @@ cdef inline plan_t* plan_new(int64_t count, size_t len) noexcept nogil:
 cdef inline event_t* event_new(int what, conn_t* conn, int64_t at_ns, size_t len) noexcept nogil:
     cdef event_t* event = <event_t*> malloc(sizeof(event_t) + len)
     if event != NULL:
-        event.next = NULL
         event.what = what
         event.conn = conn.ident
         event.serial = conn.serial

@@ -76,6 +76,7 @@ cdef class Reactor:
         Py_ssize_t read_size=262_144,
         Py_ssize_t frame_limit=67_108_864,
         Py_ssize_t idle_max=4096,
+        uint64_t connections_max=0,
     ):
         cdef loop_t* loop = self.loop
         if batch_window_ns < 0 or idle_max < 0 or read_size < 1 or frame_limit < 1:
@@ -87,6 +88,7 @@ cdef class Reactor:
         loop.read_size = read_size
         loop.frame_limit = frame_limit
         loop.idle_max = idle_max
+        loop.connections_max = connections_max
         loop.gap_ns = 1_000_000
         loop.buffer = <char*> malloc(read_size)
         if loop.buffer == NULL:

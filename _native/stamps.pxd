@@ -4,6 +4,8 @@
 # alike), so it is sampled at most every OFFSET_AGE_NS of activity, by the tightest of a few
 # bracketed readings, and again at once when a mapped stamp cannot be true: later than the
 # user-space stamp of the same read, or earlier than what is known to have come before it.
+# On a busy machine every reading of a sample may have been interrupted. What the offset may be wrong
+# by is kept with it, so that the next, better sample is not taken for a step of the clock.
 
 from libc.stdint cimport int64_t, uint64_t
 
@@ -19,23 +21,28 @@ from linux cimport (
 cdef enum:
     OFFSET_AGE_NS = 10_000_000
     OFFSET_TRIES = 4
+    OFFSET_TRIES_FIRST = 64     # until the first sample there is nothing else to go by
     BRACKET_MAX_NS = 20_000     # a wider bracket was interrupted: try another time
     STEP_NS = 20_000            # the offset moved by more than sampling can explain
     SKEW_NS = 2_000             # how far the two clocks' readings may disagree
 
 ctypedef struct clockmap_t:
     int64_t offset_ns      # CLOCK_REALTIME − CLOCK_MONOTONIC
+    int64_t width_ns       # of the bracket that it comes from: it may be off by half of that
     int64_t sampled_ns     # when; 0: never
     uint64_t steps
 
-cdef inline int64_t sample_offset(int64_t* width_ns) noexcept nogil:
+cdef inline int64_t sample_offset(int tries, int64_t* width_ns) noexcept nogil:
+    """The offset, by the narrowest of OFFSET_TRIES brackets, or of `tries` if all are too wide."""
     cdef int64_t best = 0
     cdef int64_t a
     cdef int64_t b
     cdef int64_t real
     cdef int i
     width_ns[0] = -1
-    for i in range(OFFSET_TRIES):
+    for i in range(tries):
+        if i >= OFFSET_TRIES and width_ns[0] <= BRACKET_MAX_NS:
+            break
         a = monotonic_ns()
         real = clock_ns(CLOCK_REALTIME)
         b = monotonic_ns()
@@ -46,15 +53,17 @@ cdef inline int64_t sample_offset(int64_t* width_ns) noexcept nogil:
 
 cdef inline bint clockmap_refresh(clockmap_t* m) noexcept nogil:
     """Sample again. True when the wall clock was stepped since the last sample."""
-    cdef int64_t width
-    cdef int64_t offset = sample_offset(&width)
-    cdef int64_t moved = offset - m.offset_ns
     cdef bint first = m.sampled_ns == 0
+    cdef int64_t width
+    cdef int64_t offset = sample_offset(OFFSET_TRIES_FIRST if first else OFFSET_TRIES, &width)
+    cdef int64_t moved = offset - m.offset_ns
+    cdef int64_t explained = STEP_NS + (width + m.width_ns) // 2
     if width > BRACKET_MAX_NS and not first:
         return False
     m.offset_ns = offset
+    m.width_ns = width
     m.sampled_ns = monotonic_ns()
-    if first or -STEP_NS <= moved <= STEP_NS:
+    if first or -explained <= moved <= explained:
         return False
     m.steps += 1
     return True

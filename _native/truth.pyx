@@ -8,18 +8,32 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
 from agenda cimport agenda_free
+from handover cimport __ATOMIC_ACQ_REL, link_t, put, swap_int, take_all
 from linux cimport (
     EFD_CLOEXEC, EFD_NONBLOCK, EPOLLIN, EPOLL_CLOEXEC, EPOLL_CTL_ADD, SIG_SETMASK, clock_ns,
     clockid_t, close, counted, epoll_create1, epoll_ctl, epoll_event, eventfd, pthread_create,
-    pthread_getcpuclockid, pthread_join, pthread_mutex_destroy, pthread_mutex_init,
-    pthread_mutex_lock, pthread_mutex_unlock, pthread_setname_np, pthread_sigmask, pthread_t, read,
+    pthread_getcpuclockid, pthread_join, pthread_setname_np, pthread_sigmask, pthread_t, read,
     sigfillset, sigset_t, write,
 )
 from plans cimport (
-    ENDING_HOLD, block_t, conn_free, conn_t, event_t, plan_new, plan_t, row_t, serving_t,
+    ENDING_HOLD, LISTENER_KEPT, block_t, conn_free, conn_t, event_t, plan_new, plan_t, row_t,
+    serving_t,
 )
-from serving cimport READ_SIZE, run_serving
+from requests cimport READ_SIZE
+from serving cimport run_serving
 from stamps cimport hold_stamps_on
+
+cdef extern from "<pthread.h>" nogil:
+    ctypedef struct pthread_attr_t:
+        pass
+    struct sched_param:
+        int sched_priority
+    enum: PTHREAD_EXPLICIT_SCHED, SCHED_FIFO
+    int pthread_attr_init(pthread_attr_t* attributes)
+    int pthread_attr_destroy(pthread_attr_t* attributes)
+    int pthread_attr_setinheritsched(pthread_attr_t* attributes, int inherit)
+    int pthread_attr_setschedpolicy(pthread_attr_t* attributes, int policy)
+    int pthread_attr_setschedparam(pthread_attr_t* attributes, sched_param* parameters)
 
 KEEP = 0
 CLOSE = 1
@@ -29,6 +43,29 @@ REQUEST = 0
 FINISHED = 1
 GONE = 2
 ROW_SIZE = sizeof(row_t)
+
+
+cdef inline int start_realtime(pthread_t* thread, serving_t* s) noexcept nogil:
+    """An error where that priority is not ours to have."""
+    cdef pthread_attr_t attributes
+    cdef sched_param parameters
+    cdef int error
+    parameters.sched_priority = 1
+    pthread_attr_init(&attributes)
+    pthread_attr_setinheritsched(&attributes, PTHREAD_EXPLICIT_SCHED)
+    pthread_attr_setschedpolicy(&attributes, SCHED_FIFO)
+    pthread_attr_setschedparam(&attributes, &parameters)
+    error = pthread_create(thread, &attributes, run_serving, s)
+    pthread_attr_destroy(&attributes)
+    return error
+
+
+cdef inline void free_all(link_t* one) noexcept nogil:
+    cdef link_t* next
+    while one != NULL:
+        next = one.next
+        free(one)
+        one = next
 
 
 @cython.final
@@ -44,18 +81,17 @@ cdef class Sender:
         if self.s == NULL:
             raise MemoryError()
         self.s.ep = self.s.inbox = self.s.outbox = self.s.hold = -1
-        self.s.listener = self.s.listening = -1
-        pthread_mutex_init(&self.s.lock, NULL)
+        self.s.listening = -1
+        self.s.listener = LISTENER_KEPT
 
     def __init__(self, bint realtime=False):
         cdef serving_t* s = self.s
         cdef epoll_event event
         cdef sigset_t every
         cdef sigset_t before
-        cdef int error
+        cdef int error = 1
         if s.buffer != NULL:
             raise ValueError("the sender was started already")
-        s.realtime = realtime
         s.buffer = <char*> malloc(READ_SIZE)
         if s.buffer == NULL:
             raise MemoryError()
@@ -73,7 +109,12 @@ cdef class Sender:
         # Signals are for Python's main thread: ours is born with all of them blocked.
         sigfillset(&every)
         pthread_sigmask(SIG_SETMASK, &every, &before)
-        error = pthread_create(&self.thread, NULL, run_serving, s)
+        if realtime:
+            s.realtime = True
+            error = start_realtime(&self.thread, s)
+            s.realtime = error == 0
+        if error:       # not asked for, or not granted
+            error = pthread_create(&self.thread, NULL, run_serving, s)
         pthread_sigmask(SIG_SETMASK, &before, NULL)
         if error:
             raise OSError(error, "cannot start the sender's thread")
@@ -82,25 +123,12 @@ cdef class Sender:
 
     def __dealloc__(self):
         cdef serving_t* s = self.s
-        cdef event_t* event
-        cdef plan_t* plan
-        cdef block_t* block
         if s == NULL:
             return
         self._stop()
-        while s.events != NULL:
-            event = s.events
-            s.events = event.next
-            free(event)
-        while s.plans != NULL:
-            plan = s.plans
-            s.plans = plan.next
-            free(plan)
-        while s.full != NULL:
-            block = s.full
-            s.full = block.next
-            free(block)
-        pthread_mutex_destroy(&s.lock)
+        free_all(take_all(&s.events))
+        free_all(take_all(&s.plans))
+        free_all(take_all(&s.full))
         free(s.block)
         free(s.buffer)
         free(s)
@@ -112,9 +140,7 @@ cdef class Sender:
         cdef size_t i
         if self.running:
             self.cpu_ns = self._thread_cpu()
-            pthread_mutex_lock(&s.lock)
-            s.stopping = True
-            pthread_mutex_unlock(&s.lock)
+            swap_int(&s.stopping, True, __ATOMIC_ACQ_REL)
             self.running = False
             self._wake()
             with nogil:
@@ -134,7 +160,8 @@ cdef class Sender:
         for fd in (s.ep, s.inbox, s.outbox, s.hold, s.listening, s.listener):
             if fd >= 0:
                 close(fd)
-        s.ep = s.inbox = s.outbox = s.hold = s.listener = s.listening = -1
+        s.ep = s.inbox = s.outbox = s.hold = s.listening = -1
+        s.listener = LISTENER_KEPT
 
     cdef void _wake(self) noexcept:
         cdef uint64_t one = 1
@@ -157,13 +184,8 @@ cdef class Sender:
 
     def listen(self, int fd):
         self._check_running()
-        cdef int unused
-        pthread_mutex_lock(&self.s.lock)
-        unused = self.s.listener        # the thread had no time to take it
-        self.s.listener = fd
-        self.s.listener_changed = True
-        pthread_mutex_unlock(&self.s.lock)
-        if unused >= 0:
+        cdef int unused = swap_int(&self.s.listener, fd, __ATOMIC_ACQ_REL)
+        if unused >= 0:     # the thread had no time to take it
             close(unused)
         self._wake()
 
@@ -207,35 +229,20 @@ cdef class Sender:
         plan.conn = conn
         plan.serial = serial
         plan.ending = ending
-        self._post(plan)
-
-    cdef void _post(self, plan_t* plan) noexcept:
-        cdef serving_t* s = self.s
-        cdef bint was_empty
-        pthread_mutex_lock(&s.lock)
-        was_empty = s.plans == NULL
-        if was_empty:
-            s.plans = plan
-        else:
-            s.plans_last.next = plan
-        s.plans_last = plan
-        pthread_mutex_unlock(&s.lock)
-        if was_empty:
+        if put(&self.s.plans, &plan.link):
             self._wake()
 
     def drain(self):
         cdef serving_t* s = self.s
         cdef uint64_t ignored
+        cdef link_t* one
         cdef event_t* event
-        cdef event_t* last
         cdef list found = []
         if self.running:
             read(s.outbox, &ignored, sizeof(ignored))
-        pthread_mutex_lock(&s.lock)
-        event = s.events
-        s.events = NULL
-        pthread_mutex_unlock(&s.lock)
-        while event != NULL:
+        one = take_all(&s.events)
+        while one != NULL:
+            event = <event_t*> one
             found.append((
                 event.what,
                 event.conn,
@@ -245,31 +252,26 @@ cdef class Sender:
                 PyBytes_FromStringAndSize(event.data, event.head_len),
                 PyBytes_FromStringAndSize(event.data + event.head_len, event.len - event.head_len),
             ))
-            last = event
-            event = event.next
-            free(last)
+            one = one.next
+            free(event)
         return found
 
     def rows(self):
         cdef serving_t* s = self.s
         cdef block_t* block
-        cdef block_t* last
+        cdef link_t* one = take_all(&s.full)
         cdef list found = []
-        pthread_mutex_lock(&s.lock)
-        block = s.full
-        s.full = NULL
-        s.flush = True
-        pthread_mutex_unlock(&s.lock)
+        swap_int(&s.flush, True, __ATOMIC_ACQ_REL)
         if self.running:
             self._wake()
-        while block != NULL:
+        while one != NULL:
+            block = <block_t*> one
             found.append(
                 PyBytes_FromStringAndSize(<char*> block.rows, block.count * sizeof(row_t))
             )
-            last = block
-            block = block.next
-            free(last)
-        return b"".join(found)
+            one = one.next
+            free(block)
+        return found
 
     def stats(self):
         cdef serving_t* s = self.s
@@ -281,7 +283,7 @@ cdef class Sender:
             "blocked": counted(&s.stats.blocked),
             "wakeups": counted(&s.stats.wakeups),
             "lost_rows": counted(&s.stats.lost_rows),
-            "realtime": counted(&s.stats.realtime),
+            "realtime": int(s.realtime),
             "thread_cpu_ns": self._thread_cpu() if self.running else self.cpu_ns,
         }
 

@@ -10,7 +10,9 @@ next. Calls that are measured do not pass through here; the transport carries th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
@@ -28,6 +30,22 @@ __all__ = ["NOT_JSON", "Answer", "ControlClient", "json_object"]
 
 NOT_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding a stranger's JSON may raise."""
+
+
+@contextmanager
+def _no_command_line() -> Iterator[None]:
+    """httpx imports its own command line where it can, rich and pygments with it: a third of its
+    time to import, for nothing. A None in sys.modules is a module that cannot be imported, and
+    httpx does without."""
+    name = "httpx._main"
+    blocked = "httpx" not in sys.modules and name not in sys.modules
+    if blocked:
+        sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if blocked and sys.modules.get(name) is None:
+            sys.modules.pop(name, None)
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +79,8 @@ class ControlClient:
         self._redact = redact
 
     async def __aenter__(self) -> Self:
-        import httpx
+        with _no_command_line():
+            import httpx
 
         from harness.transport.proxies import proxy_for
         from harness.transport.wire import parse_url

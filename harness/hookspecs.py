@@ -90,9 +90,10 @@ def harness_run_started(spec: RunSpec, environment: Environment) -> None:
 
 @hookspec(firstresult=True)
 def harness_count_tokens(model: str, text: str) -> int | None:
-    """How many tokens `text` has for `model`. Called while requests are prepared, many times, never
-    while they are timed; should be quick. The first plugin that answers wins. None: I do not know
-    this model."""
+    """How many tokens `text` has for `model`. Called while requests are prepared, many times, and
+    after a measured iteration for a sample of its calls, whose counts are then compared with the
+    server's; never while calls are timed. Should be quick, and exact: a guess would be held against
+    the server. The first plugin that answers wins. None: I do not know this model."""
 
 
 @hookspec

@@ -84,7 +84,8 @@ class Backend(Protocol):
         load it. Raise BackendError saying what, where, and the next command to try."""
 
     async def effective(self) -> Effective:
-        """What the server says it runs, read back now; unknown fields are None, with a reason."""
+        """What the server says it runs, read back now; unknown fields are None, with a reason.
+        Asked again when all is measured: what changed since then is a doubt about the trial."""
 
     def prepare(self, request: Request) -> Exchange:
         """The exchange for one request, complete. Must be pure and cheap; may rotate endpoints.
@@ -161,7 +162,7 @@ class RequestContext(Protocol):
     """Differs between iterations, equal between arms: arms get the same prompts."""
     salt: str
     """Never the same twice: differs between runs, arms, trials and iterations. For the first tokens
-    of prompts that no cache may know."""
+    of prompts that no cache may know; say so with `Request.cold`."""
     phase: str
     """`warmup` or `measured`."""
 

@@ -22,7 +22,8 @@ class Reactor:
     timestamps: ask the kernel for receive stamps. batch_window_ns: the longest pause between rounds
     while many streams run (0: never; see loop.pxd); commands end it. read_size: bytes a read can
     take. frame_limit: a larger frame or body ends its call as `too_large`. idle_max: connections
-    kept for later calls.
+    kept for later calls. connections_max: beyond it, calls end as `connect` with EMFILE, as they
+    do where the system has no descriptor left (0: as many as it has).
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Reactor:
         read_size: int = 262_144,
         frame_limit: int = 67_108_864,
         idle_max: int = 4096,
+        connections_max: int = 0,
     ) -> None: ...
     def fileno(self) -> int:
         """An eventfd, readable while sealed calls wait to be drained."""

@@ -35,7 +35,7 @@ class Sender:
     """
 
     def __init__(self, realtime: bool = False) -> None:
-        """realtime: ask for SCHED_FIFO; stats() says whether it was granted."""
+        """realtime: ask for SCHED_FIFO; stats() says whether it was granted (else as without)."""
     def fileno(self) -> int:
         """An eventfd, readable while events wait to be drained."""
     def listen(self, fd: int) -> None:
@@ -59,9 +59,9 @@ class Sender:
         read that completed the request returned, the last piece was out, or the client was seen to
         be gone. kernel_ns: the kernel's receive stamp of that read; 0 where there is none. head and
         body are the request's. Requests have serials 1, 2, 3 … in order of arrival."""
-    def rows(self) -> bytes:
-        """Rows of the log that nobody took yet. The latest of them come with the next call, or
-        after close()."""
+    def rows(self) -> list[bytes]:
+        """Rows of the log that nobody took yet, in blocks of whole rows. The latest of them come
+        with the next call, or after close()."""
     def stats(self) -> dict[str, int]:
         """connections (open now), requests, pieces, bytes, blocked (pieces that a slow client held
         up), wakeups, lost_rows, realtime (1: granted), thread_cpu_ns."""

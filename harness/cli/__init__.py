@@ -3,29 +3,35 @@
 Commands are imported when they are called, and plugins are loaded when a command needs them, so
 that `harness --help` stays quick.
 
-Exit status: 0 done (also with a warning) · 1 a bug of ours or of a plugin · 2 a mistake that the
-message explains · 4 the run's verdict is invalid · 130 interrupted.
+Exit statuses are listed in status.py.
 """
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import importlib
 import logging
-import os
+import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness import __version__
+from harness.cli.harmless import LogFormatter, crashed
+from harness.cli.status import BUG, DONE, MISTAKE, after_signal
+from harness.cli.terminal import mute, say
 from harness.errors import HarnessError
 from harness.text import one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from harness.host import Host
 
 __all__ = ["cli", "main"]
+
+log = logging.getLogger("harness.cli")
 
 # name → (module, what `harness --help` says)
 BUILTIN = {
@@ -35,6 +41,7 @@ BUILTIN = {
     "export": ("harness.cli.export", "Write a run in another format."),
     "models": ("harness.cli.models", "List the models that a server offers."),
     "doctor": ("harness.cli.doctor", "Check this machine, its plugins and its servers."),
+    "selfcheck": ("harness.cli.selfcheck", "Measure how far our own figures can be off, here."),
     "sim": ("harness.cli.sim", "Serve simulated models, and log the truth of every send."),
 }
 
@@ -47,6 +54,18 @@ Examples:
   harness show latest                                 the newest run below ./runs
   harness export latest --format jsonl --out calls.jsonl
 """
+
+
+class _ReaderGoneError(Exception):
+    """Whoever read our output has read enough. No OSError: click would deal with that itself."""
+
+
+@contextlib.contextmanager
+def _no_reader() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise _ReaderGoneError from error
 
 
 class LazyGroup(click.Group):
@@ -72,6 +91,14 @@ class LazyGroup(click.Group):
         rows += [(n, c.get_short_help_str()) for n, c in sorted(self._plugin_commands().items())]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
+
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        with _no_reader():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _no_reader():
+            return super().invoke(ctx)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -116,40 +143,53 @@ def load_host() -> Host:
 
 def main() -> None:
     """The `harness` command."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(LogFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    status = _run()
+    # What is left is Python's own end, which would answer Ctrl-C with a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.exit(status if isinstance(status, int) else DONE)
+
+
+def _run() -> object:
+    """The command's exit status."""
     try:
         status = cli.main(standalone_mode=False)
         sys.stdout.flush()
+        return status
     except HarnessError as error:
+        log.debug("the command ends with this", exc_info=True)
         # Error texts may quote a server: nothing of theirs reaches the terminal as control.
-        click.echo(f"error: {one_line(str(error), 1000)}", err=True)
-        status = error.exit_code
+        say(f"error: {one_line(str(error), 1000)}")
+        return error.exit_code
     except click.ClickException as error:
         error.show()
-        status = error.exit_code
-    except (KeyboardInterrupt, click.exceptions.Abort):
-        click.echo("interrupted", err=True)
-        status = 130
+        return error.exit_code
+    except (KeyboardInterrupt, click.exceptions.Abort) as error:
+        say("interrupted")
+        found = (getattr(one, "status", None) for one in (error, error.__cause__))
+        return next(filter(None, found), after_signal(signal.SIGINT))
     except ImportError as error:
         if not (error.name or "").startswith("harness._native"):
-            raise
-        click.echo(
+            say(crashed(error))
+            return BUG
+        say(
             f"error: the compiled module {error.name} is missing or does not fit this Python "
-            "(try: pip install --force-reinstall chimera-harness, or `make native` in a checkout)",
-            err=True,
+            "(try: pip install --force-reinstall chimera-harness, or `make native` in a checkout)"
         )
-        status = 2
+        return MISTAKE
+    except (_ReaderGoneError, BrokenPipeError):
+        mute()
+        return DONE
     except OSError as error:
-        status = _output_failed(error)
-    sys.exit(status if isinstance(status, int) else 0)
-
-
-def _output_failed(error: OSError) -> int:
-    """What the operating system refused. When our reader went away (`| head`), nobody is to be
-    told, and Python must not complain when it flushes at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if error.errno == errno.EPIPE:
-        return 0
-    what = error.strerror or type(error).__name__
-    click.echo(f"error: {what}{f': {error.filename}' if error.filename else ''}", err=True)
-    return 2
+        mute()  # what could not be written would be tried again at exit
+        log.debug("the command ends with this", exc_info=True)
+        what = error.strerror or type(error).__name__
+        say(f"error: {what}{f': {error.filename}' if error.filename else ''}")
+        return MISTAKE
+    except Exception as error:  # a bug of ours or of a plugin keeps its traceback
+        say(crashed(error))
+        return BUG

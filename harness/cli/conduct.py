@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
-import click
-
+from harness.cli.background import run_async
+from harness.cli.harmless import harmless, print_json
 from harness.cli.progress import progress_for
+from harness.cli.signals import Signals
+from harness.cli.status import DONE, INVALID
+from harness.cli.terminal import console, mute, say, say_at_once, show_cursor
 from harness.engine import Observer, Outcome, run
-from harness.engine.summary import derive_summary
-from harness.errors import HarnessError
+from harness.errors import HarnessError, StoreError
 from harness.host import Host
 from harness.schema import Manifest, Record, RunSpec, Summary
 from harness.store import Run, RunWriter, load_run
@@ -22,8 +25,7 @@ __all__ = ["FolderSink", "conduct", "finish", "perform", "show"]
 
 log = logging.getLogger("harness.cli")
 
-EXIT_INVALID = 4
-EXIT_INTERRUPTED = 130
+STOPPING: Final = "stopping; once more to stop at once"
 
 
 class FolderSink:
@@ -33,8 +35,11 @@ class FolderSink:
         self._out = out
         self._root = root
         self.writer: RunWriter | None = None
+        self.before: Callable[[], object] = bool
+        """Called before anything is made."""
 
     def begin(self, manifest: Manifest) -> None:
+        self.before()
         self.writer = RunWriter.create(manifest, out=self._out, root=self._root)
 
     def append(self, record: Record) -> None:
@@ -50,50 +55,122 @@ class FolderSink:
 
 
 def conduct(spec: RunSpec, host: Host, *, out: Path | None, as_json: bool) -> int:
-    """Run `spec` and show the result. Returns the exit status."""
-    sink = FolderSink(out, Path("runs"))
-    with progress_for(sys.stderr) as observer:
-        outcome = perform(spec, host, sink, observer)
-    assert sink.writer is not None
-    summary = finish(sink.writer, outcome, host)
-    if outcome.manifest.state == "failed" and isinstance(outcome.error, HarnessError):
-        click.echo(f"run folder: {sink.writer.path}", err=True)
-        raise outcome.error
-    show(summary, sink.writer.path, as_json)
-    if outcome.manifest.state == "interrupted":
-        return EXIT_INTERRUPTED
-    return EXIT_INVALID if summary.verdict.state == "invalid" else 0
+    """Run `spec` and show the result. Returns the exit status.
+
+    Raises HarnessError; StoppedError, if a signal comes before anything was begun.
+    """
+    with Signals() as signals:
+        sink = FolderSink(out, Path("runs"))
+        outcome = _measure(spec, host, sink, signals)
+        assert sink.writer is not None
+        summary, unwritten = _conclude(sink.writer, outcome, host)
+        if sink.writer.restored:
+            say(
+                f"warning: {sink.writer.path} was deleted during the run, and was made again from "
+                "what was still open; artifacts are lost"
+            )
+        if outcome.manifest.state == "failed" and isinstance(outcome.error, HarnessError):
+            say(f"run folder: {sink.writer.path}")
+            raise outcome.error
+        try:
+            show(summary, outcome.manifest, sink.writer.path, as_json)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            mute()  # the verdict is known all the same
+        _warn_of(summary)
+        if unwritten:
+            raise unwritten[0]
+        return signals.status or (INVALID if summary.verdict.state == "invalid" else DONE)
 
 
-def perform(spec: RunSpec, host: Host, sink: FolderSink, observer: Observer | None) -> Outcome:
-    """The engine in an event loop of its own. An interrupt ends the run, not the program."""
+def _warn_of(summary: Summary) -> None:
+    """On standard error, so that it is seen when the result goes to a file or another program."""
+    verdict = summary.verdict
+    if verdict.state == "valid":
+        return
+    codes = dict.fromkeys(c.code for c in verdict.caveats if c.severity != "note")
+    say(f"warning: the run is {verdict.state}: {', '.join(codes)}")
+
+
+def _measure(spec: RunSpec, host: Host, sink: FolderSink, signals: Signals) -> Outcome:
+    """The run itself. What ends it is written into the manifest, if the disk takes that much."""
+    try:
+        with progress_for(sys.stderr) as progress:
+            return perform(spec, host, sink, progress, signals)
+    except HarnessError as error:
+        if sink.writer is not None:
+            sink.writer.fail(error)
+        raise
+
+
+def _conclude(writer: RunWriter, outcome: Outcome, host: Host) -> tuple[Summary, list[StoreError]]:
+    """`finish`; of a run that failed, its own error is the one to be told."""
+    unwritten: list[StoreError] = []
+    try:
+        return finish(writer, outcome, host, unwritten.append), unwritten
+    except StoreError:
+        if isinstance(outcome.error, HarnessError):
+            raise outcome.error from None
+        raise
+
+
+def perform(
+    spec: RunSpec,
+    host: Host,
+    sink: FolderSink,
+    observer: Observer | None,
+    signals: Signals | None = None,
+) -> Outcome:
+    """The engine in an event loop of its own. A signal ends the run, not the program."""
+    signals = signals or Signals()
 
     async def main() -> Outcome:
         loop = asyncio.get_running_loop()
         task = asyncio.ensure_future(run(spec, host, sink, observer))
-        for number in (signal.SIGINT, signal.SIGTERM):
-            try:
-                loop.add_signal_handler(number, _interrupt, task, number)
-            except (NotImplementedError, RuntimeError, ValueError):
-                log.debug("signal %s keeps its default handler", number)
-        return await task
 
-    return asyncio.run(main())
+        # A live line is taken down before a second signal can end us, which its own thread draws:
+        # that is for the loop to do. What blocks the loop is not to keep the cursor hidden.
+        take_down: Callable[[], None] | None = getattr(observer, "stop", None)
+
+        def stop() -> None:
+            if not task.done():
+                if take_down is not None:
+                    take_down()
+                    say(STOPPING)
+                task.cancel()
+
+        def answer() -> None:
+            show_cursor()
+            if take_down is None:
+                say_at_once(STOPPING)
+            loop.call_soon_threadsafe(stop)
+
+        sink.before = lambda: signals.answer_with(answer)
+        try:
+            return await task
+        finally:
+            signals.answer_with(_finishing)
+
+    return run_async(main())
 
 
-def _interrupt(task: asyncio.Task[Outcome], number: int) -> None:
-    """Once: stop cleanly with what there is. A second time: at once."""
-    for again in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().remove_signal_handler(again)
-        signal.signal(again, signal.SIG_DFL)
-    click.echo("stopping; once more to stop at once", err=True)
-    task.cancel()
+def _finishing() -> None:
+    say_at_once("measured; the summary is being written; once more to stop at once")
 
 
-def finish(writer: RunWriter, outcome: Outcome, host: Host) -> Summary:
-    """Summary and reports, from what is on disk and nothing else."""
+def finish(
+    writer: RunWriter,
+    outcome: Outcome,
+    host: Host,
+    unwritten: Callable[[StoreError], None] | None = None,
+) -> Summary:
+    """Summary and reports, from what is on disk and nothing else. Raises StoreError; a report that
+    the disk refuses goes to `unwritten`."""
+    from harness.engine.summary import derive_summary  # not before the first request
+
     manifest = outcome.manifest
-    error = str(outcome.error) if isinstance(outcome.error, HarnessError) else None
+    error = harmless(str(outcome.error)) if isinstance(outcome.error, HarnessError) else None
+    writer.ensure_folder()
     run_data: Run = load_run(writer.path)
     caveats = host.find_caveats(run_data)
     summary = derive_summary(manifest, run_data.records(), caveats=caveats)
@@ -101,40 +178,42 @@ def finish(writer: RunWriter, outcome: Outcome, host: Host) -> Summary:
     run_data = load_run(writer.path)
     for entry in host.exporters:
         if entry.automatic:
-            _report(entry.name, entry.factory, run_data, writer.path / "reports" / entry.automatic)
+            refused = _report(entry.name, entry.factory, run_data, writer, entry.automatic)
+            if refused is not None and unwritten is not None:
+                unwritten(refused)
     host.run_finished(summary)
     return summary
 
 
-def _report(name: str, export: object, run_data: Run, path: Path) -> None:
-    """One that fails must not take the others, nor the run, with it."""
+def _report(
+    name: str, export: object, run_data: Run, writer: RunWriter, file: str
+) -> StoreError | None:
+    """One that fails must not take the others, nor the run, with it. Returns what the disk said."""
     assert callable(export)
-    path.parent.mkdir(exist_ok=True)
     try:
-        with path.open("wb") as out:
-            export(run_data, out)
+        writer.report(file, lambda out: export(run_data, out), f"--format {name}")
+    except StoreError as error:
+        return error
     except Exception as error:  # a stranger's exporter
         log.debug("exporter %s raised", name, exc_info=True)
-        click.echo(f"warning: exporter {name}: {type(error).__name__}: {error}", err=True)
+        say(f"warning: exporter {name}: {type(error).__name__}: {error}")
+    return None
 
 
-def show(summary: Summary, path: Path, as_json: bool) -> None:
+def show(summary: Summary, manifest: Manifest, path: Path, as_json: bool) -> None:
     if as_json:
-        import msgspec
-
-        click.echo(msgspec.json.format(msgspec.json.encode(summary), indent=2).decode())
+        print_json(summary, indent=2)
         return
-    from rich.console import Console
-
+    from harness.report.instrument import instrument_line
     from harness.report.table import render_summary
 
-    console = Console(soft_wrap=False)
-    render_summary(summary, console)
-    console.print(f"\n{path}", markup=False, highlight=False, soft_wrap=True)
+    out = console()
+    render_summary(summary, out, instrument=instrument_line(manifest))
+    out.print(f"\n{path}", markup=False, highlight=False, soft_wrap=True)
     report = path / "reports" / "comparison_report.md"
     if report.exists():
-        console.print(f"{report}", markup=False, highlight=False, soft_wrap=True)
-    console.print(
+        out.print(f"{report}", markup=False, highlight=False, soft_wrap=True)
+    out.print(
         f"next: harness export {path} --format jsonl",
         markup=False,
         highlight=False,

@@ -15,7 +15,10 @@ import click
 import msgspec
 
 from harness.cli import load_host
+from harness.cli.background import run_async
+from harness.cli.harmless import print_json
 from harness.cli.sources import native_sources
+from harness.cli.terminal import console
 
 State = Literal["ok", "note", "bad"]
 
@@ -51,22 +54,22 @@ def command(ctx: click.Context, as_json: bool) -> None:
     findings = [
         *_interpreter(),
         *_native(),
+        *_selfcheck(),
         *_plugins(),
         *_extras(),
         *_limits(),
         *_gpus(),
         *_toolchains(),
-        *asyncio.run(_servers()),
+        *run_async(_servers()),
     ]
     if as_json:
-        click.echo(msgspec.json.encode(findings).decode())
+        print_json(findings)
     else:
         _print(findings)
     ctx.exit(2 if any(finding.state == "bad" for finding in findings) else 0)
 
 
 def _print(findings: list[Finding]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -80,7 +83,7 @@ def _print(findings: list[Finding]) -> None:
         if finding.remedy:
             text.append(f"\n→ {one_line(finding.remedy)}", style="dim")
         table.add_row(Text(mark, style=colour), Text(finding.subject), text)
-    Console().print(table)
+    console().print(table)
 
 
 def _interpreter() -> list[Finding]:
@@ -108,6 +111,28 @@ def _native() -> list[Finding]:
         text = "no reactor on this system: the portable transport serves, stamps are user-space"
         findings.append(Finding(subject="reactor", state="note", text=text))
     return findings
+
+
+def _selfcheck() -> list[Finding]:
+    try:
+        from harness.engine.environment import host_digest, native_digest
+    except ImportError:
+        return []  # said already
+    from harness.engine.uncertainty import stored_selfcheck
+
+    check, why = stored_selfcheck(host_digest(), native_digest())
+    if check is None:
+        reason, _, remedy = (why or "").partition(": harness")
+        finding = Finding(
+            subject="selfcheck",
+            state="note",
+            text=reason,
+            remedy=f"harness{remedy}" if remedy else "",
+        )
+        return [finding]
+    largest = max((one.streams for one in check.loads), default=0)
+    text = f"{check.mode}, of {check.at[:10]}, up to {largest} streams"
+    return [Finding(subject="selfcheck", state="ok", text=text)]
 
 
 def _stale(folder: Path) -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from harness.cli import load_host
+from harness.cli.terminal import say
 
 
 @click.command("export", short_help="Write a run in another format.")
@@ -29,7 +30,7 @@ def command(run: str, name: str, out: Path | None, salvage: bool) -> None:
     write = load_host().exporters.get(name, "--format").factory
     loaded = load_run(run, salvage=salvage)
     for warning in loaded.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}")
     if out is None:
         write(loaded, sys.stdout.buffer)
         sys.stdout.buffer.flush()

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli import load_host
+from harness.cli.harmless import print_json
+from harness.cli.terminal import console
 
 if TYPE_CHECKING:
     from harness.registry import Registry
@@ -32,19 +34,16 @@ def command(as_json: bool) -> None:
     }
     broken = [plugin for plugin in host.plugins if plugin.status == "broken"]
     if as_json:
-        import msgspec
-
         plain = {
             kind: [{"name": n, "summary": s, "plugin": p} for n, s, p in entries]
             for kind, entries in rows.items()
         }
-        click.echo(msgspec.json.encode({**plain, "plugins": host.plugins}).decode())
+        print_json({**plain, "plugins": host.plugins})
         return
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
+    out = console()
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for kind, entries in rows.items():
         if not entries:
@@ -52,6 +51,6 @@ def command(as_json: bool) -> None:
         table.add_row(Text(kind, style="bold"))
         for name, summary, plugin in entries:
             table.add_row(Text(f"  {name}"), Text(summary), Text(plugin, style="dim"))
-    console.print(table)
+    out.print(table)
     if broken:
-        console.print(Text(f"\n{len(broken)} broken: see `harness doctor`", style="yellow"))
+        out.print(Text(f"\n{len(broken)} broken: see `harness doctor`", style="yellow"))

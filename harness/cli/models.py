@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import click
 
 from harness.cli import load_host
+from harness.cli.background import run_async
+from harness.cli.harmless import print_json
+from harness.cli.terminal import console
 
 
 @click.command("models", short_help="List the models that a server offers.")
@@ -31,16 +32,13 @@ def command(backend: str, url: tuple[str, ...], as_json: bool) -> None:
     made = entry.factory(config)
     if not isinstance(made, ListsModels):
         raise BackendError("cannot list its models", where=backend)
-    found = sorted(asyncio.run(made.models()), key=lambda model: model.name)
+    found = sorted(run_async(made.models()), key=lambda model: model.name)
     if as_json:
-        import msgspec
-
-        click.echo(msgspec.json.encode(found).decode())
+        print_json(found)
         return
     if not found:
         click.echo("no models", err=True)
         return
-    from rich.console import Console
     from rich.filesize import decimal
     from rich.table import Table
     from rich.text import Text
@@ -55,4 +53,4 @@ def command(backend: str, url: tuple[str, ...], as_json: bool) -> None:
         size = decimal(model.size_bytes) if model.size_bytes is not None else "—"
         digest = (model.digest or "—").removeprefix("sha256:")[:12]
         table.add_row(Text(one_line(model.name)), size, Text(one_line(digest)))
-    Console().print(table)
+    console().print(table)

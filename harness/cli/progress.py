@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TextIO
 
-import click
-
+from harness.cli.terminal import say
 from harness.engine import Observer
 
 if TYPE_CHECKING:
@@ -35,8 +34,12 @@ def progress_for(stream: TextIO) -> Iterator[Observer]:
         TextColumn("{task.fields[note]}", markup=False),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(file=stream), transient=True) as progress:
-        yield _Live(progress)
+    live = _Live(Progress(*columns, console=Console(file=stream), transient=True))
+    try:
+        live.start()
+        yield live
+    finally:
+        live.stop()
 
 
 class _Counts:
@@ -63,6 +66,16 @@ class _Live(_Counts):
         self._progress = progress
         self._trials: TaskID | None = None
         self._calls: TaskID | None = None
+
+    def start(self) -> None:
+        with suppress(OSError):
+            self._progress.start()
+
+    def stop(self) -> None:
+        """Erase the line and show the cursor again, for good; where the terminal is gone (SIGHUP),
+        there is nothing to tidy. May be called again."""
+        with suppress(OSError):
+            self._progress.stop()
 
     def trial_started(self, planned: PlannedTrial, total: int) -> None:
         if self._trials is None:
@@ -103,4 +116,4 @@ class _Plain(_Counts):
         seconds = (record.end_ns - record.start_ns) / 1e9
         text = f"trial {record.trial + 1}/{self._total} {record.arm}: {record.status}"
         detail = f", {self.note}" if self.note else ""
-        click.echo(f"{text}, {self.ok} calls ok{detail}, {seconds:.1f} s", err=True)
+        say(f"{text}, {self.ok} calls ok{detail}, {seconds:.1f} s")

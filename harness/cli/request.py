@@ -66,11 +66,11 @@ def split_pair(pair: str, option: str) -> tuple[str, Any]:
     key, found, text = pair.partition("=")
     if not found or not key:
         raise SpecError(f"{pair!r} is not key=value", where=option)
-    import yaml
+    from harness.engine.plainyaml import read_yaml
 
     try:
-        return key, yaml.safe_load(text) if text else ""
-    except yaml.YAMLError:
+        return key, read_yaml(text) if text else ""
+    except ValueError:
         return key, text
 
 

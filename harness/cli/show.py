@@ -20,9 +20,10 @@ def command(run: str, as_json: bool, salvage: bool) -> None:
       harness show runs/load-20261120T101500Z-1a2b3c4d --json
     """
     from harness.cli.conduct import show
+    from harness.cli.terminal import say
     from harness.store import load_run
 
     loaded = load_run(run, salvage=salvage)
     for warning in loaded.warnings:
-        click.echo(f"warning: {warning}", err=True)
-    show(loaded.summary, Path(loaded.path), as_json)
+        say(f"warning: {warning}")
+    show(loaded.summary, loaded.manifest, Path(loaded.path), as_json)

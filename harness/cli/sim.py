@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli.harmless import harmless, print_json
+from harness.cli.terminal import say
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -23,8 +26,13 @@ ROOT = Path("sims")
 @click.command("sim", short_help="Serve simulated models, and log the truth of every send.")
 @click.argument("spec", metavar="[SPEC]", type=click.Path(path_type=Path), required=False)
 @click.option("--dialect", metavar="NAME", help="How /v1 speaks: openai, vllm, sglang, llamacpp, …")
-@click.option("--ttft", metavar="LAW", help="50, uniform:40,60, lognormal:50,10, gamma:50,10 (ms).")
+@click.option(
+    "--ttft",
+    metavar="LAW",
+    help="ms: 50, uniform:40,60, lognormal:50,10, gamma:50,10; replay:RUN.",
+)
 @click.option("--gap", metavar="LAW", help="Between two chunks with content.")
+@click.option("--replay", metavar="RUN", help="TTFT and gaps as recorded, call by call.")
 @click.option("--slots", type=click.IntRange(1), help="Requests answered at a time.")
 @click.option(
     "--fault", "faults", metavar="FAULT", multiple=True, help="KIND@N,N or KIND:RATE or KIND~WORDS."
@@ -54,7 +62,8 @@ def command(
     """Serve simulated models in Ollama's dialect (/api) and OpenAI's (/v1), and log the instant of
     every send. SPEC is a .yaml, .json or .toml file; docs/sim.md lists its fields.
 
-    Prints one line of JSON, {"url", "pid", "log"}, when it is ready. SIGINT or SIGTERM stop it.
+    Prints one line of JSON, {"url", "pid", "log"}, when it is ready; with --realtime also whether
+    that was granted. SIGINT or SIGTERM stop it.
 
     \b
     Examples:
@@ -62,6 +71,7 @@ def command(
       harness sim --dialect vllm --fault reset_mid:0.05 --fault http_429@3,4
       harness run load --backend openai --url http://127.0.0.1:8000 --concurrency 64 --requests 640
       harness sim --join latest
+      harness sim --replay latest
     """
     if run is not None:
         _show(run, log, as_json)
@@ -75,6 +85,8 @@ def _spec(path: Path | None, words: dict[str, Any]) -> SimSpec:
     from harness.testing.sim import sim_spec
 
     raw = read_spec(path) if path else {}
+    if words["replay"] is not None:
+        raw["ttft"] = raw["gap"] = {"law": "replay", "run": words["replay"]}
     for name in ("dialect", "ttft", "gap", "slots", "seed"):
         if words[name] is not None:
             raw[name] = words[name]
@@ -89,28 +101,45 @@ def _spec(path: Path | None, words: dict[str, Any]) -> SimSpec:
 
 
 def _value(text: str) -> Any:
-    import yaml
+    from harness.engine.plainyaml import read_yaml
 
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return read_yaml(text)
+    except ValueError:
         return text
 
 
 def _serve(spec: SimSpec, log: Path | None, until_eof: bool, **options: Any) -> None:
+    from ipaddress import ip_address
+
     import msgspec
 
+    from harness.engine.limits import raise_file_limit
     from harness.testing.sim import SimServer
 
-    _raise_descriptor_limit()
+    raise_file_limit()
     folder = log or ROOT / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}"
     server = SimServer(spec, folder, **options)
-    # Making answers must not keep the sending thread from its turn: this one steps back.
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 5)
+    # Making answers must not keep the sending thread from its turn: this one steps back, to a tenth
+    # of the other's weight. Further back, it would have no answers in time on a core that other
+    # programs want too.
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
     stops = [_signals()]
     if until_eof:
         stops.append(sys.stdin.fileno())
-    ready = {"url": server.url, "pid": os.getpid(), "log": str(folder)}
+    if not ip_address(server.address).is_loopback:
+        say(
+            f"warning: this listens on {server.address} port {server.port}: whoever reaches this "
+            "machine over the network reaches it, and it asks nobody who they are"
+        )
+    if server.realtime is False:
+        say(
+            "warning: real-time priority was refused (it takes root, CAP_SYS_NICE or a limit for "
+            "rtprio): sending at normal priority"
+        )
+    ready: dict[str, Any] = {"url": server.url, "pid": os.getpid(), "log": str(folder)}
+    if server.realtime is not None:
+        ready["realtime"] = server.realtime
     click.echo(msgspec.json.encode(ready).decode())
     sys.stdout.flush()
     try:
@@ -119,21 +148,28 @@ def _serve(spec: SimSpec, log: Path | None, until_eof: bool, **options: Any) -> 
             if stopped == stops[0] or not os.read(stopped, 65536):
                 return
     finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)  # a second one ends us at once
         found = server.close()
         if found.get("late", {}).get("sends"):
-            late, share = found["late"]["sends"], found["late"]["sends"] / found["sends"]
-            click.echo(
-                f"warning: {late} of {found['sends']} sends ({share:.2%}) began more than 1 ms "
-                f"late; the worst {found['max_ns'] / 1e6:.1f} ms{_reason(found)} (see {folder})",
-                err=True,
-            )
+            say(f"warning: {_late(found)} (see {folder})")
 
 
-def _reason(found: dict[str, Any]) -> str:
-    waited_ns = found["waited_for_a_core_ns"]
-    if waited_ns is None:
-        return ""
-    return f"; the sending thread waited {waited_ns / 1e6:.0f} ms for a core"
+def _late(found: dict[str, Any]) -> str:
+    late, sends = found["late"]["sends"], found["sends"]
+    text = (
+        f"{late} of {sends} sends ({late / sends:.2%}) began more than 1 ms late, the worst "
+        f"{found['max_ns'] / 1e6:.1f} ms"
+    )
+    if found["late"]["forced"]:
+        text += f"; {found['late']['forced']} as more was due at once than a core can send"
+    if found["late"]["made"]:
+        text += f"; {found['late']['made']} as their answers were made too late"
+    if found["waited_for_a_core_ns"]:
+        text += (
+            f"; the sending thread waited {found['waited_for_a_core_ns'] / 1e6:.0f} ms for a core"
+        )
+    return text
 
 
 def _signals() -> int:
@@ -146,26 +182,17 @@ def _signals() -> int:
     return reader
 
 
-def _raise_descriptor_limit() -> None:
-    import resource
-
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 def _show(ref: str, log: Path | None, as_json: bool) -> None:
-    import msgspec
-
     from harness.store import load_run
     from harness.testing.sim import find_log, join
 
     run = load_run(ref)
     joined = join(run, log or find_log(run, ROOT))
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(joined), indent=2).decode())
+        print_json(joined, indent=2)
         return
     for line in _table(joined):
-        click.echo(line)
+        click.echo(harmless(line))
 
 
 def _table(joined: Joined) -> Iterator[str]:
@@ -199,6 +226,7 @@ def _table(joined: Joined) -> Iterator[str]:
         late = said["late"]
         yield (
             f"server: {said['sends']} sends, late by p50 {micro(said['p50_ns'])}, "
-            f"p99 {micro(said['p99_ns'])}, max {micro(said['max_ns'])} µs; "
+            f"p99 {micro(said['p99_ns'])}, max {micro(said['max_ns'])} µs (p99 of what the "
+            f"schedule did not force: {micro(said['own_p99_ns'])}); "
             f"{late['sends']} by more than 1 ms; {said['held_up']} held up by the client"
         )

@@ -11,6 +11,7 @@ workflow.py     workflow scenarios and their context
 calls.py        one call: prepared, carried, decoded, sealed
 environment.py  the machine and the software
 summary.py      records to a summary
+holding.py      what of the calls is held while it is made
 validity.py     records to a verdict
 """
 

@@ -7,14 +7,19 @@ become one of the six statuses.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from harness._native.clock import monotonic_ns
+from harness.engine.prompts import PromptFacts, facts_of
+from harness.engine.token_checks import CallSample
 from harness.errors import HarnessError
 from harness.protocols import Backend, Transport
+from harness.redaction import Redactor, header_secrets, proxy_secrets, url_without_secrets
 from harness.schema import (
     CallError,
     CallRecord,
@@ -34,6 +39,15 @@ if TYPE_CHECKING:
 
 __all__ = ["CallPlace", "Caller", "seal", "status_of", "unmade"]
 
+_SAID_BY_SERVER = (
+    "error",
+    "finish_reason",
+    "server",
+    "text",
+    "reasoning",
+    "tool_calls",
+    "payloads",
+)
 GIVEN_UP = CallError(code="cancelled", message="the scenario gave the call up")
 
 
@@ -67,6 +81,7 @@ class Caller:
         self._keep = keep
         self._deliver = deliver
         self._ending: asyncio.Task[None] | None = None
+        self._sample: CallSample | None = None
 
     @property
     def ended(self) -> bool:
@@ -82,6 +97,10 @@ class Caller:
     def lane(self, limit: int) -> int:
         return self._transport.lane(limit)
 
+    def watch(self, sample: CallSample | None) -> None:
+        """From now on, `sample` is shown every call that ends; None: no more."""
+        self._sample = sample
+
     async def call(
         self, request: Request, place: CallPlace, ordinal: int, *, lane: int = 0, due_ns: int = 0
     ) -> CallRecord:
@@ -91,6 +110,7 @@ class Caller:
         if self.ended:
             raise asyncio.CancelledError
         exchange = self._backend.prepare(request)
+        prompt = facts_of(request)
         queued_ns = monotonic_ns()
         wire: WireRecord | None = None
         try:
@@ -101,8 +121,13 @@ class Caller:
                     unmade(place, ordinal, "cancelled", GIVEN_UP, request, due_ns or queued_ns)
                 )
         decoded = self._decode(request, wire)
-        record = seal(wire, decoded, request, exchange, place, ordinal, self._keep)
+        record = _redacted(
+            seal(wire, decoded, request, prompt, exchange, place, ordinal, self._keep),
+            _redactor_for(exchange.headers),
+        )
         wire.drop_payloads()
+        if self._sample is not None:
+            self._sample.offer(ordinal, request, record)
         self._deliver(_without_text(record) if not self._keep.text else record)
         return record
 
@@ -123,7 +148,7 @@ class Caller:
 def status_of(wire: WireRecord, decoded: Decoded) -> tuple[Status, CallError | None]:
     """The status, and the reason where it is not `ok`."""
     outcome = wire.outcome
-    detail = CallError(code=outcome, message=wire.detail)
+    detail = CallError(code=outcome, message=wire.detail or _system_says(wire.errno))
     if outcome == "cancelled":
         return "cancelled", detail
     if outcome == "not_sent":
@@ -149,10 +174,15 @@ def status_of(wire: WireRecord, decoded: Decoded) -> tuple[Status, CallError | N
     return "ok", None
 
 
+def _system_says(errno: int) -> str:
+    return os.strerror(errno) if errno else ""
+
+
 def seal(
     wire: WireRecord,
     decoded: Decoded,
     request: Request,
+    prompt: PromptFacts,
     exchange: Exchange,
     place: CallPlace,
     ordinal: int,
@@ -179,7 +209,7 @@ def seal(
         realtime_offset_ns=wire.realtime_offset_ns or None,
         clock_stepped=wire.clock_stepped,
         reconnected=wire.reconnected,
-        endpoint=exchange.url,
+        endpoint=url_without_secrets(exchange.url),
         http_status=wire.http_status,
         finish_reason=decoded.finish_reason,
         usage=decoded.usage,
@@ -191,6 +221,9 @@ def seal(
         chunk_tokens=decoded.chunk_tokens,
         comments=wire.comments,
         max_tokens=request.max_tokens,
+        prompt_chars=prompt.prompt_chars,
+        prompt_digest=prompt.prompt_digest,
+        cold_prompt=prompt.cold_prompt,
         request_bytes=len(exchange.body),
         client_lag_p50_ns=lag_p50_ns,
         client_lag_p99_ns=lag_p99_ns,
@@ -200,6 +233,20 @@ def seal(
         tool_calls=decoded.tool_calls,
         payloads=wire.payloads() if keep.payloads else None,
     )
+
+
+@lru_cache(maxsize=64)
+def _redactor_for(headers: tuple[tuple[str, str], ...]) -> Redactor:
+    """Whatever a backend puts into its headers, and what the proxy is told."""
+    return Redactor(header_secrets(headers) | proxy_secrets())
+
+
+def _redacted(record: CallRecord, redactor: Redactor) -> CallRecord:
+    """A server may say back what it was told."""
+    if not redactor:
+        return record
+    said = {name: redactor.value(getattr(record, name)) for name in _SAID_BY_SERVER}
+    return msgspec.structs.replace(record, **said)
 
 
 def _without_text(record: CallRecord) -> CallRecord:

@@ -14,10 +14,17 @@ from typing import Any
 
 import harness
 from harness._native import clock
+from harness.engine.uncertainty import stored_selfcheck
 from harness.host import Host
+from harness.redaction import (
+    Redactor,
+    environment_secrets,
+    is_secret_name,
+    url_without_secrets,
+)
 from harness.schema import Environment, RunSpec
 
-__all__ = ["collect_environment", "gpus", "native_digest"]
+__all__ = ["collect_environment", "cpu_model", "gpus", "host_digest", "native_digest"]
 
 PACKAGES = (
     "httpx",
@@ -29,8 +36,34 @@ PACKAGES = (
     "transformers",
     "xllamacpp",
 )
-VARIABLE_PREFIXES = ("HARNESS_", "OLLAMA_", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
-SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD")
+VARIABLE_PREFIXES = ("HARNESS_", "OLLAMA_")
+VARIABLES = frozenset(
+    {
+        "CUDA_VISIBLE_DEVICES",
+        "HARNESS_CACHE_DIR",
+        "HARNESS_DISABLE_PLUGINS",
+        "HARNESS_STATE_DIR",
+        "HARNESS_TRACE_HOOKS",
+        "OLLAMA_CONTEXT_LENGTH",
+        "OLLAMA_DEBUG",
+        "OLLAMA_FLASH_ATTENTION",
+        "OLLAMA_GPU_OVERHEAD",
+        "OLLAMA_HOST",
+        "OLLAMA_KEEP_ALIVE",
+        "OLLAMA_KV_CACHE_TYPE",
+        "OLLAMA_LLM_LIBRARY",
+        "OLLAMA_LOAD_TIMEOUT",
+        "OLLAMA_MAX_LOADED_MODELS",
+        "OLLAMA_MAX_QUEUE",
+        "OLLAMA_MODELS",
+        "OLLAMA_MULTIUSER_CACHE",
+        "OLLAMA_NEW_ENGINE",
+        "OLLAMA_NUM_PARALLEL",
+        "OLLAMA_SCHED_SPREAD",
+        "OMP_NUM_THREADS",
+    }
+)
+"""Those whose values are recorded: they change what is measured, and none of them is a key."""
 
 
 def collect_environment(spec: RunSpec, host: Host) -> Environment:
@@ -38,13 +71,15 @@ def collect_environment(spec: RunSpec, host: Host) -> Environment:
     import psutil
 
     found_gpus, gpus_unknown = gpus()
+    host_name, build = host_digest(), native_digest()
+    selfcheck, selfcheck_unknown = stored_selfcheck(host_name, build)
     return Environment(
         harness_version=harness.__version__,
         python=platform.python_version(),
         platform=platform.platform(),
         kernel=platform.release(),
-        hostname_digest=_host_digest(),
-        cpu_model=_cpu_model(),
+        hostname_digest=host_name,
+        cpu_model=cpu_model(),
         cpu_count=psutil.cpu_count(logical=False) or os.cpu_count(),
         cpu_affinity=tuple(sorted(os.sched_getaffinity(0)))
         if hasattr(os, "sched_getaffinity")
@@ -57,9 +92,11 @@ def collect_environment(spec: RunSpec, host: Host) -> Environment:
         gpus_unknown=gpus_unknown,
         packages=_packages(),
         vcs=_vcs(),
-        native_build={**clock.build_info(), "digest": native_digest()},
+        native_build={**clock.build_info(), "digest": build},
         variables=_variables(),
         plugins=tuple(host.plugins),
+        selfcheck=selfcheck,
+        selfcheck_unknown=selfcheck_unknown,
         collected=host.collect_environment(spec),
     )
 
@@ -102,12 +139,13 @@ def native_digest() -> str:
     return total.hexdigest()[:16]
 
 
-def _host_digest() -> str:
+def host_digest() -> str:
+    """See Environment.hostname_digest."""
     identity = socket.gethostname() + (_read("/etc/machine-id") or "")
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
-def _cpu_model() -> str | None:
+def cpu_model() -> str | None:
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -150,9 +188,19 @@ def _vcs() -> dict[str, str]:
 
 
 def _variables() -> dict[str, str]:
-    return {
-        name: value
-        for name, value in sorted(os.environ.items())
-        if name.startswith(VARIABLE_PREFIXES)
-        and not any(word in name.upper() for word in SECRET_WORDS)
-    }
+    """Of others with our prefixes only that they are set: `api_key_env` may name any of them."""
+    redactor = Redactor(environment_secrets())
+    found = {}
+    for name, value in sorted(os.environ.items()):
+        if name in VARIABLES:
+            found[name] = redactor.text(_without_credentials(value))
+        elif name.startswith(VARIABLE_PREFIXES) and not is_secret_name(name):
+            found[name] = "(set; its value is not recorded)"
+    return found
+
+
+def _without_credentials(value: str) -> str:
+    """OLLAMA_HOST may be http://user:password@host."""
+    if "@" not in value and "://" not in value:
+        return value
+    return ",".join(url_without_secrets(part) for part in value.split(","))

@@ -10,10 +10,12 @@ import msgspec
 
 from harness._native.clock import realtime_offset_ns
 from harness.engine.environment import collect_environment
+from harness.engine.limits import provide_files
 from harness.engine.plan import Plan, make_plan
 from harness.engine.seams import Observer, RunSink, Scene, Silent, TransportFactory
 from harness.engine.specfile import digest
 from harness.engine.trial import Trial
+from harness.errors import StoreError
 from harness.host import Host
 from harness.schema import (
     SCHEMA_VERSION,
@@ -48,11 +50,13 @@ async def run(
 
     Raises SpecError before anything is started. An interrupt (task cancellation) is not raised but
     is the outcome's state, so that the caller can save what there is; so is a failure of the first
-    trial. Failures of later trials are recorded, and the run goes on.
+    trial. Failures of later trials are recorded, and the run goes on, unless it is the sink that
+    failed. StoreError, if the sink takes no record at all.
     """
     seen = observer or Silent()
     plan = make_plan(spec, host)
     spec = plan.spec
+    provide_files(plan)
     environment = collect_environment(spec, host)
     manifest = _manifest(spec, plan, environment)
     sink.begin(manifest)
@@ -67,7 +71,7 @@ async def run(
         if isinstance(failure, asyncio.CancelledError):
             state = "interrupted"
             break
-        if failure is not None and planned.trial == 0:
+        if failure is not None and (planned.trial == 0 or isinstance(failure, StoreError)):
             state = "failed"
             break
         failure = None

@@ -18,12 +18,22 @@ import msgspec
 from harness._native.clock import monotonic_ns
 from harness.engine import load as load_driver
 from harness.engine.calls import Caller, CallPlace, unmade
+from harness.engine.hostload import Reading, host_load, read_host
 from harness.engine.plan import PlannedTrial, seed_for
 from harness.engine.seams import Scene
+from harness.engine.token_checks import CallSample, check_tokens
 from harness.engine.workflow import WorkflowContext
-from harness.errors import HarnessError
+from harness.errors import HarnessError, StoreError
 from harness.protocols import RequestScenario, WorkflowScenario
-from harness.schema import Artifact, CallError, CallRecord, Effective, IterationRecord, Load
+from harness.schema import (
+    Artifact,
+    CallError,
+    CallRecord,
+    Effective,
+    HostLoad,
+    IterationRecord,
+    Load,
+)
 
 __all__ = ["Iterations"]
 
@@ -51,6 +61,7 @@ class Iterations:
         self._caller = caller
         self._effective = effective
         self._deliver = deliver
+        self._host_before: Reading | None = None
 
     async def run(self) -> None:
         """Raises what ends the trial: CancelledError, or the scenario's own refusal."""
@@ -76,6 +87,7 @@ class Iterations:
         seed = self._seed(place.phase, place.iteration)
         context = _RequestContext(self, place, seed)
         record = self._begun(place, shape.requests)
+        sample = self._sample(place)
         try:
             requests = scenario.requests(context)
             planned = await load_driver.drive(requests, shape, self._caller, place, seed)
@@ -88,7 +100,14 @@ class Iterations:
         if self._caller.ended:
             self._end(record, "cancelled", INTERRUPTED)
             raise asyncio.CancelledError
-        self._end(msgspec.structs.replace(record, planned_calls=planned), "ok", None)
+        end_ns = monotonic_ns()
+        ended = msgspec.structs.replace(
+            record,
+            planned_calls=planned,
+            host=self._host_load(),  # before we use the machine ourselves
+            token_checks=check_tokens(sample, self.count_tokens),
+        )
+        self._end(ended, "ok", None, end_ns)
 
     # Workflow scenarios. -----------------------------------------------------------------------
 
@@ -110,6 +129,7 @@ class Iterations:
         context = self._context(phase, iteration)
         place = self._place(phase, iteration)
         begun = self._begun(place, 0)
+        sample = self._sample(place)
         status: Literal["ok", "error", "cancelled"] = "error"
         error: CallError | None = None
         try:
@@ -128,15 +148,22 @@ class Iterations:
                 status, error = "cancelled", INTERRUPTED
             end_ns = monotonic_ns()
             planned = max(context.calls, declared)
+            artifacts, refused = self._artifacts(context)
+            if refused is not None:
+                status, error = "error", CallError(code="store", message=str(refused)[:500])
             noted = msgspec.structs.replace(
                 begun,
                 planned_calls=planned,
                 spans=tuple(context.spans),
                 metrics=tuple(context.metrics),
-                artifacts=self._artifacts(context),
+                artifacts=artifacts,
                 data=context.data,
+                host=self._host_load(),
+                token_checks=check_tokens(sample, self.count_tokens) if status == "ok" else (),
             )
             self._end(noted, status, error, end_ns)
+            if refused is not None:
+                raise refused
         if status == "cancelled":
             raise asyncio.CancelledError
         for ordinal in range(context.calls, planned):
@@ -144,11 +171,18 @@ class Iterations:
             reason = error or CallError(code="not_needed", message="the scenario did not make it")
             self._deliver(unmade(place, ordinal, "not_sent", reason))
 
-    def _artifacts(self, context: WorkflowContext) -> tuple[Artifact, ...]:
-        return tuple(
-            Artifact(name=name, path=self._scene.sink.artifact(context.trial, name, content))
-            for name, content in context.artifacts
-        )
+    def _artifacts(
+        self, context: WorkflowContext
+    ) -> tuple[tuple[Artifact, ...], StoreError | None]:
+        """Those that could be kept, and why the next one could not."""
+        kept: list[Artifact] = []
+        for name, content in context.artifacts:
+            try:
+                path = self._scene.sink.artifact(context.trial, name, content)
+            except StoreError as error:
+                return tuple(kept), error
+            kept.append(Artifact(name=name, path=path))
+        return tuple(kept), None
 
     # ------------------------------------------------------------------------------------------
 
@@ -168,6 +202,12 @@ class Iterations:
         model = self._effective.model or self._planned.arm.backend_config.model or ""
         return self._scene.host.count_tokens(model, text)
 
+    def _sample(self, place: CallPlace) -> CallSample:
+        """Of the calls of an iteration that is measured; of any other it stays empty."""
+        sample = CallSample()
+        self._caller.watch(sample if place.phase == "measured" else None)
+        return sample
+
     def _place(self, phase: Phase, iteration: int) -> CallPlace:
         return CallPlace(
             arm=self._planned.arm.name,
@@ -186,7 +226,12 @@ class Iterations:
             effective=self._effective,
         )
 
+    def _host_load(self) -> HostLoad | None:
+        """What the machine did since the iteration began; None for a warm-up."""
+        return host_load(self._host_before, read_host()) if self._host_before else None
+
     def _begun(self, place: CallPlace, planned: int) -> IterationRecord:
+        self._host_before = read_host() if place.phase == "measured" else None
         now_ns = monotonic_ns()
         return IterationRecord(
             arm=place.arm,

@@ -1,6 +1,6 @@
 """Spec files: YAML, JSON or TOML in, RunSpec out; and the digest that identifies a run.
 
-Nothing in a spec is executed: YAML is read with the safe loader.
+Nothing in a spec is executed: it is read into plain data (plainyaml.py), of a bounded size.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ from typing import Any
 
 import msgspec
 
+from harness.engine.plainyaml import DEPTH_MAX, read_json, read_yaml
 from harness.errors import SpecError
 from harness.schema import RunSpec
 from harness.strict import decode
+
+SIZE_MAX_BYTES = 2**20
 
 __all__ = ["digest", "merge", "read_spec", "set_path", "spec_from", "with_mode"]
 
@@ -22,9 +25,17 @@ __all__ = ["digest", "merge", "read_spec", "set_path", "spec_from", "with_mode"]
 def read_spec(path: Path) -> dict[str, Any]:
     """The file as plain data, by its suffix. Raises SpecError with the line of a syntax error."""
     try:
-        text = path.read_text("utf-8")
+        with path.open("rb") as file:
+            content = file.read(SIZE_MAX_BYTES + 1)  # it may be a device that never ends
+        if len(content) > SIZE_MAX_BYTES:
+            raise SpecError(
+                f"it has more than {SIZE_MAX_BYTES // 2**20} MiB",
+                where=str(path),
+                remedy="prompts go into a file of their own: -o prompts=FILE",
+            )
+        text = content.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"cannot be read: {error}", where=str(path)) from None
+        raise SpecError(f"cannot be read: {_why(error)}", where=str(path)) from None
     try:
         raw = _parse(path.suffix.lower(), text, path)
     except ValueError as error:
@@ -34,20 +45,24 @@ def read_spec(path: Path) -> dict[str, Any]:
     return raw
 
 
+def _why(error: OSError | UnicodeDecodeError) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start} is not UTF-8"
+    return error.strerror or type(error).__name__
+
+
 def _parse(suffix: str, text: str, path: Path) -> Any:
     if suffix == ".json":
-        return msgspec.json.decode(text)
+        return read_json(text)
     if suffix == ".toml":
         import tomllib
 
-        return tomllib.loads(text)
-    if suffix in (".yaml", ".yml"):
-        import yaml
-
         try:
-            return yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ValueError(error) from None
+            return tomllib.loads(text)
+        except RecursionError:
+            raise ValueError("it is nested too deep") from None
+    if suffix in (".yaml", ".yml"):
+        return read_yaml(text)
     raise SpecError(
         f"unknown kind of file {suffix!r}", where=str(path), remedy=".yaml, .json or .toml"
     )
@@ -70,25 +85,35 @@ def with_mode(load: dict[str, Any]) -> dict[str, Any]:
     return {"mode": "open" if "rate_per_s" in load else "closed", **load}
 
 
-def _check_plain(value: Any, where: str) -> None:
+def _check_plain(value: Any, where: str, depth: int = 0) -> None:
     """What a spec may hold: text, finite numbers of 64 bits, lists, mappings with text keys. JSON
     and msgpack can carry nothing else, and a run that cannot be written down must not start."""
-    if isinstance(value, dict):
+    if depth > DEPTH_MAX:
+        raise SpecError(f"nested more than {DEPTH_MAX} deep", where=f"{where[:60]}…")
+    if isinstance(value, str):
+        _check_text(value, where)
+    elif isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
                 raise SpecError(f"{key!r} is not text", where=where, remedy=f'"{key}"')
-            _check_plain(item, f"{where}.{key}")
+            _check_text(key, where)
+            _check_plain(item, f"{where}.{key}", depth + 1)
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
-            _check_plain(item, f"{where}[{index}]")
+            _check_plain(item, f"{where}[{index}]", depth + 1)
     elif isinstance(value, float) and not math.isfinite(value):
         raise SpecError(f"must be a finite number, is {value}", where=where)
     elif isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise SpecError("does not fit in 64 bits", where=where)
-    elif value is not None and not isinstance(value, str | int | float):
+    elif value is not None and not isinstance(value, int | float):
         # YAML reads 2026-11-20 as a date.
         kind = type(value).__name__
         raise SpecError(f"a {kind} is neither text nor a number", where=where, remedy="quote it")
+
+
+def _check_text(text: str, where: str) -> None:
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise SpecError("it holds half of a surrogate pair, which is no character", where=where)
 
 
 def digest(spec: RunSpec) -> str:

@@ -10,8 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Literal, get_args
 
-import msgspec
-
+from harness.engine.holding import Holding
 from harness.engine.rules import ArmView, RunView
 from harness.engine.validity import find_caveats, verdict
 from harness.metrics import summarise
@@ -95,7 +94,7 @@ class _Arm:
         self.spec = spec
         self.arm = arm
         self.cell = cell
-        self.calls: list[CallRecord] = []
+        self._held = Holding(spec.load)
         self.iterations: list[IterationRecord] = []
         self.trials: list[TrialRecord] = []
         self.launches: set[int] = set()
@@ -107,9 +106,13 @@ class _Arm:
         elif record.phase != "measured":
             return
         elif isinstance(record, CallRecord):
-            self.calls.append(_slim(record))
+            self._held.add(record)
         else:
             self.iterations.append(record)
+
+    @property
+    def calls(self) -> list[CallRecord]:
+        return self._held.calls
 
     def view(self) -> ArmView:
         return ArmView(
@@ -159,8 +162,3 @@ class _Span:
         if self.first_ns is None or self.last_ns is None:
             return None
         return (self.last_ns - self.first_ns) / 1e9
-
-
-def _slim(call: CallRecord) -> CallRecord:
-    """Without what no metric reads, so that a long run's texts are not all held at once."""
-    return msgspec.structs.replace(call, text=None, reasoning=None, tool_calls=[], payloads=None)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
+import sys
+import threading
 from typing import Any, Literal
 
 from harness._native.clock import monotonic_ns
 from harness.engine.calls import Caller
 from harness.engine.iterations import Iterations
 from harness.engine.plan import PlannedTrial
+from harness.engine.readings import read_again
 from harness.engine.seams import Scene
 from harness.errors import HarnessError, PluginError
 from harness.protocols import Backend, Transport
+from harness.redaction import Redactor, environment_secrets
 from harness.schema import CallError, CallRecord, Effective, TrialRecord
 
 __all__ = ["Trial"]
@@ -53,7 +58,8 @@ class Trial:
                 where=f"trial {self._planned.trial}",
                 remedy="--log-level debug shows where",
             )
-        message = str(failure) or "interrupted"
+        redactor = Redactor(environment_secrets())
+        message = redactor.text(str(failure)) or "interrupted"
         # The record holds the transport's counts, so it is made before the transport closes.
         record = self._record(status, CallError(code=status, message=message) if failure else None)
         try:
@@ -80,6 +86,9 @@ class Trial:
         spec = self._scene.plan.spec
         arm = self._planned.arm
         self._backend = backend = arm.backend.factory(arm.backend_config)
+        if "numpy" not in sys.modules:
+            # The transport waits for it. Meanwhile the backend mostly waits for its server.
+            threading.Thread(target=importlib.import_module, args=("numpy",)).start()
         await backend.open()
         self._effective = await backend.effective()
         self._transport = self._scene.open_transport(spec.transport, list(backend.urls))
@@ -88,6 +97,7 @@ class Trial:
         await Iterations(
             self._planned, self._scene, self._caller, self._effective, self._deliver
         ).run()
+        self._effective = await read_again(backend, self._effective)
 
     async def _close(self) -> None:
         """Each part closes even if another one fails to."""
@@ -116,7 +126,7 @@ class Trial:
             status=status,
             start_ns=self._start_ns,
             end_ns=monotonic_ns(),
-            effective=self._effective,
+            effective=Redactor(environment_secrets()).value(self._effective),
             transport=transport.name if transport else "",
             transport_stats=transport.stats() if transport and not ended else {},
             error=error,

@@ -8,7 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Literal, TypeAlias
 
-from harness.engine.rules import RunView, complete, figures, outcome, timing
+from harness.engine.rules import (
+    RunView,
+    complete,
+    configuration,
+    figures,
+    instrument,
+    machine,
+    outcome,
+    prompts,
+    steady,
+    timing,
+    tokens,
+)
 from harness.schema import Caveat, Verdict
 
 __all__ = ["RULES", "Rule", "find_caveats", "verdict"]
@@ -23,10 +35,18 @@ RULES: Final[tuple[Rule, ...]] = (
     outcome.failures,
     timing.schedule_slip,
     timing.client_lag,
+    machine.host_noise,
+    steady.no_steady_state,
+    prompts.prompt_truncated,
+    tokens.prompt_cache,
+    tokens.token_mismatch,
+    configuration.config_not_effective,
+    configuration.cold_in_warm,
     figures.unbounded_output,
     figures.what_was_measured,
     timing.user_stamps,
     timing.clock_step,
+    instrument.no_selfcheck,
     figures.too_few,
 )
 

@@ -13,7 +13,15 @@ A package and not the one file of the first plan: the formulas alone fill severa
 """
 
 from harness.metrics.call import CALL_METRICS, call_metric
-from harness.metrics.chunks import inter_chunk_ns, itl_ns, itl_unknown_because
+from harness.metrics.chunks import (
+    Condensed,
+    Gaps,
+    condense,
+    gaps,
+    inter_chunk_ns,
+    itl_ns,
+    itl_unknown_because,
+)
 from harness.metrics.metric import Metric
 from harness.metrics.summary import summarise
 from harness.metrics.window import (
@@ -29,9 +37,13 @@ from harness.metrics.window import (
 __all__ = [
     "CALL_METRICS",
     "ITERATION_METRICS",
+    "Condensed",
+    "Gaps",
     "IterationView",
     "Metric",
     "call_metric",
+    "condense",
+    "gaps",
     "held_window_ns",
     "inter_chunk_ns",
     "iteration_metric",

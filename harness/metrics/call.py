@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Final
 
 from harness.metrics import server
-from harness.metrics.chunks import inter_chunk_ns, itl_ns
+from harness.metrics.chunks import gaps, itl_unknown_because
 from harness.metrics.metric import Better, Metric, Provenance, find
 from harness.schema import CallRecord
 
@@ -85,19 +85,17 @@ def batch_ratio(record: CallRecord) -> float | None:
 
 
 def inter_chunk_p50(record: CallRecord) -> float | None:
-    from harness._native.kernels import median
-
-    gaps = inter_chunk_ns(record) if _ok(record) else None
-    return None if gaps is None or not len(gaps) else median(gaps.astype(float)) / 1e6
+    found = gaps(record) if _ok(record) else None
+    return None if found is None or found.p50_ns is None else found.p50_ns / 1e6
 
 
 def inter_chunk_max(record: CallRecord) -> float | None:
-    gaps = inter_chunk_ns(record) if _ok(record) else None
-    return None if gaps is None or not len(gaps) else float(gaps.max()) / 1e6
+    found = gaps(record) if _ok(record) else None
+    return None if found is None or found.max_ns is None else found.max_ns / 1e6
 
 
 def itl_p50(record: CallRecord) -> float | None:
-    return None if itl_ns(record) is None else inter_chunk_p50(record)
+    return None if itl_unknown_because(record) else inter_chunk_p50(record)
 
 
 def _ok(record: CallRecord) -> bool:

@@ -10,13 +10,106 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.schema import CallRecord, ChunkKind
+from msgspec import Struct
+from msgspec.structs import replace
+
+from harness.schema import CallRecord, ChunkColumns, ChunkKind
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["content_arrivals", "inter_chunk_ns", "itl_ns", "itl_unknown_because"]
+__all__ = [
+    "Condensed",
+    "Gaps",
+    "condense",
+    "content_arrivals",
+    "gaps",
+    "inter_chunk_ns",
+    "itl_ns",
+    "itl_unknown_because",
+]
+
+
+class Gaps(Struct, frozen=True, kw_only=True):
+    """What the gaps between the content chunks of one call amount to."""
+
+    chunks: int
+    """With content."""
+    upper_bounds: int | None
+    """Those among them whose stamp is a bound; None where the flags were not kept."""
+    p50_ns: float | None
+    max_ns: int | None
+    """Both None below two chunks."""
+    bounds_lag_p50_ns: float | None = None
+    """Median over the upper bounds of how late the read was that brought them; None without any."""
+    first_is_bound: bool = False
+
+
+class Condensed(ChunkColumns, frozen=True, kw_only=True):
+    """Columns without their stamps: `arrival_ns`, `lag_ns` and `size` are empty, `kind` is there.
+    Never stored."""
+
+    gaps: Gaps | None = None
+    """As of the columns before; None where those told nothing."""
+
+
+def condense(record: CallRecord) -> CallRecord:
+    """The record with the stamps of its chunks let go. Every call metric stays what it was; of the
+    functions here `gaps` and `itl_unknown_because` do, the others raise ValueError."""
+    if isinstance(record.chunks, Condensed):
+        return record
+    columns = record.chunks
+    return replace(
+        record, chunks=Condensed(count=columns.count, kind=columns.kind, gaps=gaps(record))
+    )
+
+
+def gaps(record: CallRecord) -> Gaps | None:
+    """None where `inter_chunk_ns` is."""
+    from harness._native.kernels import median
+
+    if isinstance(record.chunks, Condensed):
+        return record.chunks.gaps
+    between = inter_chunk_ns(record)
+    if between is None:
+        return None
+    bounds = _upper_bounds(record)
+    lags = None if bounds is None else _lags(record, bounds)
+    return Gaps(
+        chunks=record.content_chunks,
+        upper_bounds=None if bounds is None else int(bounds.sum()),
+        p50_ns=median(between.astype(float)) if len(between) else None,
+        max_ns=int(between.max()) if len(between) else None,
+        bounds_lag_p50_ns=median(lags) if lags is not None and len(lags) else None,
+        first_is_bound=bounds is not None and len(bounds) > 0 and bool(bounds[0]),
+    )
+
+
+def _upper_bounds(record: CallRecord) -> NDArray[np.bool_] | None:
+    """Which of the content chunks have a bound for a stamp; None where the flags were not kept."""
+    import numpy as np
+
+    from harness._native.recorder import FLAG_UPPER_BOUND
+
+    columns = record.chunks
+    if len(columns.size) != 4 * columns.count:
+        return None
+    content = np.frombuffer(columns.kind, "u1") != ChunkKind.EMPTY
+    sizes = np.frombuffer(columns.size, "<u4")[content]
+    bounds: NDArray[np.bool_] = sizes & FLAG_UPPER_BOUND != 0
+    return bounds
+
+
+def _lags(record: CallRecord, chosen: NDArray[np.bool_]) -> NDArray[np.float64] | None:
+    """Lag of the reads that brought these content chunks; None where lags were not kept."""
+    import numpy as np
+
+    columns = record.chunks
+    if len(columns.lag_ns) != 4 * columns.count:
+        return None
+    content = np.frombuffer(columns.kind, "u1") != ChunkKind.EMPTY
+    return np.frombuffer(columns.lag_ns, "<u4")[content][chosen].astype(np.float64)
 
 
 def inter_chunk_ns(record: CallRecord) -> NDArray[np.int64] | None:
@@ -31,8 +124,8 @@ def inter_chunk_ns(record: CallRecord) -> NDArray[np.int64] | None:
     arrivals = content_arrivals(record)
     if arrivals is None:
         return None
-    gaps: NDArray[np.int64] = np.diff(arrivals)
-    return None if (gaps < 0).any() else gaps
+    between: NDArray[np.int64] = np.diff(arrivals)
+    return None if (between < 0).any() else between
 
 
 def itl_ns(record: CallRecord) -> NDArray[np.int64] | None:
@@ -56,7 +149,7 @@ def itl_unknown_because(record: CallRecord) -> str | None:
         return f"the call is not ok but {record.status}"
     if chunks < 2:
         return f"{chunks} content chunks have no gap between them"
-    if inter_chunk_ns(record) is None:
+    if _stamps_are_missing(record):
         return "the stamps of its chunks were not kept, or do not fit together"
     if record.chunk_tokens is not None:
         return _because_of_chunk_tokens(record)
@@ -65,6 +158,12 @@ def itl_unknown_because(record: CallRecord) -> str | None:
     if tokens == chunks + 1:
         return f"{tokens} tokens came in {chunks} chunks: a stop token, or a chunk of two"
     return None if tokens == chunks else f"{tokens} tokens came in {chunks} chunks"
+
+
+def _stamps_are_missing(record: CallRecord) -> bool:
+    if isinstance(record.chunks, Condensed):
+        return record.chunks.gaps is None
+    return inter_chunk_ns(record) is None
 
 
 def _because_of_chunk_tokens(record: CallRecord) -> str | None:
@@ -82,6 +181,8 @@ def content_arrivals(record: CallRecord) -> NDArray[np.int64] | None:
     import numpy as np
 
     columns = record.chunks
+    if isinstance(columns, Condensed):
+        raise ValueError(f"the stamps of {record.call_id} were let go: gaps() has what they were")
     if len(columns.arrival_ns) != 8 * columns.count or len(columns.kind) != columns.count:
         return None
     content = np.frombuffer(columns.kind, "u1") != ChunkKind.EMPTY

@@ -20,7 +20,7 @@ from typing import Final, TypeAlias
 from msgspec import Struct
 
 from harness.metrics import server
-from harness.metrics.chunks import content_arrivals
+from harness.metrics.chunks import Condensed, content_arrivals
 from harness.metrics.metric import Metric, find
 from harness.schema import CallRecord, ClosedLoad, IterationRecord, Load
 
@@ -114,7 +114,7 @@ def _tokens_in(call: CallRecord, window: Window) -> float | None:
         return float(tokens)
     if last_ns < start_ns or first_ns > end_ns:
         return 0.0
-    arrivals = content_arrivals(call)
+    arrivals = None if isinstance(call.chunks, Condensed) else content_arrivals(call)
     if arrivals is not None and len(arrivals):
         inside = float(((arrivals >= start_ns) & (arrivals <= end_ns)).mean())
     else:

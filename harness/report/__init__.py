@@ -9,6 +9,7 @@ aggregate.py    arms and their differences, as data; iterations.py: run by run; 
   comparison.py   `comparison_report.md`  arms side by side, with cells.py for the cells of its
                                           tables and setup.py for the configuration
 table.py        the table on the terminal
+instrument.py   the instrument's own error, in a line
 figures.py      numbers as text
 sanitise.py     text from models and servers, made harmless
 

@@ -13,6 +13,7 @@ import msgspec
 from harness.errors import StoreError
 from harness.protocols import RunData
 from harness.schema import CallRecord
+from harness.text import plain_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,7 +63,7 @@ def _blocks(record: CallRecord) -> Iterator[bytes]:
     arrival = np.frombuffer(columns.arrival_ns, "<i8")
     lag = np.frombuffer(columns.lag_ns, "<u4")
     size = np.frombuffer(columns.size, "<u4")
-    call_id = msgspec.json.encode(record.call_id).decode()
+    call_id = plain_json(msgspec.json.encode(record.call_id)).decode()
     head = f'{{"call_id":{call_id},"index":'
     for start in range(0, columns.count, BLOCK):
         part = slice(start, start + BLOCK)

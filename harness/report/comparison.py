@@ -37,6 +37,7 @@ from harness.report.cells import (
     tail,
 )
 from harness.report.figures import UNKNOWN, interval_of, number
+from harness.report.instrument import instrument_line
 from harness.report.iterations import iteration_lines
 from harness.report.sanitise import code, markdown
 from harness.report.setup import setup_lines
@@ -207,6 +208,10 @@ def _measured(run: RunData) -> Iterator[str]:
     yield ""
     rows = [("Stamp source of the first token", stamps)]
     rows += [(f"Client lag, {label(arm, run.summary)}", lag(arm)) for arm in run.summary.arms]
+    if line := instrument_line(run.manifest) or environment.selfcheck_unknown:
+        said = line.removeprefix("instrument: ")
+        known = environment.selfcheck is not None
+        rows.append(("Own error", markdown(said if known else f"unknown: {said}")))
     rows += [
         ("Harness", markdown(environment.harness_version)),
         ("Python", markdown(environment.python)),

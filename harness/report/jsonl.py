@@ -9,15 +9,20 @@ import msgspec
 from harness.protocols import RunData
 from harness.report.rows import PLACE, calls_with_effective, values
 from harness.schema import CallRecord, Effective
+from harness.text import plain_json
 
 __all__ = ["write"]
 
 
 def write(run: RunData, out: BinaryIO) -> None:
-    """The names are a contract; unknown is null. Streams: one call is held at a time."""
+    """The names are a contract; unknown is null. Streams: one call is held at a time.
+
+    What a server said is kept as it said it, and what is not printable of that is escaped: the same
+    data to a JSON reader, and no control to a terminal or an editor.
+    """
     encoder = msgspec.json.Encoder()
     for record, effective in calls_with_effective(run):
-        out.write(encoder.encode(_row(record, effective)) + b"\n")
+        out.write(plain_json(encoder.encode(_row(record, effective))) + b"\n")
 
 
 def _row(record: CallRecord, effective: Effective | None) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from harness.report.aggregate import Pair, deltas
 from harness.report.iterations import iteration_lines
 from harness.report.rows import effective_by_trial
 from harness.schema import ArmSummary, Effective, MetricSummary
+from harness.text import plain_json
 
 __all__ = ["FORMAT_VERSION", "write"]
 
@@ -35,7 +36,7 @@ SIGN: Final = (
 
 def write(run: RunData, out: BinaryIO) -> None:
     document = msgspec.json.encode(_document(run))
-    out.write(msgspec.json.format(document, indent=2) + b"\n")
+    out.write(plain_json(msgspec.json.format(document, indent=2)) + b"\n")
 
 
 def _document(run: RunData) -> dict[str, Any]:

@@ -20,19 +20,27 @@ from harness.text import fenced, longest_run, one_line, plain
 
 __all__ = ["cell", "code", "fenced", "markdown", "one_line", "plain"]
 
-# What means something anywhere in a line; at its start; where a bare address becomes a link.
+# Markdown takes a backslash before any ASCII punctuation. What is not escaped is a list: letters,
+# numbers and the punctuation of ordinary sentences, where it cannot begin a heading, a list or a
+# bare address that becomes a link.
 _MARKDOWN: Final = re.compile(
-    r"[\\`*_\[\]|~$@]"
-    r"|^#(?=#|\s|$)|^[+\-](?=\s|$)|^[=-]+$|(?<=^\d)[.)](?=\s|$)|(?<=^\d\d)[.)](?=\s|$)"
-    r"|(?<=:)/(?=/)|(?<=www)\."
+    r"[^\w\s!\"#%&'()+,\-./:;<=>?]|_"
+    r"|^#(?=#|\s|$)|^[+\-](?=\s|$)|^[=-]+$|(?<=:)/(?=/)|(?<=(?i:www))\.",
+    re.ASCII,
 )
+_NUMBERED: Final = re.compile(r"^([0-9]{1,9})([.)])(?=\s|$)")
+_FORMULA: Final = re.compile(r"(?:^|(?<=[;\t\n]))(?=\s*[=+\-@\uff1d\uff0b\uff0d\uff20])")
 _HTML: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
 def markdown(text: str, length_max: int = 2000) -> str:
     """One line of ordinary Markdown text: no markup, link or HTML survives."""
-    line = _MARKDOWN.sub(r"\\\g<0>", one_line(text, length_max))
+    line = _NUMBERED.sub(r"\1\\\2", _MARKDOWN.sub(_escaped, one_line(text, length_max)))
     return "".join(_HTML.get(character, character) for character in line)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\{found[0]}" if found[0].isascii() else found[0]
 
 
 def code(text: str, length_max: int = 300) -> str:
@@ -46,6 +54,6 @@ def code(text: str, length_max: int = 300) -> str:
 
 
 def cell(text: str) -> str:
-    """A CSV cell: spreadsheets run what begins with = + - @, so such text gets an apostrophe."""
-    line = plain(text)
-    return f"'{line}" if line.lstrip()[:1] in ("=", "+", "-", "@") and line else line
+    """A CSV cell: spreadsheets run what begins with = + - @ (or their full-width twins), so such
+    text gets an apostrophe; also behind what another locale takes for the end of a cell."""
+    return _FORMULA.sub(r"\g<0>'", plain(text))

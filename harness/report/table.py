@@ -58,14 +58,17 @@ _LAYOUTS: Final = (
 """Tried in this order until one fits."""
 
 
-def render_summary(summary: Summary, console: Console) -> None:
-    """Print the summary of a run. Nothing but the console is touched."""
+def render_summary(summary: Summary, console: Console, *, instrument: str | None = None) -> None:
+    """Print the summary of a run. Nothing but the console is touched. `instrument`: a line on the
+    instrument's own error (see instrument.py)."""
     width = min(console.width, WIDTH)
-    for part in _parts(summary, console, width):
+    for part in _parts(summary, console, width, instrument):
         console.print(part, width=width, highlight=False, markup=False)
 
 
-def _parts(summary: Summary, console: Console, width: int) -> Iterator[RenderableType]:
+def _parts(
+    summary: Summary, console: Console, width: int, instrument: str | None
+) -> Iterator[RenderableType]:
     yield _title(summary)
     if any(caveat.code == "simulated" for caveat in summary.verdict.caveats):
         yield _text("SIMULATED: a stub was measured, no model server", "bold red")
@@ -75,6 +78,8 @@ def _parts(summary: Summary, console: Console, width: int) -> Iterator[Renderabl
         if line := _not_ok(arm, summary):
             yield _text(line, "yellow")
     yield from (_text(line, "dim") for line in _footnotes(summary, layout))
+    if instrument:
+        yield _text(instrument, "dim")
     yield _verdict(summary)
     for caveat in summary.verdict.caveats:
         yield _caveat(caveat)

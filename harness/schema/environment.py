@@ -45,12 +45,15 @@ class SelfCheckLoad(Struct, frozen=True, kw_only=True, omit_defaults=True):
     inter_chunk_error_p99_ns: float | None = None
     """… and p99 of their sizes."""
     client_lag_p50_ns: float | None = None
+    """From the send of a chunk to the return of the read that brought it, over all chunks: what the
+    error of a stamp taken in user space would be."""
     client_lag_p99_ns: float | None = None
     client_lag_max_ns: float | None = None
     cpu_ns_per_chunk: float | None = None
     """Of the whole measuring process, over the chunks it received."""
     merged_share: float | None = None
-    """Of the chunks: read together with a later one, so that the stamp is an upper bound."""
+    """Of the chunks with content: read together with a later one, so that the stamp is an upper
+    bound."""
     held: bool | None = None
     """Whether client and server kept up with what this load asks for."""
 

@@ -129,6 +129,40 @@ class ValiditySpec(_Spec, frozen=True):
     """… or as a share of the median inter-chunk latency; the smaller of the two is the bound."""
     merged_share_max: float = 0.20
     """Share of content chunks that a late reader may take in together (`client-lag`)."""
+    prompt_short_share_max: float = 0.10
+    """By what share the server's count of a prompt may fall short (`prompt-truncated`)."""
+    chars_per_token_max: float = 10.0
+    """Characters of a long prompt per prompt token (`prompt-truncated`)."""
+    token_slack_max: int = 1
+    """By how many tokens two counts of the server may differ (`token-mismatch`)."""
+    token_count_share_max: float = 0.10
+    """By what share the server's and the tokenizer's count of the output may differ, over the calls
+    that were counted (`token-mismatch`)."""
+    cached_share_max: float = 0.5
+    """Share of a cold prompt that may have been cached … (`prompt-cache`)"""
+    cached_tokens_max: int = 64
+    """… and so many of its tokens in any case: what a chat template puts before every prompt."""
+    load_max_ms: float = 500.0
+    """Until the model was ready for a measured call, as the server says (`cold-in-warm`) …"""
+    load_ratio_max: float = 5.0
+    """… or as a multiple of that of the arm's warm calls; the larger of the two is the bound."""
+    drift_share_max: float = 0.10
+    """By what share a level may change within the second half of a run (`no-steady-state`)."""
+    steal_share_max: float = 0.02
+    """Share of all CPU time that the hypervisor may take (`host-noise`)."""
+    run_wait_share_max: float = 0.5
+    """Share of the wall time that our threads, together, may wait for a core (`host-noise`) …"""
+    run_wait_share_local_max: float = 0.8
+    """… and where the server is on this machine, and so may rightly take its cores."""
+    load_per_cpu_max: float = 4.0
+    """Load average over the machine's CPUs, where our threads waited at all (`host-noise`)."""
+    swap_mib_per_s_max: float = 1.0
+    """Swapped in and out, on the whole machine (`host-noise`)."""
+    major_faults_per_s_max: float = 10.0
+    """Pages of our own that had to come from a disk (`host-noise`)."""
+    frequency_drop_max: float = 0.25
+    """By what share the fastest core may be slower in one iteration than in another
+    (`host-noise`)."""
 
 
 class SweepSpec(_Spec, frozen=True):

@@ -22,6 +22,7 @@ import msgspec
 from harness.errors import StoreError
 from harness.schema import Manifest
 from harness.store.log import reason
+from harness.text import plain_json
 
 __all__ = [
     "ARTIFACTS",
@@ -82,9 +83,10 @@ def is_run(path: Path) -> bool:
 
 
 def write_json(path: Path, value: msgspec.Struct) -> None:
-    """`value` as indented JSON, whole or not at all. Raises StoreError."""
+    """`value` as indented JSON, whole or not at all; what is not printable in it is escaped, so
+    that the file can be shown as it is. Raises StoreError."""
     text = msgspec.json.format(msgspec.json.encode(value), indent=2)
-    write_atomic(path, text + b"\n")
+    write_atomic(path, plain_json(text) + b"\n")
 
 
 def write_atomic(path: Path, content: bytes) -> None:

@@ -75,6 +75,32 @@ class LogWriter:
         except OSError as error:
             raise self._refusal(error) from error
 
+    @property
+    def closed(self) -> bool:
+        return self._fd < 0
+
+    def is_there(self) -> bool:
+        """Whether the file that we write is still the one at its path."""
+        try:
+            return os.path.samestat(self.path.stat(), os.fstat(self._fd))
+        except OSError:
+            return False
+
+    def restore(self) -> None:
+        """Write the file anew at its path, from the one that is still open though it was deleted.
+        Raises StoreError."""
+        new = LogWriter(self.path)
+        try:
+            at = len(HEADER)
+            while part := os.pread(self._fd, 1 << 20, at):
+                new._write(part)
+                at += len(part)
+        except OSError as error:
+            new.close()
+            raise self._refusal(error) from error
+        os.close(self._fd)
+        self._fd, new._fd = new._fd, -1
+
     def close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)

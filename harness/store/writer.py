@@ -6,13 +6,17 @@ in between, also a kill, the folder holds a run that `load_run` can open.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO
 
 import msgspec
 
-from harness.errors import StoreError
+from harness.errors import HarnessError, StoreError
 from harness.schema import Manifest, Record, RunState, Summary
 from harness.store.folder import (
     ARTIFACTS,
@@ -36,6 +40,9 @@ class RunWriter:
         self.path = path
         """The run folder."""
         self.manifest = manifest
+        self.restored = False
+        """The folder was deleted during the run and made again, without what lay in it but the
+        records."""
         self._log = log
 
     @classmethod
@@ -53,6 +60,10 @@ class RunWriter:
             write_json(path / MANIFEST, manifest)
         except BaseException:
             log.close()
+            # Nothing was recorded, and a folder without a manifest is no run.
+            with contextlib.suppress(OSError):
+                (path / RECORDS).unlink()
+                path.rmdir()
             raise
         return cls(path, manifest, log)
 
@@ -65,15 +76,26 @@ class RunWriter:
         """Records written so far."""
         return self._log.records
 
-    @property
-    def reports(self) -> Path:
-        """The folder for reports, made on first use. Raises StoreError."""
-        path = self.path / REPORTS
+    def report(self, name: str, write: Callable[[BinaryIO], object], export: str) -> None:
+        """Have `write` fill reports/`name`, which is whole afterwards, or not there. `export` names
+        it to `harness export`. Raises StoreError, and whatever `write` raises."""
+        path = self.path / REPORTS / name
+        part = path.with_name(f".{name}.part")
         try:
-            path.mkdir(exist_ok=True)
+            path.parent.mkdir(exist_ok=True)
+            try:
+                with part.open("wb") as out:
+                    write(out)
+                part.replace(path)
+            except BaseException:
+                part.unlink(missing_ok=True)
+                raise
         except OSError as error:
-            raise StoreError(reason(error), where=str(path)) from error
-        return path
+            raise StoreError(
+                f"cannot write this report: {reason(error)}; the run is kept",
+                where=str(path),
+                remedy=f"free space, then harness export {self.path} {export}",
+            ) from error
 
     def artifact(self, trial: int, name: str, content: bytes | str) -> str:
         """Keep a file of the scenario's; its path relative to the run folder, with `/`.
@@ -81,6 +103,7 @@ class RunWriter:
         `name` is made safe, and unique within the trial by a number before its suffix. Raises
         StoreError.
         """
+        self.ensure_folder()
         folder = Path(ARTIFACTS) / f"{trial:04d}"
         data = content.encode("utf-8", "replace") if isinstance(content, str) else content
         wanted = safe_name(name, fallback="artifact")
@@ -94,24 +117,62 @@ class RunWriter:
                 remedy="free space, or --out FOLDER on another disk",
             ) from error
 
+    def ensure_folder(self) -> None:
+        """Make the run folder again if somebody deleted it: the log is still open. Raises
+        StoreError."""
+        if self._log.closed or self._log.is_there():
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"the run folder was deleted, and cannot be made again: {reason(error)}",
+                where=str(self.path),
+                remedy="run again",
+            ) from error
+        self._log.restore()
+        write_json(self.path / MANIFEST, self.manifest)
+        self.restored = True
+
     def finish(
         self, state: RunState, summary: Summary | None, ended: str, error: str | None = None
     ) -> None:
         """The run is over: write the summary, then the manifest with its final state.
 
-        Without a summary (a run that failed early), readers derive it. Raises StoreError.
+        Without a summary (a run that failed early, or a full disk), readers derive it. Raises
+        StoreError.
         """
+        self.ensure_folder()
         self.manifest = msgspec.structs.replace(
             self.manifest, state=state, ended=ended, error=error
         )
         try:
             self._log.sync()
-            # In this order: a manifest that says `finished` never stands beside no summary.
+            # In this order, and the manifest also where the disk refuses the summary: it is small,
+            # and the other can be derived again.
             if summary is not None:
-                write_json(self.path / SUMMARY, summary)
-            write_json(self.path / MANIFEST, self.manifest)
+                self._write_summary(summary)
         finally:
-            self._log.close()
+            try:
+                write_json(self.path / MANIFEST, self.manifest)
+            finally:
+                self._log.close()
+
+    def fail(self, error: HarnessError) -> None:
+        """The run cannot go on. Say so in the manifest, if the disk takes that much."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        with contextlib.suppress(StoreError):
+            self.finish("failed", None, ended=now, error=str(error))
+
+    def _write_summary(self, summary: Summary) -> None:
+        try:
+            write_json(self.path / SUMMARY, summary)
+        except StoreError as error:
+            raise StoreError(
+                f"{error.what}; the {self.records} records that it is made of are kept",
+                where=error.where,
+                remedy=f"free space, then harness show {self.path}",
+            ) from error
 
     def close(self) -> None:
         """Let go of the log. A run that was not finished then reads as interrupted."""

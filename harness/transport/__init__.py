@@ -36,6 +36,8 @@ def open_transport(kind: Literal["auto", "native", "portable"], urls: Sequence[s
     proxy, else portable. Raises SpecError for an address that cannot be used, or one that `native`
     cannot serve; NativeMissing if the compiled part that it takes is not there.
     """
+    import numpy  # noqa: F401  (every record gives arrays: not to be loaded while calls are timed)
+
     obstacle = _native_obstacle([parse_url(url) for url in urls])
     if kind == "native" and obstacle:
         raise SpecError(

@@ -20,6 +20,7 @@ from harness._native.clock import monotonic_ns
 from harness._native.reactor import Reactor
 from harness._native.recorder import Recorder
 from harness.errors import SpecError
+from harness.transport.files import connections_max
 from harness.transport.wire import FRAMING_MODES, Target, parse_url, request_bytes
 
 if TYPE_CHECKING:
@@ -74,7 +75,11 @@ class NativeTransport:
 
     async def open(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._reactor = Reactor(timestamps=self._timestamps, batch_window_ns=self._batch_window_ns)
+        self._reactor = Reactor(
+            timestamps=self._timestamps,
+            batch_window_ns=self._batch_window_ns,
+            connections_max=connections_max(),
+        )
         self._fd = self._reactor.fileno()
         self._loop.add_reader(self._fd, self._drain)
         for url in self._urls:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from harness._native.clock import monotonic_ns, realtime_offset_ns
 from harness._native.recorder import Record, Recorder
 from harness.schema import Exchange, TimeoutsSpec
+from harness.transport.files import connections_max
 from harness.transport.lanes import Lanes
 from harness.transport.portable_body import Counters
 from harness.transport.portable_call import Course
@@ -67,6 +68,7 @@ class PortableTransport:
 
     async def open(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._routes.bound(connections_max())
         for target in self._targets:
             self._route(target)
 

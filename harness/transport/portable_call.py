@@ -8,6 +8,7 @@ call goes on, and `_armed` names the outcome it stands for. Errors become outcom
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterable, Iterator
@@ -250,7 +251,9 @@ class Course:
         # anyio wraps the system's error in one of its own, which is an OSError too, but says less.
         found = [c for c in _causes(error) if isinstance(c, OSError) and c.errno]
         errno = found[0].errno if found and _is_system_error(found[0]) else 0
-        said = (found[0].strerror if found else "") or text or type(error).__name__
+        # asyncio adds the address to what the system said; `where` has it.
+        said = os.strerror(errno) if errno else (found[0].strerror if found else "") or text
+        said = said or type(error).__name__
         where = f"{self._target.label}: " if outcome == "connect" else ""
         return Ending(outcome, errno or 0, where + said[:300])
 

@@ -8,6 +8,8 @@ each httpx transport holds one connection, and the pool is a list, last used fir
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import ssl
 
 import httpx
@@ -23,8 +25,11 @@ _ONE = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_ex
 class Route:
     """How the exchanges of one origin travel."""
 
-    def __init__(self, context: ssl.SSLContext, proxy: str | None, socket_path: str) -> None:
+    def __init__(
+        self, context: ssl.SSLContext, proxy: str | None, socket_path: str, room: Room
+    ) -> None:
         self.proxied = proxy is not None
+        self._room = room
         self._context = context
         self._proxy = proxy
         self._socket_path = socket_path
@@ -36,7 +41,8 @@ class Route:
         return self._idle.pop() if self._idle else self.new()
 
     def new(self) -> httpx.AsyncHTTPTransport:
-        """It connects when it is first used."""
+        """It connects when it is first used. httpx.ConnectError if there is no room for it."""
+        self._room.take()
         return httpx.AsyncHTTPTransport(
             verify=self._context, limits=_ONE, proxy=self._proxy, uds=self._socket_path or None
         )
@@ -50,9 +56,15 @@ class Route:
 
     def drop(self, transport: httpx.AsyncHTTPTransport) -> None:
         """Something went wrong on it. Nobody waits for it to close."""
-        task = asyncio.get_running_loop().create_task(transport.aclose())
+        task = asyncio.get_running_loop().create_task(self._close_one(transport))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+    async def _close_one(self, transport: httpx.AsyncHTTPTransport) -> None:
+        try:
+            await transport.aclose()
+        finally:
+            self._room.free()
 
     async def close(self) -> None:
         while self._idle:
@@ -60,18 +72,42 @@ class Route:
         await asyncio.gather(*self._closing, return_exceptions=True)
 
 
+class Room:
+    """For so many connections (0: any number), over all routes."""
+
+    def __init__(self) -> None:
+        self._most = 0
+        self._taken = 0
+
+    def bound(self, most: int) -> None:
+        self._most = most
+
+    def take(self) -> None:
+        if self._most and self._taken >= self._most:
+            error = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            raise httpx.ConnectError(error.strerror or "") from error
+        self._taken += 1
+
+    def free(self) -> None:
+        self._taken -= 1
+
+
 class Routes:
     """One Route per origin and proxy."""
 
     def __init__(self) -> None:
+        self._room = Room()
         self._routes: dict[tuple[tuple[str, str, int, str], str | None], Route] = {}
         self._contexts: dict[bool, ssl.SSLContext] = {}
+
+    def bound(self, connections_max: int) -> None:
+        self._room.bound(connections_max)
 
     def to(self, target: Target, proxy: str | None) -> Route:
         key = target.origin, proxy
         if key not in self._routes:
             context = self._context(target.scheme == "https")
-            self._routes[key] = Route(context, proxy, target.socket_path)
+            self._routes[key] = Route(context, proxy, target.socket_path, self._room)
         return self._routes[key]
 
     def _context(self, tls: bool) -> ssl.SSLContext:

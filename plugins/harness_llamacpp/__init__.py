@@ -4,7 +4,6 @@ options.py     what can be set, by the names that other backends use too
 backend.py     the `openai` backend on top of a server that we start and end
 process.py     the parent's end of that server
 server.py      the server: python -m harness_llamacpp.server
-lifeline.py    how it ends with whoever started it, whatever happens to them
 models.py      what a model name means, and where files are kept
 tiny.py        a model with random weights, written in a second
 vocabulary.py  its tokens

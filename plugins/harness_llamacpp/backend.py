@@ -42,6 +42,9 @@ _BROKEN: Final = ("reset", "eof", "connect", "send")
 _DYING_S: Final = 0.1
 """Its sockets close a moment before it can be seen to have ended."""
 
+_CONTEXT_STEP: Final = 256
+"""llama.cpp rounds the context of a slot up to a multiple of it."""
+
 log = logging.getLogger("harness.llamacpp")
 
 
@@ -83,6 +86,7 @@ class LlamaCppBackend(OpenAIBackend):
         on_gpu = any(device["type"] in ("GPU", "IGPU") for device in self._ready["devices"])
         server = {name: getattr(self.own, name) for name in SERVER}
         facts = {name: value for name, value in self._ready.items() if name not in ("url", "pid")}
+        values, wrong = self._read_back(read, on_gpu)
         return msgspec.structs.replace(
             read,
             server_version=f"xllamacpp {self._ready['xllamacpp']}",
@@ -94,6 +98,8 @@ class LlamaCppBackend(OpenAIBackend):
             options=read.options | server | {"num_thread": self._ready["num_thread"]},
             details=read.details | facts | {"file_bytes": self._path.stat().st_size},
             unknown=_unknown(read.unknown, on_gpu),
+            read_back=values,
+            not_effective=wrong,
         )
 
     def prepare(self, request: Request) -> Exchange:
@@ -125,6 +131,27 @@ class LlamaCppBackend(OpenAIBackend):
         return models.known_models()
 
     # ------------------------------------------------------------------------------------------
+
+    def _read_back(self, read: Effective, on_gpu: bool) -> tuple[dict[str, Any], dict[str, str]]:
+        """(option → value it runs with, option → `asked …, runs …` where that is another)."""
+        values: dict[str, Any] = {"num_thread": self._ready["num_thread"]}
+        if read.context_length is not None:
+            values["num_ctx"] = read.context_length
+        if isinstance(slots := read.details.get("total_slots"), int):
+            values["parallel"] = slots
+        if not on_gpu:
+            values["num_gpu"] = 0
+        wrong = {
+            name: f"asked {asked}, runs {values[name]}"
+            for name, asked in (
+                ("num_ctx", self.own.num_ctx),
+                ("parallel", self.own.parallel),
+                ("num_thread", self.own.num_thread or values["num_thread"]),
+                ("num_gpu", max(0, self.own.num_gpu)),
+            )
+            if name in values and not _as_asked(name, asked, values[name])
+        }
+        return values, wrong
 
     async def _start(self, path: Path) -> None:
         words = ["--model", os.fspath(path), "--alias", self.model, *server_arguments(self.own)]
@@ -159,6 +186,11 @@ class LlamaCppBackend(OpenAIBackend):
             for name, value in msgspec.structs.asdict(changed).items()
             if name in request.options or value != getattr(self.options, name)
         }
+
+
+def _as_asked(name: str, asked: int, runs: int) -> bool:
+    """Rounding the context up, as the engine does, makes no other configuration of it."""
+    return asked <= runs < asked + _CONTEXT_STEP if name == "num_ctx" else runs == asked
 
 
 def _unknown(found: dict[str, str], on_gpu: bool) -> dict[str, str]:

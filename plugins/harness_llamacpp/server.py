@@ -23,8 +23,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
+from harness import lifeline
 from harness.errors import HarnessError, MissingExtra
-from harness_llamacpp import lifeline, models
+from harness_llamacpp import models
 from harness_llamacpp.options import MAX_PARALLEL, LlamaCppOptions, default_threads
 
 if TYPE_CHECKING:

@@ -64,6 +64,7 @@ class Load:
                 messages=messages,
                 max_tokens=drawn if line.max_tokens is None else line.max_tokens,
                 ignore_eos=options.ignore_eos,
+                cold=options.unique_prefix,
             )
 
     def _synthetic(
@@ -89,6 +90,7 @@ class Load:
                 messages=() if bare else (Message(role="user", content=text),),
                 max_tokens=bound(),
                 ignore_eos=options.ignore_eos,
+                cold=options.unique_prefix,
             )
 
     def _token_costs(self, ctx: RequestContext) -> tuple[float, ...] | None:

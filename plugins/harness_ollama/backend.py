@@ -13,11 +13,12 @@ import msgspec
 from harness.errors import BackendError
 from harness.protocols import BackendConfig
 from harness.schema import Decoded, Effective, Exchange, ModelInfo, Request
-from harness.text import as_argument, listed, nearest, one_line
+from harness.text import as_argument, listed, nearest, one_line, storable, whole_number
 from harness_ollama.control import Control, base_url, same_model
 from harness_ollama.decode import decode
 from harness_ollama.options import OllamaOptions
 from harness_ollama.prepare import load_body, request_body
+from harness_ollama.readback import read_back
 
 if TYPE_CHECKING:
     from harness._native.recorder import Record
@@ -81,7 +82,15 @@ class OllamaBackend:
             for url, a in zip(self.urls, accounts, strict=True)
         }
         first = accounts[0]
-        return msgspec.structs.replace(first, details=first.details | {"endpoints": others})
+        # Of an option that one endpoint alone does not run with, say which endpoint.
+        wrong = {
+            name: f"{said} ({url})"
+            for url, account in zip(self.urls, accounts, strict=True)
+            for name, said in account.not_effective.items()
+        }
+        return msgspec.structs.replace(
+            first, details=first.details | {"endpoints": others}, not_effective=wrong
+        )
 
     def prepare(self, request: Request) -> Exchange:
         path, body = request_body(self.model, self.options, request)
@@ -153,8 +162,9 @@ class OllamaBackend:
         """Load with the very options that the calls will send, so that no call reloads."""
         answer = await control.load(*load_body(self.model, self.options))
         if await control.loaded(self.model) is None:
+            said = one_line(repr(answer.get("done_reason")), 60)
             raise BackendError(
-                f"the model was loaded ({answer.get('done_reason')!r}) and is not in /api/ps",
+                f"the model was loaded ({said}) and is not in /api/ps",
                 where=control.url,
                 remedy="a longer keep_alive: -o keep_alive=10m",
             )
@@ -186,13 +196,13 @@ class OllamaBackend:
             server_version=version,
             model=_text(running.get("name")) or _text(entry.get("name")) or self.model,
             model_digest=_text(running.get("digest")) or _text(entry.get("digest")),
-            context_length=_whole_number(running.get("context_length")),
-            size_bytes=_whole_number(running.get("size")),
+            context_length=whole_number(running.get("context_length")),
+            size_bytes=whole_number(running.get("size")),
             # Go leaves a zero out: a loaded model without the field is not on a GPU at all.
-            size_vram_bytes=_whole_number(running.get("size_vram", 0)) if running else None,
+            size_vram_bytes=whole_number(running.get("size_vram", 0)) if running else None,
             simulated=(version or "").startswith("harness-sim"),
             options=_as_sent(self.options),
-            details=_details(shown),
+            details=storable(_details(shown)),
             unknown=unknown,
         )
         for name in ("model_digest", "context_length", "size_bytes", "size_vram_bytes"):
@@ -203,7 +213,8 @@ class OllamaBackend:
                 unknown[f"options.{name}"] = _set_per_call(value)
             elif value is None:
                 unknown[f"options.{name}"] = "not sent: the server or the Modelfile decides"
-        return effective
+        values, wrong = read_back(self.options, effective, _layers(shown))
+        return msgspec.structs.replace(effective, read_back=values, not_effective=wrong)
 
 
 _REMOTE: Final = ("remote_host", "remote_model")
@@ -237,13 +248,22 @@ def _details(shown: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
+def _layers(shown: dict[str, Any]) -> int | None:
+    """Blocks of the model, and the layer for output."""
+    info = shown.get("model_info")
+    found = info if isinstance(info, dict) else {}
+    architecture = found.get("general.architecture")
+    blocks = whole_number(found.get(f"{architecture}.block_count"))
+    return None if blocks is None else blocks + 1
+
+
 def _model_info(entry: dict[str, Any]) -> ModelInfo:
     details = entry.get("details")
     return ModelInfo(
         name=_name(entry),
-        size_bytes=_whole_number(entry.get("size")),
+        size_bytes=whole_number(entry.get("size")),
         digest=_text(entry.get("digest")),
-        details=details if isinstance(details, dict) else {},
+        details=storable(details) if isinstance(details, dict) else {},
     )
 
 
@@ -253,7 +273,3 @@ def _name(entry: dict[str, Any]) -> str:
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
-
-
-def _whole_number(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None

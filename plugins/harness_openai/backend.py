@@ -10,7 +10,7 @@ import msgspec
 from harness.errors import BackendError
 from harness.protocols import BackendConfig
 from harness.schema import Decoded, Effective, Exchange, ModelInfo, Request
-from harness.text import as_argument, listed, nearest, one_line, storable
+from harness.text import as_argument, listed, nearest, one_line, storable, whole_number
 from harness_openai.control import Control, ProbeAnswer, base_url
 from harness_openai.decode import decode
 from harness_openai.identity import account_of
@@ -93,6 +93,7 @@ class OpenAIBackend:
             options=redacted(self._as_sent(), self.secret.redact),
             details=storable(account.details | fingerprint),
             unknown=unknown,
+            not_effective=self._not_effective(),
         )
 
     def prepare(self, request: Request) -> Exchange:
@@ -205,6 +206,14 @@ class OpenAIBackend:
         self._fingerprint = next((p for p in prints if isinstance(p, str)), self._fingerprint)
         self.features = features
 
+    def _not_effective(self) -> dict[str, str]:
+        """What was asked for by name, and the probe did not get. Of the other options nothing is
+        read back: the API has no place for it."""
+        why = self._why_not.get("options.continuous_usage")
+        if self.options.continuous_usage is not True or why is None:
+            return {}
+        return {"continuous_usage": f"asked true, runs without: {one_line(why, 200)}"}
+
     def _as_sent(self) -> dict[str, Any]:
         """The options by our names, and what they became in the body, where all calls agree."""
         _, options = with_api(self.options, bare=False)
@@ -250,7 +259,7 @@ def _model_info(entry: dict[str, Any]) -> ModelInfo:
     size = meta.get("size") if isinstance(meta, dict) else None
     return ModelInfo(
         name=entry["id"],
-        size_bytes=size if isinstance(size, int) else None,
+        size_bytes=whole_number(size),
         details=storable({k: v for k, v in entry.items() if k not in ("id", "object")}),
     )
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct, field
 
+from harness.text import whole_number
+
 if TYPE_CHECKING:
     from harness_openai.control import Control
 
@@ -108,7 +110,7 @@ def _explain(account: Account, owner: Any) -> None:
 
 def _first_number(holder: dict[str, Any], names: tuple[str, ...]) -> int | None:
     values = (holder.get(name) for name in names)
-    return next((v for v in values if isinstance(v, int) and not isinstance(v, bool)), None)
+    return next((v for v in map(whole_number, values) if v is not None), None)
 
 
 def _text(value: Any) -> str | None:

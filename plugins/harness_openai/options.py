@@ -8,6 +8,7 @@ it stands: `extra: {cache_salt: a, thinking_token_budget: 0}`. It is recorded: n
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct, field
@@ -27,7 +28,19 @@ _RESERVED: Final = (
     "max_completion_tokens",
 )
 
-_SECRETS: Final = ("api_key", "apikey", "authorization", "access_token", "password", "secret")
+_SECRETS: Final = (
+    "access_token",
+    "api_key",
+    "api_token",
+    "apikey",
+    "auth_token",
+    "authorization",
+    "client_secret",
+    "password",
+    "proxy_authorization",
+    "secret",
+    "x_api_key",
+)
 
 
 class OpenAIOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -79,5 +92,17 @@ class OpenAIOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         for name in self.extra:
             if name in _RESERVED:
                 raise ValueError(f"`extra` cannot set `{name}`: the harness does")
+        for name in _names_in(self.extra):
             if name.lower().replace("-", "_") in _SECRETS:
                 raise ValueError(f"`extra` is recorded, so no `{name}` there: see `api_key_env`")
+
+
+def _names_in(value: Any) -> Iterator[str]:
+    """Every key, at any depth."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield str(name)
+            yield from _names_in(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _names_in(item)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from harness.errors import BackendError
+from harness.redaction import Redactor
 
 __all__ = ["Secret", "redacted"]
-
-# Keys this short are placeholders (`EMPTY`, `none`, `x`) that would be found in any text.
-_SECRET_LENGTH_MIN: Final = 8
 
 
 class Secret:
@@ -27,6 +25,7 @@ class Secret:
                 where=f"${variable}",
                 remedy=f"export {variable}=… with the key alone",
             )
+        self._redactor = Redactor({f"${variable}": self._key})
 
     def __repr__(self) -> str:
         return f"Secret({self.variable})"
@@ -41,14 +40,10 @@ class Secret:
 
     def redact(self, text: str) -> str:
         """`text` without the key: servers quote it when they refuse it."""
-        if len(self._key) < _SECRET_LENGTH_MIN or self._key not in text:
-            return text
-        return text.replace(self._key, f"[${self.variable}]")
+        return self._redactor.text(text)
 
     def redact_bytes(self, content: bytes) -> bytes:
-        if len(self._key) < _SECRET_LENGTH_MIN or self._key.encode() not in content:
-            return content
-        return content.replace(self._key.encode(), f"[${self.variable}]".encode())
+        return self._redactor.content(content)
 
 
 def redacted(value: Any, redact: Callable[[str], str]) -> Any:

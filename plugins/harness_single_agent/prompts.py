@@ -84,6 +84,7 @@ def request(
         max_tokens=options.bound(stage),
         ignore_eos=options.ignore_eos,
         seed=seed % 2**31,
+        cold=options.unique_prefix,
         stage=stage,
     )
 

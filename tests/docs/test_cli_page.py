@@ -8,19 +8,26 @@ from pathlib import Path
 import click
 
 from harness.cli import BUILTIN, cli
+from harness.cli.status import MEANINGS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
 
 INTRO = """# Command line
 
-Generated from the commands' own help; a test compares the two. Exit status: 0 done, also with a
-warning; 1 a bug of ours; 2 a mistake that the message explains; 4 the run's verdict is invalid;
-130 interrupted.
+Generated from the commands' own help; a test compares the two.
+
+| exit status | meaning |
+|---|---|
+{statuses}
+
+A second Ctrl-C, or any signal that is not answered, ends the process by that signal; a shell shows
+that as 128 and its number too. What leads to which: [robustness.md](robustness.md).
 """
 
 
 def page() -> str:
-    parts = [INTRO]
+    rows = (f"| {status} | {meaning} |" for status, meaning in MEANINGS.items())
+    parts = [INTRO.format(statuses="\n".join(rows))]
     root = click.Context(cli, info_name="harness", terminal_width=90)
     for name in BUILTIN:
         command = cli.get_command(root, name)

@@ -41,7 +41,7 @@ def test_a_request_scenario(execute, host):
     assert trial.effective.simulated
     assert transports[0].closed
     assert transports[0].lanes == [0, 2, 2]
-    assert host.made[0].log == ["open", "effective", "close"]
+    assert host.made[0].log == ["open", "effective", "effective", "close"]
     assert sink.manifest.state == "running"
 
 

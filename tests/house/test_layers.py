@@ -19,6 +19,8 @@ LAYERS = {
     "addresses": 1,
     "options": 1,
     "control": 1,
+    "lifeline": 1,
+    "redaction": 1,
     "protocols": 1,
     "hookspecs": 1,
     "registry": 1,
@@ -31,6 +33,7 @@ LAYERS = {
     "compare": 3,
     "report": 3,
     "cli": 4,
+    "selfcheck": 4,
     "testing": 4,
     "__init__": 4,
     "__main__": 4,
@@ -44,6 +47,8 @@ PUBLIC = {
     "addresses",
     "options",
     "control",
+    "lifeline",
+    "redaction",
     "testing",
 }
 
@@ -133,7 +138,7 @@ def test_the_command_line_alone_prints_or_exits():
     wrong = []
     for path in sorted((ROOT / "harness").rglob("*.py")):
         own = path.relative_to(ROOT / "harness").parts[0]
-        if own in ("cli", "__main__.py"):
+        if own in ("cli", "__main__.py", "lifeline.py"):  # the last runs in children
             continue
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import socket
@@ -172,6 +174,54 @@ def test_idle_max_bounds_the_pool():
             client.call(origin)
         assert server.accepted == 3
         assert client.reactor.stats()["connections"] == 0
+
+
+def test_connections_max_is_a_limit_of_files_of_its_own():
+    """What is beyond it ends at once and says why; an idle connection makes room."""
+    held = threading.Event()
+
+    def serve(connection, number):
+        drive.read_request(connection)
+        held.wait(60)
+        connection.sendall(response(SSE))
+        drive.read_request(connection)
+
+    with RawServer(serve) as server, Client(connections_max=2) as client:
+        origin, other = client.origin(server.address), client.origin(server.address)
+        for _ in range(2):
+            client.submit(origin)
+        beyond = client.submit(origin)
+        ended = client.wait(1)
+        assert (ended[beyond].outcome, ended[beyond].errno) == ("connect", errno.EMFILE)
+        held.set()
+        assert {record.outcome for record in client.wait(2).values()} == {"complete"}
+        assert client.call(other).outcome == "complete"
+        assert client.reactor.stats()["connections"] == 2
+
+
+def test_calls_side_by_side_find_the_address_that_answers():
+    """One learns of it while the other still waits for the address that does not: the other must
+    not be sent back to that."""
+    with (
+        RawServer(answering(response(SSE))) as server,
+        Client() as client,
+        full_backlog() as silent,
+    ):
+        origin = client.origin(silent, server.address)
+        first = client.submit(origin, connect_timeout_ns=200_000_000)
+        second = client.submit(origin, connect_timeout_ns=1_000_000_000)
+        outcomes = {ident: record.outcome for ident, record in client.wait(2).items()}
+    assert outcomes == {first: "complete", second: "complete"}
+
+
+@contextlib.contextmanager
+def full_backlog():
+    """An address at which connecting is not answered."""
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=0) as listener,
+        socket.create_connection(listener.getsockname()),
+    ):
+        yield drive.sockaddr(socket.AF_INET, listener.getsockname())
 
 
 def test_connection_close_is_heeded():

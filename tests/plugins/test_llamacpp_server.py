@@ -243,7 +243,7 @@ def test_kernel_kills_it_while_python_cannot_look() -> None:
     """During the load: the engine holds the interpreter lock, so only the kernel can act."""
     middle = """
 import os, subprocess, sys
-code = ("import os, signal, sys; from harness_llamacpp import lifeline; "
+code = ("import os, signal, sys; from harness import lifeline; "
         "lifeline.die_with_parent(os.getppid()); print(os.getpid(), flush=True); signal.pause()")
 subprocess.Popen([sys.executable, "-c", code])
 sys.stdin.read()

@@ -84,7 +84,8 @@ def test_the_spec_file(tmp_path):
     ("words", "says"),
     [
         (["--ttft", "soon"], "$.ttft"),
-        (["--ttft", "replay:x"], "not supported yet"),
+        (["--ttft", "replay:x"], "no run 'x'"),
+        (["--set", "load=replay:x"], "$.load"),
         (["--fault", "explode:1"], "no fault"),
         (["--set", "slot=3"], "slots"),
         (["--set", "slots"], "--set"),
@@ -99,6 +100,20 @@ def test_mistakes_are_one_line(tmp_path, words, says):
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     assert says in done.stderr
+
+
+def test_it_says_whether_real_time_priority_was_granted(tmp_path):
+    process = start("--realtime", "--log", "log", cwd=tmp_path)
+    ready = json.loads(process.stdout.readline())
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    log = read_log(tmp_path / "log")
+    assert isinstance(ready["realtime"], bool)
+    assert log.server["realtime"] is ready["realtime"]
+    assert log.end["sender"]["realtime"] == ready["realtime"]
+    assert ("real-time priority was refused" in err) is not ready["realtime"]
+    with sim(tmp_path / "without") as server:
+        assert server.stop().server["realtime"] is None
 
 
 def test_a_port_in_use_and_a_log_that_exists(tmp_path):

@@ -10,60 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness._native.framing import ResponseParser
-from harness.errors import NotSupportedYet, SpecError
+from harness.errors import SpecError
 from harness.testing.sim import FAULTS, sim_spec
-from harness.testing.sim.desk import Desk, Job
-from harness.testing.sim.draft import CONTENT, HOLD, RESET
+from harness.testing.sim.desk import Job
+from harness.testing.sim.dialects import TRAITS
+from harness.testing.sim.draft import HOLD, RESET
 from harness.testing.sim.laws import Constant, Gamma, Lognormal, Uniform, mean_ms, sampler
+from tests.sim.reception import HEAD, Reception, content_due
 
 MS = 1_000_000
 relaxed = settings(deadline=None)
-HEAD = b"POST %b HTTP/1.1\r\nHost: x\r\n\r\n"
-
-
-class Reception:
-    """A Desk whose answers are kept."""
-
-    def __init__(self, **spec):
-        self.answers = {}
-        self.refused = []
-        self.desk = Desk(
-            sim_spec(spec),
-            boot="b00",
-            version="1",
-            offset_ns=1_700_000_000_000_000_000,
-            answer=lambda job, wire: self.answers.update({job.serial: wire}),
-            refuse=self.refused.append,
-        )
-        self.serials = 0
-
-    def ask(self, at_ns=0, path="/api/chat", text="a b c", **more):
-        self.serials += 1
-        body = {"model": "sim", "messages": [{"role": "user", "content": text}], **more}
-        job = Job(serial=self.serials, conn=1, arrived_ns=at_ns)
-        self.desk.arrive(job, HEAD % path.encode(), msgspec.json.encode(body))
-        return job
-
-    def wire(self, job):
-        return self.answers[job.serial]
-
-    def body(self, job):
-        """Of an answer: its text, without HTTP."""
-        parser = ResponseParser()
-        data, got = self.wire(job).data, b""
-        while data and not parser.complete:
-            piece, used = parser.feed(data)
-            got, data = got + piece, data[used:]
-        assert parser.complete or self.wire(job).ending != 0
-        return parser.status, got
-
-    def lines(self, job):
-        return [msgspec.json.decode(line) for line in self.body(job)[1].splitlines() if line]
-
-
-def content_due(wire):
-    return [due for due, kind in zip(wire.due_ns, wire.kinds, strict=True) if kind == CONTENT]
 
 
 # --------------------------------------------------------------------------------------------- laws
@@ -117,18 +73,15 @@ def test_short_forms(short, law):
         ({"faults": [{"kind": "stall_mid"}]}, "$.faults"),
         ({"faults": [{"kind": "stall_mid", "rate": 0.1, "match": "x"}]}, "$.faults"),
         ({"slots": 0}, "$.slots"),
+        ({"load": "replay:latest"}, "$.load"),
+        ({"ttft": "replay:"}, "$.ttft"),
+        ({"gap": {"law": "replay", "run": "x", "speed": 0}}, "$.gap"),
     ],
 )
 def test_mistakes_are_named(raw, names):
     with pytest.raises(SpecError) as error:
         sim_spec(raw)
     assert error.value.where.startswith(names)
-
-
-def test_replay_is_refused():
-    for law in ("replay:runs/x", {"law": "replay", "path": "x"}):
-        with pytest.raises(NotSupportedYet):
-            sim_spec({"ttft": law})
 
 
 # -------------------------------------------------------------------------------- times and repeats
@@ -264,6 +217,20 @@ def test_an_empty_prompt_loads_and_keep_alive_0_unloads():
     assert loaded(desk, 2001 * MS) == []
 
 
+def test_an_unload_takes_its_time():
+    desk = Reception(load=100, unload=500)
+    desk.ask(messages=[], options={"num_ctx": 777})
+    job = desk.ask(at_ns=1000 * MS, messages=[], keep_alive=0)
+    assert desk.lines(job)[0]["done_reason"] == "unload"
+    assert desk.wire(job).due_ns == [1000 * MS], "answered at once"
+    assert loaded(desk, 1499 * MS)[0]["context_length"] == 777
+    assert loaded(desk, 1500 * MS) == []
+    desk = Reception(load=100, unload=500, ttft=50)
+    desk.desk.finished(desk.ask(options={"num_predict": 1}), 200 * MS)
+    other = desk.ask(at_ns=1000 * MS, options={"num_predict": 1, "num_ctx": 512})
+    assert content_due(desk.wire(other)) == [1650 * MS], "out with the one, in with the other"
+
+
 @pytest.mark.parametrize(
     ("keep_alive", "gone_s"),
     [
@@ -304,6 +271,37 @@ def test_the_prompt_cache_shows_as_on_real_servers():
     ollama = [desk.lines(desk.ask(text=f"other {n} " + text))[-1] for n in (1, 1)]
     assert [line["prompt_eval_count"] for line in ollama] == [102, 102], "all of them, cached too"
     assert [line["prompt_eval_duration"] // MS for line in ollama] == [102, 1]
+
+
+# ------------------------------------------------------------------- prompts that do not fit
+
+
+def test_ollama_cuts_a_long_prompt_and_only_the_count_tells():
+    desk = Reception(prefill_tok_s=1000, ttft=0, context_length=40)
+    job = desk.ask(text=" ".join(map(str, range(100))))
+    last = desk.lines(job)[-1]
+    assert last["prompt_eval_count"] == 22 and last["prompt_eval_duration"] == 22 * MS
+    assert job.asked.words == [*"0123", *map(str, range(82, 100))]
+    job = desk.ask(text="word " * 100, options={"num_ctx": 30})
+    assert desk.lines(job)[-1]["prompt_eval_count"] == 17
+    job = desk.ask(text="word " * 30, options={"num_ctx": 30})
+    assert desk.lines(job)[-1]["prompt_eval_count"] == 30, "it fits"
+    job = desk.ask(text="word " * 41, options={"num_ctx": 70})
+    assert desk.lines(job)[-1]["prompt_eval_count"] == 22, "the model was not trained for more"
+    status, body = desk.body(desk.ask(text="word " * 41, truncate=False))
+    assert status == 400 and b"exceeds the context length" in body
+
+
+@pytest.mark.parametrize("dialect", TRAITS)
+def test_what_the_others_do_with_a_long_prompt(dialect):
+    desk = Reception(dialect=dialect, context_length=40)
+    job = desk.ask(path="/v1/chat/completions", text="word " * 50, max_tokens=2)
+    status, body = desk.body(job)
+    if dialect in ("ollama", "transformers"):
+        evaluated = msgspec.json.decode(body)["usage"]["prompt_tokens"]
+        assert (status, evaluated) == (200, 22 if dialect == "ollama" else 50)
+    else:
+        assert status == 400 and b"40 tokens" in body
 
 
 # ---------------------------------------------------------------------------------- hostile clients

@@ -65,6 +65,8 @@ def test_who_it_is(servers):
     assert post(url, "/api/show", {"model": "other"}).status_code == 404
     pulled = post(url, "/api/pull", {"model": "sim"}).text.splitlines()
     assert json.loads(pulled[-1]) == {"status": "success"}
+    (failed,) = post(url, "/api/pull", {"model": "other"}).text.splitlines()
+    assert "does not exist" in json.loads(failed)["error"]
 
 
 def test_ollama_chat(servers):
@@ -83,13 +85,22 @@ def test_ollama_generate(servers):
     answer = post(servers("openai"), "/api/generate", body)
     lines = [json.loads(line) for line in answer.text.splitlines()]
     assert all("response" in line for line in lines)
+    assert len(lines[-1]["context"]) == 4 and "context" not in lines[0]
     whole = post(servers("openai"), "/api/generate", body | {"stream": False}).json()
     assert whole["done"] and len(whole["response"].split()) == 2
+    assert whole["context"][:2] == lines[-1]["context"][:2], "equal words, equal numbers"
+    raw = post(servers("openai"), "/api/generate", body | {"raw": True, "stream": False})
+    assert "context" not in raw.json()
 
 
 def test_ollama_thinking(servers):
     lines = chat(servers("openai", reasoning_tokens=2), tokens=3)
     assert [("thinking" in line["message"]) for line in lines] == [True, True, False, False]
+    lines = chat(servers("openai", reasoning_tokens=2), tokens=3, think=False)
+    assert not any("thinking" in line["message"] for line in lines) and len(lines) == 4
+    body = {"model": "sim", "messages": [{"role": "user", "content": "x"}], "think": "high"}
+    refused = post(servers("openai"), "/api/chat", body)
+    assert refused.status_code == 400 and "does not support thinking" in refused.json()["error"]
 
 
 @pytest.mark.parametrize(
@@ -102,6 +113,7 @@ def test_ollama_thinking(servers):
         ("transformers", {"role": "assistant", "content": ""}, False),
         ("ollama", None, True),
         ("openrouter", None, True),
+        ("deepseek", {"role": "assistant", "content": ""}, True),
     ],
 )
 def test_first_and_last(servers, dialect, role, done):
@@ -113,7 +125,7 @@ def test_first_and_last(servers, dialect, role, done):
     assert "".join(d.get("content") or "" for d in deltas(found)).split()
 
 
-@pytest.mark.parametrize("dialect", ["openai", "vllm", "sglang", "llamacpp", "ollama"])
+@pytest.mark.parametrize("dialect", ["openai", "vllm", "sglang", "llamacpp", "ollama", "deepseek"])
 def test_usage_on_request_in_a_chunk_of_its_own(servers, dialect):
     url = servers(dialect)
     assert usages(events(url)) == []
@@ -132,13 +144,47 @@ def test_usage_elsewhere(servers):
     assert with_usage["choices"][0]["finish_reason"], "on the finish chunk itself"
     (usage,) = usages(events(servers("openrouter"), tokens=4))
     assert usage["cost"] == pytest.approx(7e-6)
+    details = {"cached_tokens": 0, "cache_write_tokens": 0, "audio_tokens": 0}
+    assert usage["prompt_tokens_details"] == details
+    (usage,) = usages(events(servers("deepseek"), tokens=4, **USAGE))
+    assert usage["prompt_cache_miss_tokens"] == 3
+
+
+def test_openai_pads_its_frames_and_says_where_there_is_no_usage(servers):
+    url = servers("openai")
+    found = [e for e in events(url, tokens=30, **USAGE) if e != "[DONE]"]
+    content = [e for e in found if e["choices"] and e["choices"][0]["delta"].get("content")]
+    lengths = {len(e["choices"][0]["delta"]["content"] + e["obfuscation"]) % 16 for e in content}
+    assert lengths == {0}, "the size of a frame does not tell the length of its token"
+    assert [e["usage"] for e in found[:-1]] == [None] * (len(found) - 1) and found[-1]["usage"]
+    plain = events(url, stream_options={"include_obfuscation": False})
+    assert not any("obfuscation" in e or "usage" in e for e in plain if e != "[DONE]")
+
+
+@pytest.mark.parametrize(
+    ("dialect", "asked", "tokens"),
+    [
+        ("vllm", {}, 3),
+        ("vllm", {"ignore_eos": True}, 9),
+        ("vllm", {"min_tokens": 5}, 5),
+        ("sglang", {"ignore_eos": True, "min_tokens": 2}, 9),
+        ("llamacpp", {"ignore_eos": True}, 9),
+        ("llamacpp", {"min_tokens": 5}, 3),
+        ("openai", {"ignore_eos": True, "min_tokens": 5}, 3),
+    ],
+)
+def test_where_a_model_must_not_end_by_itself(servers, dialect, asked, tokens):
+    found = events(servers(dialect, stop_after=3), tokens=9, **asked)
+    assert len("".join(d.get("content") or "" for d in deltas(found)).split()) == tokens
+    assert finish(found)["finish_reason"] == ("length" if tokens == 9 else "stop")
 
 
 @pytest.mark.parametrize("dialect", ["vllm", "sglang"])
 def test_continuous_usage(servers, dialect):
     found = usages(events(servers(dialect), tokens=3, **CONTINUOUS))
-    assert [usage["completion_tokens"] for usage in found] == [1, 2, 3, 3]
-    assert [usage["total_tokens"] for usage in found] == [4, 5, 6, 6]
+    # On every frame: the role, three with content, the finish, and the one of its own.
+    assert [usage["completion_tokens"] for usage in found] == [0, 1, 2, 3, 3, 3]
+    assert [usage["total_tokens"] for usage in found] == [3, 4, 5, 6, 6, 6]
 
 
 def test_llamacpp_timings(servers):
@@ -160,6 +206,7 @@ def test_llamacpp_timings(servers):
         ("transformers", "reasoning_content"),
         ("ollama", "reasoning"),
         ("openrouter", "reasoning"),
+        ("deepseek", "reasoning_content"),
     ],
 )
 def test_reasoning(servers, dialect, field):
@@ -176,10 +223,13 @@ def test_cached_tokens_are_shown_where_the_server_is_told_to(servers):
     assert [u["prompt_tokens_details"]["cached_tokens"] for u in found] == [0, 3]
 
 
-def test_openrouter_comments(servers):
-    url = servers("openrouter")
+def test_comments_while_there_is_nothing_to_say(servers):
     body = {"model": "sim", "stream": True, "messages": [{"role": "user", "content": "x"}]}
-    assert post(url, "/api/v1/chat/completions", body).text.startswith(": OPENROUTER PROCESSING\n")
+    answer = post(servers("openrouter"), "/api/v1/chat/completions", body)
+    assert answer.text.startswith(": OPENROUTER PROCESSING\n\n")
+    assert answer.headers["x-generation-id"].startswith("chatcmpl-sim-")
+    answer = post(servers("deepseek"), "/v1/chat/completions", body)
+    assert answer.text.startswith(": keep-alive\n\n")
 
 
 def test_completions_and_whole_answers(servers):
@@ -205,6 +255,7 @@ def test_completions_and_whole_answers(servers):
             lambda e: "error" not in e[-1] and e[-1]["choices"][0]["delta"]["content"] == "",
         ),
         ("openrouter", lambda e: e[-1]["choices"][0]["finish_reason"] == "error"),
+        ("deepseek", lambda e: e[-1]["error"]["message"]),
     ],
 )
 def test_an_error_in_mid_stream(servers, dialect, shape):

@@ -27,7 +27,7 @@ MARKS = ("<!-- fault matrix -->", "<!-- /fault matrix -->")
 TOGETHER = tuple(kind for kind in FAULTS if kind != "refuse")
 CLEAN = "none"
 DIALECTS = ("ollama_api", "openai", "vllm", "sglang", "llamacpp", "transformers", "ollama")
-DIALECTS += ("openrouter",)
+DIALECTS += ("openrouter", "deepseek")
 TRANSPORTS = ("native", "portable")
 TOKENS = 8
 

@@ -13,7 +13,7 @@ from harness.errors import StoreError
 from harness.schema import ChunkColumns
 from harness.store import RunWriter
 from harness.testing.sim import find_log, join
-from harness.testing.sim.log import punctuality, read_log, row_type
+from harness.testing.sim.log import read_log, row_type
 from tests.sim.servers import RUN, SIM, sim
 from tests.store.builders import UPPER_BOUND, call, columns, manifest
 
@@ -125,15 +125,6 @@ def test_the_log_is_found_by_what_the_calls_say(tmp_path):
         write_log(tmp_path / "sims" / boot, [row(1, 0, 5, 3)], [(1, 1)], boot=boot)
     run = write_run(tmp_path / "run", [call(server={"harness_sim": "b007-1"})])
     assert find_log(run, tmp_path / "sims") == tmp_path / "sims" / "b007"
-
-
-def test_lateness_is_counted(tmp_path):
-    rows = [row(1, i, 10**9 + i, 3, late_ns=100 * i) for i in range(100)]
-    rows += [row(2, 0, 10**9, 3, late_ns=5 * MS), row(2, 1, 10**9, 1, late_ns=9 * MS)]
-    rows += [row(3, 0, 10**9, 3, late_ns=50 * MS, tries=3), row(3, 1, 10**9, 3, late_ns=60 * MS)]
-    said = punctuality(np.array(rows, row_type()))
-    assert (said["sends"], said["held_up"], said["max_ns"]) == (101, 2, 5 * MS)
-    assert said["late"] == {"bound_ns": MS, "sends": 1, "first": [[2, 0, 5 * MS]]}
 
 
 def test_a_torn_log_is_read_up_to_the_tear(tmp_path):

@@ -108,5 +108,11 @@ def test_a_full_disk_leaves_a_run_that_loads(tmp_path):
 
 def test_reports_has_its_own_folder(tmp_path):
     with RunWriter.create(builders.manifest(), tmp_path / "out") as writer:
-        assert writer.reports == tmp_path / "out" / "reports"
-        assert writer.reports.is_dir()
+        writer.report("one.txt", lambda out: out.write(b"one"), "--format one")
+        assert (tmp_path / "out" / "reports" / "one.txt").read_bytes() == b"one"
+        with pytest.raises(ZeroDivisionError):
+            writer.report("two.txt", lambda out: out.write(b"half") / 0, "--format two")
+        assert [path.name for path in (tmp_path / "out" / "reports").iterdir()] == ["one.txt"]
+        (tmp_path / "out" / "reports" / "three.txt").mkdir()
+        with pytest.raises(StoreError, match="cannot write this report"):
+            writer.report("three.txt", lambda out: None, "--format three")

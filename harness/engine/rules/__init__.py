@@ -6,6 +6,12 @@ outcome.py   did it go well: errors, failures
 figures.py   can it be read, and compared: unbounded_output, too_few, what_was_measured
 timing.py    are the stamps and the schedule what they seem: schedule_slip, client_lag, user_stamps,
              clock_step
+machine.py   did the machine do something else meanwhile: host_noise
+steady.py    did the figures come to rest: no_steady_state
+instrument.py  is the error of the measuring itself known: no_selfcheck
+prompts.py   did the model get the prompt that was sent: prompt_truncated
+tokens.py    do the counts agree, and was the cache cold: token_mismatch, prompt_cache
+configuration.py  did the server run what was asked for: config_not_effective, cold_in_warm
 
 Each looks at the whole run and yields what it finds. A rule fires on facts in the records, never on
 the absence of a figure that a backend does not offer. Severities:

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from harness.engine.rules.view import ArmView, RunView
-from harness.metrics import call_metric, inter_chunk_ns
-from harness.schema import CallRecord, Caveat, ChunkKind, OpenLoad, ValiditySpec
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from harness.metrics import Gaps, call_metric, gaps
+from harness.schema import CallRecord, Caveat, OpenLoad, ValiditySpec
 
 __all__ = ["client_lag", "clock_step", "schedule_slip", "user_stamps"]
 
@@ -130,52 +126,62 @@ def _late_stamps(arm: ArmView, ok: Sequence[CallRecord], bounds: ValiditySpec) -
 
 
 def _late_reads(arm: ArmView, ok: Sequence[CallRecord], bounds: ValiditySpec) -> Iterator[Caveat]:
-    """Kernel-stamped calls whose content chunks we took in together."""
-    total = merged = 0
+    """Kernel-stamped calls whose content chunks we took in together: many of all chunks, or the
+    first ones of many calls, in whose TTFT the wait for the last chunk of that read then is."""
+    calls = firsts = total = merged = 0
     for call in ok:
-        flags = _upper_bounds(call) if call.stamp_source == "kernel" else None
-        if flags is None:
+        found = gaps(call) if call.stamp_source == "kernel" else None
+        if found is None or found.upper_bounds is None:
             continue
-        total += len(flags)
-        merged += int(flags.sum()) if _merged_by_us(call) else 0
-    if total and merged > bounds.merged_share_max * total:
+        calls += 1
+        total += found.chunks
+        if _merged_by_us(call, found):
+            merged += found.upper_bounds
+            firsts += found.first_is_bound
+    problems = []
+    if merged > bounds.merged_share_max * total:
+        problems.append(
+            f"{merged / total:.0%} of the content chunks were read late and together with "
+            "later ones: their inter-chunk latencies are bounds, not measurements"
+        )
+    if firsts > bounds.merged_share_max * calls:
+        problems.append(
+            f"the first tokens of {firsts / calls:.0%} of the calls were read late and together "
+            "with later ones: their TTFT is a bound, not a measurement"
+        )
+    if problems:
         yield Caveat(
             code="client-lag",
             severity="doubtful",
-            message=f"{merged / total:.0%} of the content chunks were read late and together with "
-            "later ones: their inter-chunk latencies are bounds, not measurements",
-            evidence={"merged": merged, "chunks": total, "share_max": bounds.merged_share_max},
+            message="; ".join(problems),
+            evidence={
+                "merged": merged,
+                "chunks": total,
+                "first_merged": firsts,
+                "calls": calls,
+                "share_max": bounds.merged_share_max,
+            },
             remedy="fewer streams at once, or less other work on this machine",
             arm=arm.name,
         )
 
 
-def _merged_by_us(call: CallRecord) -> bool:
+def _merged_by_us(call: CallRecord, found: Gaps) -> bool:
     """Whether chunks came together because we were late, not because the server wrote them so.
 
     The stamp of a read is that of its last chunk. If we are late, that chunk came anywhere within
     the gap before we looked, so half of all lags exceed half a gap; a server that writes several
-    chunks at once leaves our lag where it always is, far below the gap. Hence a quarter.
+    chunks at once leaves our lag where it always is, far below the gap. Hence a quarter. What
+    counts is the lag of those reads alone: after a pause of ours one late read brings all that had
+    come, and the many prompt ones that follow bring a chunk each.
     """
-    instants, lag_ns = call.instants, call.client_lag_p50_ns
+    instants, lag_ns = call.instants, found.bounds_lag_p50_ns
+    if lag_ns is None:
+        lag_ns = call.client_lag_p50_ns
     first_ns, last_ns = instants.first_token_ns, instants.last_token_ns
     if lag_ns is None or first_ns is None or last_ns is None or last_ns <= first_ns:
         return False  # all in one read: nothing tells who was late
     return lag_ns > LATE_SHARE_OF_GAP * (last_ns - first_ns) / (call.content_chunks - 1)
-
-
-def _upper_bounds(call: CallRecord) -> NDArray[np.bool_] | None:
-    """Which content chunks are upper bounds; None where the columns were not kept or do not fit."""
-    import numpy as np
-
-    from harness._native.recorder import FLAG_UPPER_BOUND
-
-    if inter_chunk_ns(call) is None or len(call.chunks.size) != 4 * call.chunks.count:
-        return None
-    content = np.frombuffer(call.chunks.kind, "u1") != ChunkKind.EMPTY
-    sizes = np.frombuffer(call.chunks.size, "<u4")[content]
-    bounds: NDArray[np.bool_] = sizes & FLAG_UPPER_BOUND != 0
-    return bounds
 
 
 def user_stamps(view: RunView) -> Iterator[Caveat]:

@@ -22,6 +22,8 @@ class ArmView(Struct, frozen=True, kw_only=True):
     """One arm and cell: its measured calls and iterations, all its trials, and what they give."""
 
     calls: list[CallRecord]
+    """Without texts and, but for a few, without the stamps of their chunks: harness.metrics.gaps
+    and the call metrics have what those amounted to. `chunks.kind` and `chunk_tokens` are there."""
     iterations: list[IterationRecord]
     trials: list[TrialRecord]
     summary: ArmSummary

@@ -2,7 +2,9 @@
 
 spec.py       what it is to do: laws of time, slots, cache, usage, faults
 laws.py       samples of TTFT and of the gaps between chunks, seeded
+replay.py     the same from a recorded run
 asked.py      an HTTP request, read: path, prompt, bounds
+context.py    a prompt that does not fit: cut or refused, as the servers do
 timeline.py   when each part of an answer is due
 draft.py      an answer before it is sent: frames with their instants, and their way onto the wire
 ollama.py     answers in Ollama's dialect
@@ -11,14 +13,25 @@ control.py    models, versions, load and unload: what is not streamed
 faults.py     what can go wrong, done to a draft
 server.py     brings them together around the native sender
 log.py        the log: requests.jsonl and sends.bin
+punctual.py   how late the sends were, and why
 join.py       the log beside a run: how true the run's stamps are
 
 Python decides what to send and when, before it is due; the native sender (harness._native.truth)
 sends and notes the instants. Linux only.
 """
 
-from harness.testing.sim.join import Joined, find_log, join
+from harness.testing.sim.join import Joined, Spread, find_log, join
 from harness.testing.sim.server import SimServer
 from harness.testing.sim.spec import FAULTS, Fault, SimSpec, sim_spec
 
-__all__ = ["FAULTS", "Fault", "Joined", "SimServer", "SimSpec", "find_log", "join", "sim_spec"]
+__all__ = [
+    "FAULTS",
+    "Fault",
+    "Joined",
+    "SimServer",
+    "SimSpec",
+    "Spread",
+    "find_log",
+    "join",
+    "sim_spec",
+]

@@ -24,6 +24,8 @@ class Http(Struct, frozen=True, kw_only=True):
     path: str
     keep_alive: bool
     chunked: bool
+    request_id: str | None = None
+    """X-Request-ID: how a client that records no name of the answer can be found in the log."""
 
 
 class Asked(Struct, kw_only=True):
@@ -41,9 +43,20 @@ class Asked(Struct, kw_only=True):
     continuous_usage: bool = False
     timings_per_token: bool = False
     cache_prompt: bool = True
+    obfuscation: bool = True
+    ignore_eos: bool = False
+    min_tokens: int = 0
+    """vllm, sglang, llamacpp (ignore_eos): the model must not end before."""
+    think: bool | None = None
+    """ollama: None lets the model think if it can."""
+    raw: bool = False
     keep_alive: Any = None
     load_options: tuple[tuple[str, Any], ...] = ()
     """ollama: those that need a reload when they change."""
+    num_ctx: int | None = None
+    num_keep: int = 4
+    truncate: bool = True
+    """ollama: a prompt longer than the context is cut; else refused."""
     empty: bool = False
     """ollama: no prompt, which loads the model or unloads it."""
 
@@ -64,7 +77,16 @@ def read_http(head: bytes) -> Http | None:
         path=words[1].partition(b"?")[0].decode("latin-1"),
         keep_alive=b"\r\nconnection: close" not in b"\r\n" + fields and words[2] != b"HTTP/1.0",
         chunked=b"transfer-encoding:" in fields,
+        request_id=_request_id(rest),
     )
+
+
+def _request_id(fields: bytes) -> str | None:
+    at = (b"\r\n" + fields).lower().find(b"\r\nx-request-id:")
+    if at < 0:
+        return None
+    value = fields[at:].partition(b":")[2].partition(b"\r\n")[0]
+    return value.strip().decode("latin-1")[:200]
 
 
 def read_asked(path: str, body: bytes) -> Asked | None:
@@ -94,8 +116,13 @@ def _ollama(path: str, body: dict[str, Any]) -> Asked:
         text=text,
         stream=body.get("stream") is not False,
         max_tokens=_bound(bound),
+        think=None if body.get("think") is None else bool(body["think"]),
+        raw=body.get("raw") is True,
         keep_alive=body.get("keep_alive"),
         load_options=tuple((name, options.get(name)) for name in _RELOADS),
+        num_ctx=_size(options.get("num_ctx")),
+        num_keep=_size(options.get("num_keep")) or 4,
+        truncate=body.get("truncate") is not False,
         empty=empty,
     )
 
@@ -123,6 +150,9 @@ def _openai(api: Literal["chat", "completions"], body: dict[str, Any]) -> Asked:
         continuous_usage=stream_options.get("continuous_usage_stats") is True,
         timings_per_token=body.get("timings_per_token") is True,
         cache_prompt=body.get("cache_prompt") is not False,
+        obfuscation=stream_options.get("include_obfuscation") is not False,
+        ignore_eos=body.get("ignore_eos") is True,
+        min_tokens=_size(body.get("min_tokens")) or 0,
     )
 
 
@@ -133,6 +163,10 @@ def _bound(value: Any) -> int | None:
     if value > TOKENS_MAX:
         raise NotUnderstood(f"at most {TOKENS_MAX} tokens, not {value}")
     return value
+
+
+def _size(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -72,7 +72,15 @@ def _model(spec: SimSpec, version: str) -> dict[str, Any]:
 
 
 def _pull(spec: SimSpec, body: bytes, now_ns: int, version: str, keep_alive: bool) -> Wire:
-    """Every model is there already; the words are those of a real pull."""
+    """The one model is there already; the words are those of a real pull."""
+    named = _field(body, "model") or _field(body, "name")
+    if not isinstance(named, str) or not same_model(spec, named):
+        said = {"error": "pull model manifest: file does not exist"}
+        draft = Draft(
+            head=http_head(200, "application/x-ndjson", version=version), head_due_ns=None
+        )
+        draft.add(msgspec.json.encode(said) + b"\n", now_ns, END)
+        return draft.wire()
     if _field(body, "stream") is False:
         return whole(200, {"status": "success"}, now_ns, version=version, keep_alive=keep_alive)
     entry = listed(spec, 0)["models"][0]

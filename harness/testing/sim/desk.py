@@ -15,6 +15,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from harness.testing.sim.asked import Asked, NotUnderstood, read_asked, read_http
+from harness.testing.sim.context import fit
 from harness.testing.sim.control import control
 from harness.testing.sim.draft import HOLD, RESET, Draft, Wire, silent, whole
 from harness.testing.sim.faults import (
@@ -29,6 +30,7 @@ from harness.testing.sim.laws import sampler
 from harness.testing.sim.models import Memory, same_model
 from harness.testing.sim.ollama import OllamaVoice, created_at
 from harness.testing.sim.openai import OpenAIVoice
+from harness.testing.sim.replay import Pace
 from harness.testing.sim.spec import Fault, SimSpec
 from harness.testing.sim.timeline import Timeline, make_timeline
 from harness.testing.sim.voice import Voice, words_from
@@ -48,6 +50,7 @@ class Job(Struct, kw_only=True):
     method: str = ""
     path: str = ""
     keep_alive: bool = True
+    request_id: str | None = None
     ordinal: int | None = None
     """Its number among the requests for text; None: it is none."""
     fault: Fault | None = None
@@ -55,6 +58,8 @@ class Job(Struct, kw_only=True):
     timeline: Timeline | None = None
     status: int | None = None
     """HTTP status of the answer; None: no answer."""
+    answered_ns: int | None = None
+    """When the answer was handed to the sender. What was due before that is late because of us."""
     held: bool = False
     """Its answer never ends by itself."""
     has_slot: bool = False
@@ -74,9 +79,12 @@ class Desk:
         refuse: Callable[[float], None],
     ) -> None:
         """`answer` hands a response to the sender; `refuse` closes the listener for some ms.
-        offset_ns: CLOCK_REALTIME − CLOCK_MONOTONIC."""
+        offset_ns: CLOCK_REALTIME − CLOCK_MONOTONIC. Raises SpecError or StoreError if a run that
+        the spec replays cannot be."""
         self.spec = spec
-        self.memory = Memory()
+        unload = sampler(spec.unload, Random(f"{spec.seed}/unload"))
+        self.memory = Memory(unload_ns=unload)
+        self._pace = Pace(spec)
         self._boot = boot
         self._version = version
         self._offset_ns = offset_ns
@@ -96,6 +104,7 @@ class Desk:
             self._say(job, job.status, said, job.arrived_ns)
             return
         job.method, job.path, job.keep_alive = http.method, http.path, http.keep_alive
+        job.request_id = http.request_id
         try:
             job.asked = read_asked(http.path, body) if http.method == "POST" else None
         except NotUnderstood as error:
@@ -133,6 +142,13 @@ class Desk:
         if job.fault is not None and job.fault.kind in UNSTREAMED:
             self._fail(job, job.fault)
             return
+        try:
+            if asked.think and not self.spec.reasoning_tokens:
+                raise NotUnderstood(f"{asked.model!r:.100} does not support thinking")
+            fit(self.spec, asked)
+        except NotUnderstood as error:
+            self._refused(job, 400, str(error))
+            return
         slots, most = self.spec.slots, self.spec.queue_max
         if slots is None or self._busy < slots:
             self._begin(job, asked, job.arrived_ns)
@@ -154,6 +170,7 @@ class Desk:
         assert job.ordinal is not None
         job.timeline = timeline = make_timeline(
             self.spec,
+            self._pace,
             asked,
             serial=job.serial,
             ordinal=job.ordinal,
@@ -217,6 +234,9 @@ class Desk:
         if not self.memory.needs_load(asked, now_ns):
             return 0
         load_ns = sampler(self.spec.load, Random(f"{self.spec.seed}/load/{job.serial}"))()
+        if self.memory.key is not None:  # with other options: that one has to go first
+            self.memory.drop(now_ns)
+        load_ns += max(0, round(self.memory.gone_ns) - now_ns)
         self.memory.load(asked, now_ns + load_ns)
         return load_ns
 
@@ -225,7 +245,7 @@ class Desk:
         due_ns = job.arrived_ns
         if asked.keep_alive in (0, "0", "0s"):
             reason = "unload"
-            self.memory.key = None
+            self.memory.drop(due_ns)
         else:
             due_ns += self._load(job, asked, job.arrived_ns)
             self.memory.keep(asked, due_ns)

@@ -101,6 +101,11 @@ class Draft(Struct, kw_only=True):
         self.due_ns.append(due_ns)
         self.kinds.append(kind)
 
+    def extend(self, frames: list[bytes], due_ns: list[int], kind: int) -> None:
+        self.frames += frames
+        self.due_ns += due_ns
+        self.kinds += [kind] * len(frames)
+
     def content(self) -> list[int]:
         """Indices of the frames with content."""
         return [i for i, kind in enumerate(self.kinds) if kind in (REASONING, CONTENT)]

@@ -14,7 +14,7 @@ TTFT bias     the call's TTFT − (first content sent − request arrived), the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,10 +30,12 @@ from harness.testing.sim.log import REQUESTS, SimLog, punctuality, read_log
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Joined", "Spread", "find_log", "join"]
+__all__ = ["Joined", "Pairs", "Spread", "find_log", "join", "pair", "serial_of", "spread"]
 
 MERGED: Final = 1 << 31
 """Flag of a chunk's size: its stamp is an upper bound (harness._native.recorder)."""
+_CALLS: Final = ("first", "reported", "true")
+_CHUNKS: Final = ("call", "errors", "lag", "send", "content", "merged")
 
 
 class Spread(Struct, frozen=True, kw_only=True):
@@ -97,69 +99,110 @@ def find_log(run: Run, root: Path) -> Path:
     )
 
 
+class Pairs(Struct, frozen=True, kw_only=True):
+    """Calls beside what was sent. Columns are numpy arrays, int64 ns unless said otherwise."""
+
+    unnamed: int
+    unequal: int
+    serials: list[int]
+    """Requests that were found, in the order of the calls."""
+    kernel: list[bool]
+    """Whether the call's first-token stamp is the kernel's."""
+    arrival_by_kernel: list[bool]
+    columns: dict[str, Any]
+    """Per call: `first` (error of the first-token stamp), `reported` and `true` (its TTFT by the
+    stamps and by the log). Per chunk: `call` (index of its call), `errors` (of its stamp), `lag`
+    (from the send to our read's return: the error that a stamp in user space has), `send` (how long
+    the send took), `content` and `merged` (bool; merged: the stamp is an upper bound)."""
+
+
+def pair(calls: Iterable[CallRecord], log: SimLog) -> Pairs:
+    """Each call with the request that it was, each chunk with the send that carried it."""
+    import numpy as np
+
+    sent = _by_serial(log)
+    serials: list[int] = []
+    kernel: list[bool] = []
+    arrival_by_kernel: list[bool] = []
+    columns: dict[str, list[Any]] = {name: [] for name in _CALLS + _CHUNKS}
+    unnamed = unequal = 0
+    for call in calls:
+        serial = serial_of(call, log.boot)
+        request = None if serial is None else log.requests.get(serial)
+        if serial is None or request is None:
+            unnamed += 1
+            continue
+        rows = sent.get(serial)
+        stamps = np.frombuffer(call.chunks.arrival_ns, "<i8")
+        if rows is None or len(rows) != len(stamps):
+            unequal += 1
+            continue
+        content = np.isin(rows["kind"], (REASONING, CONTENT))
+        instants = call.instants
+        if not content.any() or instants.first_token_ns is None or instants.sent_ns is None:
+            unequal += 1
+            continue
+        lag_ns = np.frombuffer(call.chunks.lag_ns, "<u4")
+        first_ns = int(rows["before_ns"][content][0])
+        columns["call"].append(np.full(len(rows), len(serials)))
+        columns["errors"].append(stamps - rows["before_ns"])
+        columns["lag"].append(stamps + lag_ns - rows["before_ns"])
+        columns["send"].append(rows["after_ns"] - rows["before_ns"])
+        columns["content"].append(content)
+        columns["merged"].append(np.frombuffer(call.chunks.size, "<u4") & MERGED != 0)
+        columns["first"].append(instants.first_token_ns - first_ns)
+        columns["reported"].append(instants.first_token_ns - instants.sent_ns)
+        columns["true"].append(first_ns - request["arrived_ns"])
+        serials.append(serial)
+        kernel.append(call.stamp_source == "kernel")
+        arrival_by_kernel.append(request["arrived_by"] == "kernel")
+    kinds = {"content": bool, "merged": bool}
+    whole = {name: np.array(columns[name], np.int64) for name in _CALLS}
+    for name in _CHUNKS:
+        kind = kinds.get(name, np.int64)
+        whole[name] = np.concatenate([np.empty(0, kind), *columns[name]])
+    return Pairs(
+        unnamed=unnamed,
+        unequal=unequal,
+        serials=serials,
+        kernel=kernel,
+        arrival_by_kernel=arrival_by_kernel,
+        columns=whole,
+    )
+
+
 def join(run: Run, folder: Path) -> Joined:
     """Raises StoreError if the log cannot be read, or has no call of this run."""
     import numpy as np
 
     log = read_log(folder)
-    sent = _by_serial(log)
     calls = list(_ok_calls(run))
-    first: list[int] = []
-    reported: list[int] = []
-    true: list[int] = []
-    errors, merged, spans = [], [], []
-    unnamed = unequal = kernel = arrivals = 0
-    for call in calls:
-        boot, _, serial = _name(call).partition("-")
-        request = log.requests.get(int(serial)) if boot == log.boot and serial.isdigit() else None
-        if request is None:
-            unnamed += 1
-            continue
-        rows = sent.get(int(serial))
-        stamps = np.frombuffer(call.chunks.arrival_ns, "<i8")
-        if rows is None or len(rows) != len(stamps):
-            unequal += 1
-            continue
-        content = rows[np.isin(rows["kind"], (REASONING, CONTENT))]
-        instants = call.instants
-        if not len(content) or instants.first_token_ns is None or instants.sent_ns is None:
-            unequal += 1
-            continue
-        errors.append(stamps - rows["before_ns"])
-        spans.append(rows["after_ns"] - rows["before_ns"])
-        merged.append(np.frombuffer(call.chunks.size, "<u4") & MERGED != 0)
-        first.append(instants.first_token_ns - int(content["before_ns"][0]))
-        reported.append(instants.first_token_ns - instants.sent_ns)
-        true.append(int(content["before_ns"][0]) - request["arrived_ns"])
-        kernel += call.stamp_source == "kernel"
-        arrivals += request["arrived_by"] == "kernel"
-    if not first:
+    found = pair(calls, log)
+    column = found.columns
+    if not found.serials:
         raise StoreError(
             "none of the run's calls is in this log",
             where=str(folder),
             remedy="the log of the server that the run measured",
         )
-    everything = np.concatenate(errors)
-    late = np.concatenate(merged)
-    bias = np.array(reported) - np.array(true)
     return Joined(
         run=run.manifest.run_id,
         log=str(folder),
         calls=len(calls),
-        joined=len(first),
-        unnamed=unnamed,
-        unequal=unequal,
-        chunks=len(everything),
-        merged=int(late.sum()),
-        kernel_stamped=kernel,
-        first_token=_spread(np.array(first)),
-        all_chunks=_spread(everything),
-        unmerged_chunks=_spread(everything[~late]),
-        send=_spread(np.concatenate(spans)),
-        ttft_bias=_spread(bias),
-        ttft_reported_median_ns=float(np.median(reported)),
-        ttft_true_median_ns=float(np.median(true)),
-        arrival_by_kernel=arrivals,
+        joined=len(found.serials),
+        unnamed=found.unnamed,
+        unequal=found.unequal,
+        chunks=len(column["errors"]),
+        merged=int(column["merged"].sum()),
+        kernel_stamped=sum(found.kernel),
+        first_token=spread(column["first"]),
+        all_chunks=spread(column["errors"]),
+        unmerged_chunks=spread(column["errors"][~column["merged"]]),
+        send=spread(column["send"]),
+        ttft_bias=spread(column["reported"] - column["true"]),
+        ttft_reported_median_ns=float(np.median(column["reported"])),
+        ttft_true_median_ns=float(np.median(column["true"])),
+        arrival_by_kernel=sum(found.arrival_by_kernel),
         punctuality=punctuality(log.rows),
     )
 
@@ -168,6 +211,12 @@ def _ok_calls(run: Run) -> Iterator[CallRecord]:
     for record in run.records():
         if isinstance(record, CallRecord) and record.phase == "measured" and record.status == "ok":
             yield record
+
+
+def serial_of(call: CallRecord, boot: str) -> int | None:
+    """The number of the request that this call was to the server of that name; None: to another."""
+    name, _, serial = _name(call).partition("-")
+    return int(serial) if name == boot and serial.isdigit() else None
 
 
 def _name(call: CallRecord) -> str:
@@ -191,7 +240,7 @@ def _by_serial(log: SimLog) -> dict[int, Any]:
     return {int(serial): part for serial, part in zip(serials, parts, strict=True)}
 
 
-def _spread(values: np.ndarray[Any, Any]) -> Spread:
+def spread(values: np.ndarray[Any, Any]) -> Spread:
     import numpy as np
 
     if not len(values):

@@ -1,4 +1,5 @@
-"""Laws of time: how long something takes, drawn from a seeded source. Milliseconds in, ns out."""
+"""Laws of time: how long something takes, drawn from a seeded source or taken from a record.
+Milliseconds in, ns out."""
 
 from __future__ import annotations
 
@@ -12,7 +13,19 @@ from msgspec import Meta, Struct
 
 from harness.errors import SpecError
 
-__all__ = ["Constant", "Gamma", "Law", "Lognormal", "Uniform", "mean_ms", "plain_law", "sampler"]
+__all__ = [
+    "MS",
+    "Constant",
+    "Drawn",
+    "Gamma",
+    "Law",
+    "Lognormal",
+    "Replay",
+    "Uniform",
+    "mean_ms",
+    "plain_law",
+    "sampler",
+]
 
 MS: Final = 1_000_000
 
@@ -60,7 +73,27 @@ class Gamma(
     sd_ms: Positive
 
 
-Law: TypeAlias = Constant | Uniform | Lognormal | Gamma
+class Replay(
+    Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag=str.lower,
+    tag_field="law",
+    omit_defaults=True,
+):
+    """The times of a recorded run, call by call (replay.py)."""
+
+    run: str
+    """Its folder, the beginning of its name below ./runs, or `latest`; or a JSON Lines file."""
+    arm: str | None = None
+    """Calls of this arm only."""
+    speed: Positive = 1.0
+    """2: everything takes half the time."""
+
+
+Drawn: TypeAlias = Constant | Uniform | Lognormal | Gamma
+Law: TypeAlias = Drawn | Replay
 
 _SHORT: Final = re.compile(r"(?P<name>[a-z]+):(?P<first>[\d.]+),(?P<second>[\d.]+)")
 _FIELDS: Final = {
@@ -71,8 +104,8 @@ _FIELDS: Final = {
 
 
 def plain_law(value: Any, where: str) -> Any:
-    """A law as the spec's decoder wants it. Short forms: `50` and `"lognormal:50,10"`, which is
-    mean and standard deviation (uniform: bounds), in ms. Raises SpecError."""
+    """A law as the spec's decoder wants it. Short forms: `50`, `"lognormal:50,10"`, which is mean
+    and standard deviation (uniform: bounds), in ms, and `"replay:RUN"`. Raises SpecError."""
     if isinstance(value, str):
         try:
             value = float(value)
@@ -86,6 +119,9 @@ def plain_law(value: Any, where: str) -> Any:
 
 
 def _named_law(text: str, where: str) -> dict[str, Any]:
+    name, _, run = text.partition(":")
+    if name == "replay" and run:
+        return {"law": "replay", "run": run}
     found = _SHORT.fullmatch(text)
     names = _FIELDS.get(found["name"]) if found else None
     try:
@@ -97,11 +133,11 @@ def _named_law(text: str, where: str) -> dict[str, Any]:
     raise SpecError(
         f"{text!r} is no law",
         where=where,
-        remedy="50, uniform:40,60, lognormal:50,10 or gamma:50,10",
+        remedy="50, uniform:40,60, lognormal:50,10, gamma:50,10 or replay:RUN",
     )
 
 
-def sampler(law: Law, random: Random) -> Callable[[], int]:
+def sampler(law: Drawn, random: Random) -> Callable[[], int]:
     """Draws one time after another, in ns."""
     match law:
         case Constant(ms=ms):
@@ -119,7 +155,7 @@ def sampler(law: Law, random: Random) -> Callable[[], int]:
             return lambda: round(random.gammavariate(shape, scale) * MS)
 
 
-def mean_ms(law: Law) -> float:
+def mean_ms(law: Drawn) -> float:
     match law:
         case Constant(ms=ms):
             return ms

@@ -9,6 +9,7 @@ the server was killed.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
@@ -18,19 +19,26 @@ from msgspec import Struct, field
 from harness._native.truth import ROW_SIZE
 from harness.errors import StoreError
 from harness.testing.sim.desk import Job
-from harness.testing.sim.draft import TIMED
+from harness.testing.sim.punctual import LATE_NS, punctuality
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["LATE_NS", "LogWriter", "SimLog", "punctuality", "read_log", "row_type"]
+__all__ = [
+    "LATE_NS",
+    "LogTail",
+    "LogWriter",
+    "SimLog",
+    "punctuality",
+    "read_log",
+    "row_blocks",
+    "row_type",
+]
 
 REQUESTS: Final = "requests.jsonl"
 SENDS: Final = "sends.bin"
 FORMAT: Final = 1
-LATE_NS: Final = 1_000_000
-LATE_SHOWN: Final = 100
-SLICE: Final = 24 * 1024
+ROWS_AT_A_TIME: Final = 1 << 15
 
 _FIELDS: Final = (
     *(("serial", "<i8"), ("due_ns", "<i8"), ("before_ns", "<i8"), ("after_ns", "<i8")),
@@ -73,11 +81,13 @@ class LogWriter:
             "ordinal": job.ordinal,
             "method": job.method,
             "path": job.path,
+            "request_id": job.request_id,
             "status": job.status,
             "fault": job.fault.kind if job.fault else None,
             "arrived_ns": job.arrived_ns,
             "arrived_by": "kernel" if kernel else "user",
             "read_ns": read_ns,
+            "answered_ns": job.answered_ns,
             "ended": ended,
             "ended_ns": ended_ns,
         }
@@ -94,13 +104,13 @@ class LogWriter:
             }
         self.line("request", **found)
 
-    def rows(self, rows: bytes) -> None:
+    def rows(self, blocks: Iterable[bytes]) -> None:
         """Raises StoreError when the disk is full."""
         try:
-            # In small slices: the sending thread may be waiting for this core, and a long write
+            # Block by block: the sending thread may be waiting for this core, and a long write
             # would keep it from it.
-            for at in range(0, len(rows), SLICE):
-                self._sends.write(rows[at : at + SLICE])
+            for block in blocks:
+                self._sends.write(block)
             if self._lines:
                 self._requests.write(b"".join(self._lines))
                 self._lines.clear()
@@ -131,53 +141,67 @@ class SimLog(Struct, kw_only=True):
 
 def read_log(folder: Path) -> SimLog:
     """Raises StoreError. A torn last line and a torn last row are left out."""
+    return LogTail(folder).read()
+
+
+class LogTail:
+    """Reads a log piece by piece while its server writes it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._server: dict[str, Any] | None = None
+        self._at = {REQUESTS: 0, SENDS: 0}
+
+    def read(self) -> SimLog:
+        """What has come since the last time, `server` always. A torn line or row waits for its
+        other half. Raises StoreError."""
+        import numpy as np
+
+        lines = self._new(REQUESTS, lambda new: new.rfind(b"\n") + 1).split(b"\n")[:-1]
+        sends = self._new(SENDS, lambda new: len(new) - len(new) % ROW_SIZE)
+        try:
+            found = [msgspec.json.decode(line) for line in lines]
+        except msgspec.DecodeError as error:
+            raise StoreError(
+                f"not a truth server's log: {error}", where=str(self._folder)
+            ) from None
+        if self._server is None:
+            if not found or found[0].get("t") != "server" or found[0].get("format") != FORMAT:
+                raise StoreError(
+                    f"not a truth server's log of format {FORMAT}", where=str(self._folder)
+                )
+            self._server = found[0]
+        return SimLog(
+            folder=self._folder,
+            server=self._server,
+            requests={line["serial"]: line for line in found if line["t"] == "request"},
+            rows=np.frombuffer(sends, row_type()),
+            end=next((line for line in found if line["t"] == "end"), None),
+        )
+
+    def _new(self, name: str, whole: Callable[[bytes], int]) -> bytes:
+        try:
+            with (self._folder / name).open("rb") as file:
+                file.seek(self._at[name])
+                new = file.read()
+        except OSError as error:
+            raise StoreError(
+                error.strerror or str(error),
+                where=str(self._folder),
+                remedy="--log FOLDER of `harness sim`",
+            ) from None
+        new = new[: whole(new)]
+        self._at[name] += len(new)
+        return new
+
+
+def row_blocks(folder: Path) -> Iterator[Any]:
+    """The rows of sends.bin, some MB at a time. Raises StoreError."""
     import numpy as np
 
     try:
-        lines = (folder / REQUESTS).read_bytes().split(b"\n")[:-1]
-        sends = (folder / SENDS).read_bytes()
+        with (folder / SENDS).open("rb") as file:
+            while len(rows := np.fromfile(file, row_type(), ROWS_AT_A_TIME)):
+                yield rows
     except OSError as error:
-        raise StoreError(
-            error.strerror or str(error), where=str(folder), remedy="--log FOLDER of `harness sim`"
-        ) from None
-    try:
-        found = [msgspec.json.decode(line) for line in lines]
-    except msgspec.DecodeError as error:
-        raise StoreError(f"not a truth server's log: {error}", where=str(folder)) from None
-    if not found or found[0].get("t") != "server" or found[0].get("format") != FORMAT:
-        raise StoreError(f"not a truth server's log of format {FORMAT}", where=str(folder))
-    sends = sends[: len(sends) - len(sends) % ROW_SIZE]
-    return SimLog(
-        folder=folder,
-        server=found[0],
-        requests={line["serial"]: line for line in found if line["t"] == "request"},
-        rows=np.frombuffer(sends, row_type()),
-        end=next((line for line in found if line["t"] == "end"), None),
-    )
-
-
-def punctuality(rows: Any) -> dict[str, Any]:
-    """How late the sends that a law of time governs began, in ns. Streams that a client's full
-    socket held up are counted apart."""
-    import numpy as np
-
-    rows = rows[np.isin(rows["kind"], TIMED)]
-    held = np.unique(rows["serial"][rows["tries"] > 1])
-    free = rows[~np.isin(rows["serial"], held)]
-    late = free["before_ns"] - free["due_ns"]
-    found: dict[str, Any] = {"sends": len(free), "held_up": len(rows) - len(free)}
-    if len(free):
-        p50, p90, p99 = np.quantile(late, (0.5, 0.9, 0.99))
-        found |= {"p50_ns": int(p50), "p90_ns": int(p90), "p99_ns": int(p99)}
-        found["max_ns"] = int(late.max())
-    worst = free[late > LATE_NS]
-    shown = worst[:LATE_SHOWN]
-    found["late"] = {
-        "bound_ns": LATE_NS,
-        "sends": len(worst),
-        "first": [
-            [int(row["serial"]), int(row["index"]), int(row["before_ns"] - row["due_ns"])]
-            for row in shown
-        ],
-    }
-    return found
+        raise StoreError(error.strerror or str(error), where=str(folder)) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 from msgspec import Struct
@@ -28,11 +29,21 @@ class Memory(Struct, kw_only=True):
     ready_ns: int = 0
     expires_ns: float = 0
     busy: int = 0
+    unload_ns: Callable[[], int] = lambda: 0
+    """Draws how long the next unload takes."""
+    gone_ns: float = 0
+    """When the one that was unloaded last is out of memory; until then it is still shown."""
+    going: tuple[tuple[str, Any], ...] = ()
 
     def loaded(self, now_ns: int) -> bool:
         if self.key is not None and not self.busy and now_ns >= self.expires_ns:
-            self.key = None
+            self.drop(self.expires_ns)
         return self.key is not None
+
+    def drop(self, now_ns: float) -> None:
+        if self.key is not None:
+            self.going, self.gone_ns = self.key, now_ns + self.unload_ns()
+        self.key = None
 
     def needs_load(self, asked: Asked, now_ns: int) -> bool:
         return not self.loaded(now_ns) or self.key != asked.load_options
@@ -46,7 +57,7 @@ class Memory(Struct, kw_only=True):
         """Its time counts from the end of the latest request."""
         self.expires_ns = now_ns + _keep_ns(asked.keep_alive)
         if self.expires_ns <= now_ns and not self.busy:
-            self.key = None
+            self.drop(now_ns)
 
 
 def _keep_ns(value: Any) -> float:
@@ -92,15 +103,18 @@ def listed(spec: SimSpec, realtime_ns: int) -> dict[str, Any]:
 
 def running(spec: SimSpec, memory: Memory, now_ns: int, offset_ns: int) -> dict[str, Any]:
     """/api/ps"""
-    if not memory.loaded(now_ns) or now_ns < memory.ready_ns:
+    loaded = memory.loaded(now_ns) and now_ns >= memory.ready_ns
+    if not loaded and now_ns >= memory.gone_ns:
         return {"models": []}
-    options = dict(memory.key or ())
+    options = dict(memory.key if loaded and memory.key is not None else memory.going)
+    # More context than the model was trained for is cut to that, and only the server's log says so.
+    asked = options.get("num_ctx") or spec.context_length
     expires_ns = min(memory.expires_ns, now_ns + 3e18)  # for ever: in a hundred years
     more = {
         "size": spec.size_bytes,
-        "size_vram": spec.size_bytes,
+        "size_vram": 0 if options.get("num_gpu") == 0 else spec.size_bytes,
         "expires_at": created_at(round(expires_ns) + offset_ns),
-        "context_length": options.get("num_ctx") or spec.context_length,
+        "context_length": min(asked, spec.context_length),
     }
     return {"models": [_entry(spec) | more]}
 

@@ -1,13 +1,14 @@
 """Ollama's dialect, 0.30 and later: NDJSON, figures in ns on the last line, zero ones left out.
 
-The head goes with the first line. `context` of /api/generate is not sent: its numbers would be
-invented. `harness_sim` on the last line names the request in the log; real servers have no such
-field.
+The head goes with the first line. `context` of /api/generate holds a number per word, which names
+the word and is no vocabulary's. `harness_sim` on the last line names the request in the log; real
+servers have no such field.
 """
 
 from __future__ import annotations
 
 import time
+import zlib
 from typing import Any, Final
 
 import msgspec
@@ -19,6 +20,7 @@ from harness.testing.sim.voice import Counts
 
 __all__ = ["OllamaVoice", "created_at"]
 
+VOCABULARY: Final = 32_000
 HANDLING_NS: Final = 50_000
 """load_duration of a warm model: small, and never zero."""
 
@@ -34,6 +36,8 @@ class OllamaVoice:
 
     def __init__(self, asked: Asked, version: str, realtime_offset_ns: int) -> None:
         self._chat = asked.api == "ollama_chat"
+        self._prompt = None if self._chat or asked.raw else asked.words
+        """What `context` repeats; None: there is none."""
         self._model = asked.model
         self._version = version
         self._offset_ns = realtime_offset_ns
@@ -43,16 +47,17 @@ class OllamaVoice:
             head=http_head(200, "application/x-ndjson", version=self._version), head_due_ns=None
         )
         before, between, after = self._template(reasoning=False)
-        stamps = _Stamps()
-        for index, (word, due_ns) in enumerate(zip(words, timeline.due_ns, strict=True)):
-            if index < timeline.reasoning_chunks:
-                line = self._line({"thinking": word}, due_ns)
-                draft.add(line, due_ns, REASONING)
-                continue
-            stamp = stamps.at(due_ns + self._offset_ns)
-            line = before + stamp + between + msgspec.json.encode(word) + after
-            draft.add(line, due_ns, CONTENT)
-        draft.add(self._last(timeline, counts), timeline.end_ns, END)
+        stamp, offset_ns, split = _Stamps().at, self._offset_ns, timeline.reasoning_chunks
+        for word, due_ns in zip(words[:split], timeline.due_ns, strict=False):
+            draft.add(self._line({"thinking": word}, due_ns), due_ns, REASONING)
+        ends = {word: between + msgspec.json.encode(word) + after for word in set(words)}
+        due = timeline.due_ns[split:]
+        lines = [
+            before + stamp(due_ns + offset_ns) + ends[word]
+            for word, due_ns in zip(words[split:], due, strict=True)
+        ]
+        draft.extend(lines, due, CONTENT)
+        draft.add(self._last(timeline, words, counts), timeline.end_ns, END)
         return draft
 
     def whole(self, timeline: Timeline, words: list[str], counts: Counts) -> dict[str, object]:
@@ -61,7 +66,7 @@ class OllamaVoice:
         if split:
             said["thinking"] = "".join(words[:split])
         answer = self._said(said, timeline.end_ns)
-        return answer | self._figures(timeline, counts)
+        return answer | self._figures(timeline, words, counts)
 
     def text_frame(self, text: str, due_ns: int) -> bytes:
         return self._line({"content": text}, due_ns)
@@ -102,11 +107,15 @@ class OllamaVoice:
             return found | {"message": {"role": "assistant", "content": content, **thinking}}
         return found | {"response": content, **thinking}
 
-    def _last(self, timeline: Timeline, counts: Counts) -> bytes:
-        found = self._said({}, timeline.end_ns) | self._figures(timeline, counts)
+    def _last(self, timeline: Timeline, words: list[str], counts: Counts) -> bytes:
+        found = self._said({}, timeline.end_ns) | self._figures(timeline, words, counts)
         return msgspec.json.encode(found) + b"\n"
 
-    def _figures(self, timeline: Timeline, counts: Counts) -> dict[str, Any]:
+    def _figures(self, timeline: Timeline, words: list[str], counts: Counts) -> dict[str, Any]:
+        context = {}
+        if self._prompt is not None:
+            every = [*self._prompt, *"".join(words).split()]
+            context["context"] = [zlib.crc32(word.encode()) % VOCABULARY for word in every]
         figures = {
             "total_duration": timeline.end_ns - timeline.arrived_ns,
             "load_duration": timeline.load_ns + HANDLING_NS,
@@ -119,6 +128,7 @@ class OllamaVoice:
             "done_reason": "stop" if timeline.stopped else "length",
             "done": True,
             "harness_sim": timeline.ident,
+            **context,
             **{name: value for name, value in figures.items() if value},
         }
 
@@ -128,11 +138,11 @@ class _Stamps:
 
     def __init__(self) -> None:
         self._second = -1
-        self._text = ""
+        self._text = b""
 
     def at(self, realtime_ns: int) -> bytes:
         second, ns = divmod(realtime_ns, 1_000_000_000)
         if second != self._second:
             self._second = second
-            self._text = created_at(second * 1_000_000_000)[:-10]
-        return f"{self._text}{ns:09d}Z".encode()
+            self._text = created_at(second * 1_000_000_000)[:-10].encode()
+        return b"%b%09dZ" % (self._text, ns)

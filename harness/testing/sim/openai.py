@@ -1,84 +1,24 @@
-"""The dialects of OpenAI-compatible servers: SSE, and how each differs from the others.
-
-The differences are data (TRAITS); reference: the servers' own code, by versions of 2026.
-"""
+"""Answers of OpenAI-compatible servers: SSE, with the differences that dialects.py lists."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
 
 from harness.testing.sim.asked import Asked
+from harness.testing.sim.dialects import TRAITS, error_body, error_payload, timings_of, usage_of
 from harness.testing.sim.draft import COMMENT, CONTENT, EMPTY, END, REASONING, Draft, http_head
-from harness.testing.sim.spec import Dialect, SimSpec
+from harness.testing.sim.spec import SimSpec
 from harness.testing.sim.timeline import Timeline
 from harness.testing.sim.voice import Counts
 
-__all__ = ["TRAITS", "OpenAIVoice", "Traits"]
+__all__ = ["OpenAIVoice"]
 
-
-class Traits(Struct, frozen=True, kw_only=True):
-    """What one server does and another does not."""
-
-    reasoning: str | None = "reasoning_content"
-    """The field of a delta; None: it has none, and reasoning is not shown."""
-    head_at_start: bool = True
-    """The HTTP head is sent when the request's turn comes; else with the first frame."""
-    role: Literal["start", "first", "none"] = "first"
-    """A frame of its own with the role: before generating, or right before the first content."""
-    role_content: str | None = ""
-    usage: Literal["asked", "finish", "always"] = "asked"
-    """A frame of its own if asked for; on the finish frame; a frame of its own in any case."""
-    continuous_usage: bool = False
-    done: bool = True
-    done_after_error: bool = False
-    error: Literal["object", "flat", "text", "lost", "choice"] = "object"
-    timings: bool = False
-    finish: tuple[tuple[str, Any], ...] = ()
-    """More fields of the finish choice."""
-    more: tuple[tuple[str, Any], ...] = ()
-    """More fields of every frame."""
-
-
-TRAITS: Final[dict[Dialect, Traits]] = {
-    "openai": Traits(reasoning=None, role="first", more=(("system_fingerprint", "fp_sim"),)),
-    "vllm": Traits(
-        reasoning="reasoning",
-        continuous_usage=True,
-        done_after_error=True,
-        finish=(("stop_reason", None),),
-    ),
-    "sglang": Traits(
-        continuous_usage=True,
-        done_after_error=True,
-        error="flat",
-        finish=(("matched_stop", None),),
-    ),
-    "llamacpp": Traits(
-        role="start",
-        role_content=None,
-        timings=True,
-        more=(("system_fingerprint", "b10488-sim"),),
-    ),
-    "transformers": Traits(role="start", usage="finish", done=False, error="text"),
-    "ollama": Traits(
-        reasoning="reasoning",
-        head_at_start=False,
-        role="none",
-        error="lost",
-        more=(("system_fingerprint", "fp_ollama"),),
-    ),
-    "openrouter": Traits(
-        reasoning="reasoning",
-        role="none",
-        usage="always",
-        error="choice",
-        more=(("provider", "harness-sim"),),
-    ),
-}
+PADS: Final = "aBcDeFgHiJkLmNoPqRsTuVwX"
+"""OpenAI's frames are padded to hide how long a token is."""
+DONE: Final = b"data: [DONE]\n\n"
 
 
 class OpenAIVoice:
@@ -98,20 +38,27 @@ class OpenAIVoice:
             "model": asked.model,
             **dict(self._traits.more),
         }
+        self._pads = self._traits.obfuscation and asked.obfuscation
+        self._no_usage: dict[str, Any] = {}
+        """Of frames that have none."""
+        if self._traits.usage_null and asked.include_usage:
+            self._no_usage = {"usage": None}
 
     # ---------------------------------------------------------------------------------- a stream
 
     def draft(self, timeline: Timeline, words: list[str], counts: Counts) -> Draft:
         traits = self._traits
-        head = http_head(200, "text/event-stream; charset=utf-8", version=self._version)
+        named = (f"X-Generation-Id: {self._base['id']}",) if traits.error == "choice" else ()
+        media = "text/event-stream; charset=utf-8"
+        head = http_head(200, media, version=self._version, more=named)
         draft = Draft(head=head, head_due_ns=timeline.start_ns if traits.head_at_start else None)
         first_ns = timeline.due_ns[0]
-        if self._spec.dialect == "openrouter":
+        if traits.waiting is not None:
             for _ in range(self._spec.comments):
-                draft.add(b": OPENROUTER PROCESSING\n\n", timeline.start_ns, COMMENT)
+                draft.add(self.comment(), timeline.start_ns, COMMENT)
         if self._chat and traits.role != "none":
             due_ns = timeline.start_ns if traits.role == "start" else first_ns
-            draft.add(self._role(), due_ns, EMPTY)
+            draft.add(self._role(**self._so_far(counts, 0)), due_ns, EMPTY)
         self._add_content(draft, timeline, words, counts)
         self._add_end(draft, timeline, counts)
         return draft
@@ -120,6 +67,10 @@ class OpenAIVoice:
         self, draft: Draft, timeline: Timeline, words: list[str], counts: Counts
     ) -> None:
         fill = self._filler(counts)
+        if fill and not timeline.reasoning_chunks and not self._counts_usage():
+            frames = {word: fill(word, 0) for word in set(words)}  # of which there are few
+            draft.extend([frames[word] for word in words], timeline.due_ns, CONTENT)
+            return
         tokens = 0
         for index, (word, due_ns) in enumerate(zip(words, timeline.due_ns, strict=True)):
             tokens += timeline.tokens[index]
@@ -140,8 +91,13 @@ class OpenAIVoice:
             return None
         encode = msgspec.json.encode
         if not self._counts_usage():
-            before, _, after = self._delta("@text@").partition(b'"@text@"')
-            return lambda word, tokens: before + encode(word) + after
+            before, _, rest = self._delta("@text@").partition(b'"@text@"')
+            if not self._pads:
+                return lambda word, tokens: before + encode(word) + rest
+            between, _, after = rest.partition(_pad("@text@").encode())
+            return lambda word, tokens: (
+                before + encode(word) + between + _pad(word).encode() + after
+            )
         usage = {
             "prompt_tokens": counts.prompt,
             "completion_tokens": 10**11,
@@ -170,16 +126,18 @@ class OpenAIVoice:
         )
         more: dict[str, Any] = {}
         if traits.usage == "finish":
-            more["usage"] = self._usage(counts)
-        timings = {"timings": _timings(timeline, counts, counts.output, end_ns)}
+            more["usage"] = usage_of(self._spec, counts)
+        else:
+            more |= self._so_far(counts, counts.output)
+        timings = {"timings": timings_of(timeline, counts, counts.output, end_ns)}
         if traits.timings and not separate:
             more |= timings
         draft.add(self._finish(timeline, more), end_ns, END)
         if separate:
-            more = {"usage": self._usage(counts)} | (timings if traits.timings else {})
+            more = {"usage": usage_of(self._spec, counts)} | (timings if traits.timings else {})
             draft.add(self._event({**self._base, "choices": [], **more}), end_ns, END)
         if traits.done:
-            draft.add(b"data: [DONE]\n\n", end_ns, END)
+            draft.add(DONE, end_ns, END)
 
     def _counts_usage(self) -> bool:
         asked = self._asked
@@ -189,7 +147,10 @@ class OpenAIVoice:
         self, timeline: Timeline, counts: Counts, tokens: int, now_ns: int
     ) -> dict[str, Any]:
         if self._traits.timings and self._asked.timings_per_token:
-            return {"timings": _timings(timeline, counts, tokens, now_ns)}
+            return {"timings": timings_of(timeline, counts, tokens, now_ns)}
+        return self._so_far(counts, tokens)
+
+    def _so_far(self, counts: Counts, tokens: int) -> dict[str, Any]:
         if not self._counts_usage():
             return {}
         usage = {
@@ -220,11 +181,17 @@ class OpenAIVoice:
                 }
         elif self._chat and self._spec.dialect in ("ollama", "openrouter"):
             delta = {"role": "assistant", "content": text}
-        return self._event({**self._base, "choices": [self._choice(delta, None)], **more})
+        return self._frame(self._choice(delta, None), more, text)
 
-    def _role(self) -> bytes:
+    def _role(self, **more: Any) -> bytes:
         delta = {"role": "assistant", "content": self._traits.role_content}
-        return self._event({**self._base, "choices": [self._choice(delta, None)]})
+        return self._frame(self._choice(delta, None), more)
+
+    def _frame(self, choice: dict[str, Any], more: dict[str, Any], text: str = "") -> bytes:
+        found = {**self._base, "choices": [choice], **self._no_usage, **more}
+        if self._pads:
+            found["obfuscation"] = _pad(text)
+        return self._event(found)
 
     def _finish(self, timeline: Timeline, more: dict[str, Any]) -> bytes:
         reason = "stop" if timeline.stopped else "length"
@@ -232,26 +199,7 @@ class OpenAIVoice:
         if self._spec.dialect == "openrouter":
             extra["native_finish_reason"] = reason
         choice = self._choice({}, reason, **extra)
-        return self._event({**self._base, "choices": [choice], **more})
-
-    def _usage(self, counts: Counts) -> dict[str, Any]:
-        dialect = self._spec.dialect
-        usage: dict[str, Any] = {
-            "prompt_tokens": counts.prompt,
-            "completion_tokens": counts.output,
-            "total_tokens": counts.prompt + counts.output,
-        }
-        shown = self._spec.cached_tokens_shown and dialect in ("vllm", "sglang")
-        if shown or dialect in ("openai", "openrouter"):
-            usage["prompt_tokens_details"] = {"cached_tokens": counts.cached}
-        if dialect == "sglang":
-            usage["reasoning_tokens"] = counts.reasoning
-        if dialect in ("openai", "openrouter"):
-            usage["completion_tokens_details"] = {"reasoning_tokens": counts.reasoning}
-        if dialect == "openrouter":
-            cost = (counts.prompt + counts.output) * self._spec.cost_usd_per_token
-            usage |= {"cost": cost, "cost_details": {"upstream_inference_cost": None}}
-        return usage
+        return self._frame(choice, more)
 
     # ------------------------------------------------------------------------------ and the rest
 
@@ -271,9 +219,10 @@ class OpenAIVoice:
         else:
             choice["text"] = text
         kind = "chat.completion" if self._chat else "text_completion"
-        found = {**self._base, "object": kind, "choices": [choice], "usage": self._usage(counts)}
+        usage = usage_of(self._spec, counts)
+        found = {**self._base, "object": kind, "choices": [choice], "usage": usage}
         if self._traits.timings:
-            found["timings"] = _timings(timeline, counts, counts.output, timeline.end_ns)
+            found["timings"] = timings_of(timeline, counts, counts.output, timeline.end_ns)
         return found
 
     def text_frame(self, text: str, due_ns: int) -> bytes:
@@ -286,55 +235,18 @@ class OpenAIVoice:
         return b"data: " + payload + b"\n\n"
 
     def comment(self) -> bytes:
-        return b": keep-alive\n\n"
+        return f": {self._traits.waiting or 'keep-alive'}\n\n".encode()
 
     def error_frames(self, message: str) -> tuple[list[bytes], bool]:
-        traits = self._traits
-        detail = {"message": message, "type": "server_error", "param": None, "code": 500}
-        match traits.error:
-            case "object":
-                frames = [self._event({"error": detail})]
-            case "flat":
-                frames = [self._event({"object": "error", **detail})]
-            case "text":
-                frames = [self._event({"error": message})]
-            case "lost":
-                frames = [self._delta("")]
-            case "choice":
-                choice = self._choice({"content": ""}, "error")
-                error = {"code": 502, "message": message, "metadata": {"error_type": "upstream"}}
-                frames = [self._event({**self._base, "error": error, "choices": [choice]})]
-        if traits.done_after_error:
-            frames.append(b"data: [DONE]\n\n")
+        payload = error_payload(self._traits, self._base, message)
+        frames = [self._delta("") if payload is None else self._event(payload)]
+        if self._traits.done_after_error:
+            frames.append(DONE)
         return frames, self._spec.dialect in ("openai", "llamacpp")
 
     def error_body(self, status: int, message: str) -> dict[str, object]:
-        kind = "server_error" if status >= 500 else "invalid_request_error"
-        match self._traits.error:
-            case "flat":
-                return {"object": "error", "message": message, "type": kind, "code": status}
-            case "text":
-                return {"detail": message}
-            case "choice":
-                return {"error": {"code": status, "message": message}}
-            case _:
-                detail = {"message": message, "type": kind, "param": None, "code": status}
-                return {"error": detail}
+        return error_body(self._traits, status, message)
 
 
-def _timings(timeline: Timeline, counts: Counts, tokens: int, now_ns: int) -> dict[str, Any]:
-    """llama.cpp's, in ms; the timer starts when the slot does."""
-    evaluated = counts.prompt - counts.cached
-    prompt_ms = timeline.prompt_ns / 1e6
-    predicted_ms = (now_ns - timeline.due_ns[0]) / 1e6
-    return {
-        "cache_n": counts.cached,
-        "prompt_n": evaluated,
-        "prompt_ms": prompt_ms,
-        "prompt_per_token_ms": prompt_ms / evaluated,
-        "prompt_per_second": 1e3 * evaluated / prompt_ms if prompt_ms else None,
-        "predicted_n": tokens,
-        "predicted_ms": predicted_ms,
-        "predicted_per_token_ms": predicted_ms / tokens,
-        "predicted_per_second": 1e3 * tokens / predicted_ms if predicted_ms else None,
-    }
+def _pad(text: str) -> str:
+    return PADS[: 16 - len(text) % 16]

@@ -7,14 +7,14 @@ from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
 
 from msgspec import Meta, Struct
 
-from harness.errors import NotSupportedYet, SpecError
+from harness.errors import SpecError
 from harness.strict import decode
-from harness.testing.sim.laws import Constant, Law, plain_law
+from harness.testing.sim.laws import Constant, Drawn, Law, plain_law
 
 __all__ = ["FAULTS", "Dialect", "Fault", "FaultKind", "SimSpec", "fault_from", "sim_spec"]
 
 Dialect: TypeAlias = Literal[
-    "openai", "vllm", "sglang", "llamacpp", "transformers", "ollama", "openrouter"
+    "openai", "vllm", "sglang", "llamacpp", "transformers", "ollama", "openrouter", "deepseek"
 ]
 FaultKind: TypeAlias = Literal[
     "refuse",
@@ -75,7 +75,7 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
 
 class SimSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """All times are in ms; a law may be written short: `50`, `uniform:40,60`, `lognormal:50,10`
-    (mean and standard deviation), `gamma:50,10`."""
+    (mean and standard deviation), `gamma:50,10`, `replay:RUN` (`ttft` and `gap`: replay.py)."""
 
     dialect: Dialect = "openai"
     """How /v1 speaks; /api always speaks as Ollama 0.30 and later."""
@@ -99,28 +99,31 @@ class SimSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     """Requests answered at a time, as OLLAMA_NUM_PARALLEL; the others wait in order. None: all."""
     queue_max: Annotated[int, Meta(ge=0)] | None = None
     """Requests that may wait; one more gets 503. None: any number."""
-    load: Law = Constant(ms=0)
+    load: Drawn = Constant(ms=0)
     """Time to load the model: at the first request to /api, after it was unloaded, and when an
     option that needs a reload changes."""
+    unload: Drawn = Constant(ms=0)
+    """From when an unload is answered until the model is out of memory: until then /api/ps still
+    shows it, and another load has to wait."""
     prompt_cache: bool = False
     """Prompts share their prefixes (word by word) with those of the last 64 requests."""
     cached_tokens_shown: bool = False
     """vllm, sglang: as with --enable-prompt-tokens-details, --enable-cache-report."""
     context_length: Whole = 4096
+    """A longer prompt is cut (Ollama, which may be given another `num_ctx`) or refused."""
     size_bytes: Whole = 1_073_741_824
     cost_usd_per_token: Annotated[float, Meta(ge=0)] = 1e-6
     """openrouter."""
     comments: Annotated[int, Meta(ge=0)] = 1
-    """openrouter: comment lines before the first token."""
+    """openrouter, deepseek: comment lines before the first token."""
     faults: tuple[Fault, ...] = ()
     """The first that concerns a request happens to it."""
     seed: int = 0
     """Fixes every draw, by the request's number."""
 
 
-_LAWS: Final = ("ttft", "gap", "load")
+_LAWS: Final = ("ttft", "gap", "load", "unload")
 _FAULT: Final = re.compile(r"(?P<kind>[a-z_0-9]+)(?P<how>[@:~])(?P<what>.+)", re.DOTALL)
-_NOT_YET: Final = ("replay",)
 
 
 def sim_spec(raw: dict[str, Any]) -> SimSpec:
@@ -128,12 +131,7 @@ def sim_spec(raw: dict[str, Any]) -> SimSpec:
     raw = dict(raw)
     for name in _LAWS:
         if name in raw:
-            law = raw[name]
-            if (isinstance(law, dict) and law.get("law") in _NOT_YET) or (
-                isinstance(law, str) and law.partition(":")[0] in _NOT_YET
-            ):
-                raise NotSupportedYet(f"$.{name}", "replay of a recorded run")
-            raw[name] = plain_law(law, f"$.{name}")
+            raw[name] = plain_law(raw[name], f"$.{name}")
     faults = raw.get("faults")
     if isinstance(faults, list | tuple):
         raw["faults"] = [fault_from(f) if isinstance(f, str) else f for f in faults]

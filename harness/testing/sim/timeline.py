@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import accumulate
 from random import Random
+from typing import Final
 
 from msgspec import Struct
 
 from harness.testing.sim.asked import Asked
-from harness.testing.sim.laws import sampler
+from harness.testing.sim.replay import Pace
 from harness.testing.sim.spec import SimSpec
 
 __all__ = ["Timeline", "make_timeline"]
+
+IGNORES_EOS: Final = ("vllm", "sglang", "llamacpp")
+MINIMUM: Final = ("vllm", "sglang")
 
 
 class Timeline(Struct, frozen=True, kw_only=True):
@@ -54,6 +59,7 @@ class Timeline(Struct, frozen=True, kw_only=True):
 
 def make_timeline(
     spec: SimSpec,
+    pace: Pace,
     asked: Asked,
     *,
     serial: int,
@@ -71,16 +77,16 @@ def make_timeline(
     prefill_ns = 0
     if spec.prefill_tok_s is not None:
         prefill_ns = round((prompt_tokens - cached_tokens) / spec.prefill_tok_s * 1e9)
-    prompt_ns = prefill_ns + sampler(spec.ttft, random)()
+    prompt_ns = prefill_ns + pace.ttft_ns(ordinal, random)
     bound = asked.max_tokens or spec.output_tokens
-    stopped = spec.stop_after is not None and spec.stop_after < bound
-    total = spec.stop_after if stopped and spec.stop_after is not None else bound
+    total = min(bound, _own_end(spec, asked))
+    stopped = total < bound
     size = spec.tokens_per_chunk
+    reasoning = 0 if asked.think is False else spec.reasoning_tokens
     tokens = [size] * (total // size)
     if total % size:
         tokens.append(total % size)
-    gap = sampler(spec.gap, random)
-    gaps = [gap() for _ in range(len(tokens) - 1)]
+    gaps = pace.gaps_ns(len(tokens) - 1, ordinal, random)
     due_ns = list(accumulate(gaps, initial=start_ns + prompt_ns))
     return Timeline(
         serial=serial,
@@ -93,7 +99,18 @@ def make_timeline(
         tokens=tokens,
         prompt_tokens=prompt_tokens,
         cached_tokens=cached_tokens,
-        reasoning_chunks=min(len(tokens), -(-spec.reasoning_tokens // size)),
+        reasoning_chunks=min(len(tokens), -(-reasoning // size)),
         stopped=stopped,
         realtime_offset_ns=realtime_offset_ns,
     )
+
+
+def _own_end(spec: SimSpec, asked: Asked) -> int:
+    """Tokens after which the model ends by itself, where the server lets it."""
+    end = spec.stop_after or sys.maxsize
+    if not asked.api.startswith("ollama"):
+        if asked.ignore_eos and spec.dialect in IGNORES_EOS:
+            return sys.maxsize
+        if spec.dialect in MINIMUM:
+            return max(end, asked.min_tokens)
+    return end

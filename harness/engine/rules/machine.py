@@ -1,0 +1,170 @@
+"""Did the machine do something else meanwhile, and did that reach the figures.
+
+A busy machine is no doubt by itself: a local server may use every core, and so it should. CPU use
+and pressure (PSI) count that server, so they stand in the evidence and decide nothing. What does
+decide is what no benchmark does to itself: time taken by the hypervisor, pages that come from a
+disk, a clock that slows down, and our own threads being kept from running, for longer than a server
+explains or beside more tasks than one has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from ipaddress import ip_address
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from harness.engine.rules.view import ArmView, RunView
+from harness.schema import Caveat, HostLoad, ValiditySpec
+
+__all__ = ["host_noise"]
+
+SECOND_NS: Final = 1_000_000_000
+"""Rates are per second of at least one: two page faults in a tenth of a second are no twenty. Steal
+is counted in ticks of 10 ms, and not judged below one second either."""
+
+WAITED_MIN: Final = 0.25
+"""A crowd on this machine matters only where we had to wait in it. Below a sixth of the time no
+figure was seen to suffer."""
+
+
+def host_noise(view: RunView) -> Iterator[Caveat]:
+    """Another load on this machine reached the measurement."""
+    top_mhz = _most([host.frequency_max_mhz for arm in view.arms for host in _hosts(arm)])
+    for arm in view.arms:
+        hosts = _hosts(arm)
+        if not hosts:
+            continue
+        figures = _figures(hosts) | _frequencies(hosts, top_mhz)
+        # The load is that of the whole machine, however few of its CPUs we may use.
+        cpus = view.manifest.environment.cpu_count or figures["cpus"]
+        load = figures["load_average"]
+        figures["load_per_cpu"] = load / cpus if load is not None and cpus else None
+        is_local = any(_is_local(call.endpoint) for call in arm.calls)
+        problems = list(_problems(figures, is_local, view.manifest.spec.validity))
+        if problems:
+            yield Caveat(
+                code="host-noise",
+                severity="doubtful",
+                message="this machine did something else meanwhile: "
+                + "; ".join(sentence for sentence, _ in problems),
+                evidence={**figures, "server_is_local": is_local, "iterations": len(hosts)},
+                remedy=", ".join(dict.fromkeys(remedy for _, remedy in problems)),
+                arm=arm.name,
+            )
+
+
+def _problems(
+    figures: dict[str, Any], is_local: bool, bounds: ValiditySpec
+) -> Iterator[tuple[str, str]]:
+    """What is beyond its bound, and what to do about it."""
+
+    def over(name: str, bound: float) -> bool:
+        return figures[name] is not None and figures[name] > bound
+
+    if over("steal_share", bounds.steal_share_max) and figures["wall_s"] >= 1.0:
+        share = figures["steal_share"]
+        yield (
+            f"the hypervisor took {share:.1%} of the CPU time (bound {bounds.steal_share_max:.1%})",
+            "a machine whose cores are not shared, or another hour",
+        )
+    wait_max = bounds.run_wait_share_local_max if is_local else bounds.run_wait_share_max
+    if over("run_wait_share", wait_max):
+        yield (
+            f"our own threads waited for a core for {figures['run_wait_share']:.0%} of the time "
+            f"(bound {wait_max:.0%})",
+            "stop the other programs, or give the client a core of its own (taskset)",
+        )
+    elif over("load_per_cpu", bounds.load_per_cpu_max) and over("run_wait_share", WAITED_MIN):
+        yield (
+            f"{figures['load_per_cpu']:.3g} tasks per CPU wanted to run (bound "
+            f"{bounds.load_per_cpu_max:.3g}), and our own threads waited for a core for "
+            f"{figures['run_wait_share']:.0%} of the time",
+            "stop the other programs",
+        )
+    if over("swap_mib_per_s", bounds.swap_mib_per_s_max):
+        yield (
+            f"{figures['swap_mib_per_s']:.3g} MiB/s were swapped in and out (bound "
+            f"{bounds.swap_mib_per_s_max:.3g})",
+            "free memory until nothing is swapped",
+        )
+    if over("major_faults_per_s", bounds.major_faults_per_s_max):
+        yield (
+            f"our own memory came from disk {figures['major_faults_per_s']:.3g} times a second "
+            f"(bound {bounds.major_faults_per_s_max:.3g})",
+            "free memory, then run it again",
+        )
+    if over("frequency_drop_share", bounds.frequency_drop_max):
+        yield (
+            f"the fastest core ran at {figures['frequency_lowest_mhz']:.0f} MHz in one iteration "
+            f"and at {figures['frequency_top_mhz']:.0f} in another",
+            "a fixed clock (cpupower frequency-set -g performance), and cooling",
+        )
+
+
+def _hosts(arm: ArmView) -> list[HostLoad]:
+    return [iteration.host for iteration in arm.iterations if iteration.host is not None]
+
+
+def _figures(hosts: Sequence[HostLoad]) -> dict[str, Any]:
+    """Over all iterations of the arm, weighted by their length; None where none of them knows."""
+    wall_ns = sum(host.wall_ns for host in hosts)
+    rated_s = max(SECOND_NS, wall_ns) / SECOND_NS
+    swapped = _sum([_both(host) for host in hosts])
+    faults = _sum([host.major_faults for host in hosts])
+    return {
+        "wall_s": wall_ns / SECOND_NS,
+        "steal_share": _mean("steal_share", hosts),
+        "busy_share": _mean("busy_share", hosts),
+        "run_wait_share": _mean("run_wait_share", hosts),
+        "run_wait_share_worst": _most([host.run_wait_share for host in hosts]),
+        "pressure_share": _mean("pressure_share", hosts),
+        "load_average": _most([host.load_average for host in hosts]),
+        "cpus": hosts[-1].cpus,
+        "swap_mib_per_s": None if swapped is None else swapped / 2**20 / rated_s,
+        "major_faults_per_s": None if faults is None else faults / rated_s,
+    }
+
+
+def _frequencies(hosts: Sequence[HostLoad], top_mhz: float | None) -> dict[str, Any]:
+    """The fastest core, as that is the one that works: idle ones are slow, and may be."""
+    highest = [host.frequency_max_mhz for host in hosts if host.frequency_max_mhz is not None]
+    lowest_mhz = min(highest, default=None)
+    drop = 1.0 - lowest_mhz / top_mhz if lowest_mhz is not None and top_mhz else None
+    return {
+        "frequency_lowest_mhz": lowest_mhz,
+        "frequency_top_mhz": top_mhz,
+        "frequency_drop_share": drop,
+    }
+
+
+def _most(values: Sequence[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def _mean(name: str, hosts: Sequence[HostLoad]) -> float | None:
+    known = [(getattr(host, name), host.wall_ns) for host in hosts]
+    known = [(share, wall_ns) for share, wall_ns in known if share is not None]
+    total = sum(wall_ns for _, wall_ns in known)
+    return sum(share * wall_ns for share, wall_ns in known) / total if total else None
+
+
+def _sum(values: Sequence[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def _both(host: HostLoad) -> int | None:
+    return _sum([host.swap_in_bytes, host.swap_out_bytes])
+
+
+def _is_local(endpoint: str) -> bool:
+    """Whether the server shares this machine with us, so that it, too, may keep us waiting."""
+    parts = urlsplit(endpoint)
+    if not parts.scheme.startswith("http") or parts.scheme.endswith("+unix"):
+        return bool(endpoint)
+    host = parts.hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,84 @@
+"""The server's token counts beside our own: a sample of calls, counted after their iteration.
+
+Counting asks a plugin that knows the model's tokenizer, which may be the measured server itself.
+So it waits until no call is under way and every instant of the iteration is taken, and is bounded
+in number and in time. While calls run, all that happens is that a few of them are remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from harness._native.clock import monotonic_ns
+from harness.engine.prompts import texts_of
+from harness.schema import CallRecord, Request, TokenCheck
+
+__all__ = ["CALLS_MAX", "CallSample", "check_tokens"]
+
+CALLS_MAX: Final = 16
+"""A server that cuts prompts, or counts wrongly, does so with a good part of them. Counting costs
+about a millisecond per text."""
+BUDGET_NS: Final = 2_000_000_000
+"""Of an iteration, for all of its checks; long texts and slow tokenizers end it early."""
+
+
+class CallSample:
+    """At most CALLS_MAX `ok` calls, spread evenly over the iteration; which ones does not depend on
+    the order in which they end."""
+
+    def __init__(self) -> None:
+        self._kept: dict[int, tuple[Request, CallRecord]] = {}
+        self._stride = 1
+
+    def offer(self, ordinal: int, request: Request, record: CallRecord) -> None:
+        """`record` with its text, whatever the spec keeps of it."""
+        if record.status != "ok" or ordinal % self._stride:
+            return
+        self._kept[ordinal] = (request, record)
+        while len(self._kept) > CALLS_MAX:
+            self._stride *= 2
+            self._kept = {o: kept for o, kept in self._kept.items() if o % self._stride == 0}
+
+    def calls(self) -> list[tuple[Request, CallRecord]]:
+        return [self._kept[ordinal] for ordinal in sorted(self._kept)]
+
+
+def check_tokens(
+    sample: CallSample, count_tokens: Callable[[str], int | None]
+) -> tuple[TokenCheck, ...]:
+    """One for each call that could be counted; none where nobody knows the model's tokenizer."""
+    checks: list[TokenCheck] = []
+    until_ns = monotonic_ns() + BUDGET_NS
+    for request, record in sample.calls():
+        if monotonic_ns() > until_ns:
+            break
+        prompt = _counted([text for _, text in texts_of(request)], count_tokens)
+        if prompt is None:
+            break
+        checks.append(
+            TokenCheck(
+                call_id=record.call_id,
+                prompt_counted=prompt,
+                prompt_reported=record.usage.prompt_tokens,
+                output_counted=_counted(_output(record), count_tokens),
+                output_reported=record.usage.output_tokens,
+            )
+        )
+    return tuple(checks)
+
+
+def _output(record: CallRecord) -> list[str] | None:
+    """What the model wrote; None where some of it is not text."""
+    if record.tool_calls or record.text is None:
+        return None
+    return [text for text in (record.reasoning, record.text) if text]
+
+
+def _counted(texts: list[str] | None, count_tokens: Callable[[str], int | None]) -> int | None:
+    """Text by text: a template puts marks between messages, across which no token reaches."""
+    if texts is None:
+        return None
+    counts = [count_tokens(text) for text in texts if text]
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None

@@ -1,0 +1,179 @@
+"""Clean runs: varied loads on truth servers that do nothing wrong, through the real engine.
+
+A caveat that such a run gets, other than `simulated`, is a false alarm, unless this machine really
+kept us waiting: three rules judge the machine on which they run, and may be right. Whether they are
+is then asked of the kernel (`supported`), not of the stamps that the rule went by.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import types
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import msgspec
+
+import harness
+from harness.engine import run, spec_from
+from harness.engine.summary import derive_summary
+from harness.host import Host
+from harness.schema import Caveat, IterationRecord, Message, Request
+from harness.testing import MemorySink
+from tests.sim.servers import sim
+
+OF_THE_MACHINE = ("client-lag", "schedule-slip", "host-noise")
+
+# Backend → how `harness sim` is started. TTFT a few ms, gaps of a ms or two: each run is short.
+SERVERS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("openai", ("--dialect", "vllm", "--ttft", "6", "--gap", "2")),
+    ("ollama", ("--ttft", "uniform:4,10", "--gap", "lognormal:2,0.5", "--set", "slots=4")),
+    ("openai", ("--dialect", "llamacpp", "--ttft", "gamma:8,4", "--gap", "2")),
+    ("openai", ("--dialect", "sglang", "--ttft", "lognormal:6,3", "--set", "tokens_per_chunk=4")),
+    ("openai", ("--dialect", "vllm", "--ttft", "5", "--gap", "1", "--set", "reasoning_tokens=4")),
+    ("ollama", ("--ttft", "5", "--gap", "gamma:2,1", "--set", "load=10")),
+    ("openai", ("--dialect", "openrouter", "--ttft", "uniform:5,15", "--gap", "2")),
+    ("openai", ("--dialect", "transformers", "--ttft", "8", "--gap", "1", "--set", "slots=2")),
+)  # fmt: skip
+SLOTS = {1: 4, 7: 2}
+
+
+class StepsOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    words: int = 20
+
+
+class Steps:
+    """A workflow of three calls: one, then two at once."""
+
+    planned_calls_per_iteration = 3
+
+    def __init__(self, config: Any) -> None:
+        self._words = config.options.words
+
+    async def setup(self, ctx: Any) -> None: ...
+
+    async def execute(self, ctx: Any) -> None:
+        with ctx.span("plan"):
+            await ctx.call(self._request("plan"))
+        with ctx.span("work"):
+            await asyncio.gather(*(ctx.call(self._request(f"work {n}")) for n in range(2)))
+
+    async def teardown(self, ctx: Any) -> None: ...
+
+    def _request(self, stage: str) -> Request:
+        text = " ".join([stage, *["word"] * self._words])
+        return Request(
+            messages=(Message(role="user", content=text),), max_tokens=6, stage=stage[:4]
+        )
+
+
+def host() -> Host:
+    @harness.hookimpl
+    def harness_register_scenarios(registry: Any) -> None:
+        registry.add("steps", Steps, options=StepsOptions)
+
+    module = types.ModuleType("clean_runs")
+    module.harness_register_scenarios = harness_register_scenarios  # type: ignore[attr-defined]
+    made = Host.load()
+    assert made.add("clean_runs", module)
+    return made
+
+
+@contextmanager
+def servers(folder: Path) -> Iterator[list[str]]:
+    """One process for each of SERVERS; their addresses."""
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(sim(folder / str(number), *words)).url
+            for number, (_, words) in enumerate(SERVERS)
+        ]
+
+
+def specs(urls: Sequence[str], count: int, seed: int = 0) -> Iterator[dict[str, Any]]:
+    """`count` runs, repeatable from the seed, going round the servers."""
+    for number in range(count):
+        rng = Random(f"clean/{seed}/{number}")
+        which = number % len(SERVERS)
+        spec: dict[str, Any] = {
+            "backend": {"name": SERVERS[which][0], "model": "sim", "url": urls[which]},
+            "transport": "native" if rng.random() < 0.7 else "portable",
+            "trials": rng.choice((1, 1, 1, 2)),
+            "seed": number,
+        }
+        if rng.random() < 0.25:
+            iterations = {"warmup": 1, "measured": rng.choice((1, 2, 4))}
+            spec |= {"scenario": {"name": "steps"}, "iterations": iterations}
+            arms = {"short": {"scenario": {"options": {"words": 10}}}, "long": {}}
+        else:
+            load = _load(rng, which, spec["transport"])
+            # In an open loop a tenth of E2E may be lag: an answer takes some 40 ms there.
+            tokens = rng.choice((4, 6, 8)) if load["mode"] == "closed" else 16
+            options = {"prompt_tokens": 24, "max_tokens": tokens}
+            spec |= {"scenario": {"name": "load", "options": options}, "load": load}
+            arms = {"short": {"scenario": {"options": {"prompt_tokens": 16}}}, "long": {}}
+        if rng.random() < 0.3:
+            spec["arms"] = arms
+        yield spec
+
+
+def _load(rng: Random, which: int, transport: str) -> dict[str, Any]:
+    if rng.random() < 0.6:
+        concurrency = rng.choice((1, 2, 4, 8, 16, 32))
+        requests = rng.choice((8, 2 * concurrency, 3 * concurrency))
+        if concurrency > 2 and rng.random() < 0.4:
+            requests = max(48, 10 * concurrency)  # long enough for its series to be judged
+        return {
+            "mode": "closed",
+            "concurrency": concurrency,
+            "requests": max(requests, concurrency),
+        }
+    # At most half of what the slots can answer, and what a transport in Python can send on time.
+    rate_per_s = min(rng.choice((80, 160)), 12 * SLOTS.get(which, 100))
+    if transport == "portable":
+        rate_per_s = min(rate_per_s, 60)
+    return {
+        "mode": "open",
+        "rate_per_s": rate_per_s,
+        "arrival": rng.choice(("constant", "poisson", "gamma")),
+        "requests": rng.choice((8, 12, 16)),
+    } | ({"concurrency_max": 64} if rng.random() < 0.3 else {})
+
+
+class Judged(msgspec.Struct, frozen=True, kw_only=True):
+    """One run: what it was, and every caveat that it got."""
+
+    raw: dict[str, Any]
+    caveats: tuple[Caveat, ...]
+    iterations: tuple[IterationRecord, ...]
+
+    @property
+    def alarms(self) -> list[Caveat]:
+        """What makes a clean run doubtful or worse."""
+        return [c for c in self.caveats if c.severity != "note" and c.code != "simulated"]
+
+
+def judge(raw: dict[str, Any], plugins: Host) -> Judged:
+    sink = MemorySink()
+    outcome = asyncio.run(run(spec_from(raw), plugins, sink))
+    assert outcome.manifest.state == "finished", (raw, outcome.error)
+    summary = derive_summary(outcome.manifest, sink.records)
+    measured = [r for r in sink.records if isinstance(r, IterationRecord) and r.phase == "measured"]
+    return Judged(raw=raw, caveats=summary.verdict.caveats, iterations=tuple(measured))
+
+
+def supported(alarm: Caveat, judged: Judged) -> bool:
+    """Whether the kernel says so too: our threads were ready and had no core for at least half
+    of the lag that is complained of; or (host-noise, which went by that itself) tasks of this
+    machine waited for a quarter of the time. Time that a hypervisor took explains either."""
+    hosts = [i.host for i in judged.iterations if i.arm == alarm.arm and i.host is not None]
+    if any((host.steal_share or 0.0) >= 0.02 for host in hosts):
+        return True
+    if alarm.code == "host-noise":
+        return any((host.pressure_share or 0.0) >= 0.25 for host in hosts)
+    waited_ms = max((h.wall_ns * (h.run_wait_share or 0.0) / 1e6 for h in hosts), default=0.0)
+    told = alarm.evidence
+    lag_ms = told.get("send_lag_p99_ms") or told.get("client_lag_p99_us", 1e3) / 1e3
+    return bool(waited_ms >= lag_ms / 2)

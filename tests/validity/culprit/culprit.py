@@ -1,0 +1,187 @@
+"""A stranger's plugin whose scenarios do what must not go unnoticed. Found by its entry point."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+
+import harness
+from harness.schema import Message, Request
+
+HOGS = 4
+# Both helpers end with the process that started them: their standard input closes.
+HOG = """
+import os, resource, threading
+threading.Thread(target=lambda: (os.read(0, 1), os._exit(0)), daemon=True).start()
+os.write(1, b"!")
+while sum(resource.getrusage(resource.RUSAGE_SELF)[:2]) < 0.8: pass
+"""
+STOPPER = """
+import os, select, signal
+pid = os.getppid()
+os.write(1, b"!")
+while not select.select([0], [], [], 0.005)[0]:
+    os.kill(pid, signal.SIGSTOP)
+    select.select([], [], [], 0.03)
+    os.kill(pid, signal.SIGCONT)
+"""
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    num_ctx: tuple[int, ...] = ()
+    """Per call of `asks`."""
+    cold: bool = False
+    fails_from: int = 0
+    """First measured iteration of `fails` that does."""
+    tokens: int = 200
+
+
+def asked(text, tokens=4, **more):
+    return Request(messages=(Message(role="user", content=text),), max_tokens=tokens, **more)
+
+
+class Workflow:
+    def __init__(self, config):
+        self.options = config.options
+
+    async def setup(self, ctx):
+        self.iteration = -1
+
+    async def teardown(self, ctx): ...
+
+
+class Asks(Workflow):
+    """The same text again and again, each call with a context of its own."""
+
+    async def execute(self, ctx):
+        for num_ctx in self.options.num_ctx or (0, 0):
+            own = {"num_ctx": num_ctx} if num_ctx else {}
+            text = " ".join(["word"] * 200)
+            await ctx.call(asked(text, cold=self.options.cold, options=own))
+
+
+class Fails(Workflow):
+    async def execute(self, ctx):
+        self.iteration += 1
+        await ctx.call(asked("one"))
+        if self.iteration >= self.options.fails_from:
+            raise ValueError("the scenario broke")
+
+
+class Interrupts(Workflow):
+    """Ctrl-C in the middle of the second iteration."""
+
+    planned_calls_per_iteration = 2
+
+    async def execute(self, ctx):
+        self.iteration += 1
+        await ctx.call(asked("one"))
+        if self.iteration:
+            os.kill(os.getpid(), signal.SIGINT)
+        await ctx.call(asked("two"))
+        if self.iteration:
+            await ctx.call(asked("three"))  # never begun, or cut short
+
+
+class Empty:
+    def __init__(self, config): ...
+
+    def requests(self, ctx):
+        return iter(())
+
+
+class Beset:
+    """Requests, while helpers do something to this process or to its core."""
+
+    helper = ""
+    count = 1
+
+    def __init__(self, config):
+        self.options = config.options
+
+    def requests(self, ctx):
+        helpers = []
+        if ctx.phase == "measured":
+            for _ in range(self.count):
+                words = [sys.executable, "-c", self.helper]
+                pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+                helpers.append(subprocess.Popen(words, **pipes))
+            for helper in helpers:
+                helper.stdout.read(1)
+        Beset.helpers = helpers  # for as long as this process lives
+        while True:
+            yield asked("one two three", self.options.tokens)
+
+
+class Hogged(Beset):
+    """Programs that keep our core busy for a while, and go before us."""
+
+    helper = HOG
+    count = HOGS
+
+    def requests(self, ctx):
+        for request in super().requests(ctx):
+            if ctx.phase == "measured":
+                for thread in Path("/proc/self/task").iterdir():
+                    os.setpriority(os.PRIO_PROCESS, int(thread.name), 19)
+            yield request
+
+
+class Stopped(Beset):
+    helper = STOPPER
+
+
+@harness.hookimpl
+def harness_register_scenarios(registry):
+    for name, factory in (
+        ("asks", Asks),
+        ("fails", Fails),
+        ("interrupts", Interrupts),
+        ("empty", Empty),
+        ("hogged", Hogged),
+        ("stopped", Stopped),
+    ):
+        registry.add(name, factory, options=Options)
+
+
+def lose_a_record():
+    """As a defect of ours would: every fifth record of a call is never written."""
+    from harness.schema import CallRecord
+    from harness.store import RunWriter
+
+    append, calls = RunWriter.append, []
+
+    def losing(self, record):
+        calls.append(isinstance(record, CallRecord) and record.phase == "measured")
+        if not calls[-1] or sum(calls) % 5:
+            append(self, record)
+
+    RunWriter.append = losing
+
+
+def step_the_clock():
+    """A wall clock cannot be stepped in a test: the record is told that it was."""
+    from msgspec.structs import replace
+
+    from harness.schema import CallRecord
+    from harness.store import RunWriter
+
+    append = RunWriter.append
+
+    def stepped(self, record):
+        if isinstance(record, CallRecord):
+            record = replace(record, clock_stepped=True)
+        append(self, record)
+
+    RunWriter.append = stepped
+
+
+@harness.hookimpl
+def harness_run_started(spec, environment):
+    for tag in spec.tags:
+        {"lose": lose_a_record, "step": step_the_clock}.get(tag, lambda: None)()

@@ -1,0 +1,328 @@
+"""For every rule a fault that must trigger it: through the real command, against real servers.
+
+Each fault is put in where it would come from: the server, the network, the machine, the person at
+the keyboard, a stranger's scenario, the disk. One cannot be had in a test (a step of the wall
+clock), and is written into the records as they are made; so is a lost record, which would be a
+defect of ours.
+HARNESS_UPDATE_DOCS=1 writes the table in docs/validity.md anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import trustme
+
+from harness.store.folder import RECORDS
+from tests.sim.servers import sim
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "validity.md"
+MARKS = ("<!-- rule matrix -->", "<!-- /rule matrix -->")
+CULPRIT = Path(__file__).parent / "culprit"
+HARNESS = [sys.executable, "-m", "harness"]
+
+SERVERS = {
+    "plain": (
+        *("--ttft", "10", "--gap", "1"),
+        *("--fault", "http_500~fails", "--fault", "close_mid~breaks"),
+        *("--fault", "wrong_usage~miscounts"),
+    ),
+    "slow": ("--ttft", "10", "--gap", "1", "--set", "slots=1"),
+    "small": ("--ttft", "1", "--gap", "0", "--set", "context_length=1024"),
+    "caching": ("--dialect", "llamacpp", "--ttft", "1", "--gap", "0", "--set", "prompt_cache=true"),
+    "loading": ("--ttft", "1", "--gap", "0", "--set", "load=600"),
+    "quick": ("--ttft", "5", "--gap", "0.2"),
+}
+
+
+class Case(NamedTuple):
+    code: str
+    fault: str
+    """For the table."""
+    severity: str
+    status: int
+    run: Callable
+    """(place) → (exit status, caveats)"""
+
+
+class Place:
+    """Where one case runs: a folder of its own, and the servers."""
+
+    def __init__(self, folder, urls):
+        self.folder = folder
+        self.urls = urls
+
+    def command(self, *words, environment=None, pinned=False):
+        """Exit status, and the caveats in the run folder."""
+        launch = [*HARNESS, *map(str, words)]
+        if pinned:
+            pin = f"import os, sys; os.sched_setaffinity(0, {{{min(os.sched_getaffinity(0))}}}); "
+            launch = [sys.executable, "-c", pin + "os.execv(sys.argv[1], sys.argv[1:])", *launch]
+        done = subprocess.run(
+            launch,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=200,
+            env={**os.environ, "PYTHONPATH": str(CULPRIT), **(environment or {})},
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+    def run(self, scenario, server, *words, backend="openai", **how):
+        where = ("--backend", backend, "--url", self.urls.get(server, server), "--model", "sim")
+        return self.ended(self.command("run", scenario, *where, *words, "--out", "run", **how))
+
+    def ended(self, done):
+        summary = self.folder / "run" / "summary.json"
+        assert summary.exists(), done.stderr
+        return done.returncode, json.loads(summary.read_text())["verdict"]["caveats"]
+
+    def prompts(self, *texts):
+        path = self.folder / "prompts.jsonl"
+        path.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
+        return ("-o", f"prompts={path}", "--requests", len(texts), "--concurrency", 4)
+
+
+def load(server, *words, **how):
+    return lambda place: place.run("load", server, "--max-tokens", 4, *words, **how)
+
+
+def scenario(name, server, *words, **how):
+    return lambda place: place.run(name, server, *words, **how)
+
+
+def prompts(wrong, right, word, *words):
+    """`wrong` of the prompts contain the word that the server's fault goes by."""
+
+    def run(place):
+        texts = [f"this one {word}" for _ in range(wrong)] + ["this one does not"] * right
+        return place.run("load", "plain", "--max-tokens", 4, *place.prompts(*texts), *words)
+
+    return run
+
+
+def arms(**options):
+    """Two arms, `one` and `two`, that differ in an option."""
+    ((path, values),) = options.items()
+    path = path.replace("_", ".", 1)
+    kind, _, option = path.partition(".")
+    return [
+        word
+        for arm, value in zip(("one", "two"), values, strict=True)
+        for word in ("--set", f"arms.{arm}.{kind}.options.{option}={value}")
+    ]
+
+
+def behind_tls(place):
+    """The same server, with TLS in front of it."""
+    authority = trustme.CA()
+    trusted = place.folder / "authority.pem"
+    authority.cert_pem.write_to_path(str(trusted))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with relay(place.urls["plain"], context) as port:
+        url = f"https://127.0.0.1:{port}"
+        environment = {"SSL_CERT_FILE": str(trusted)}
+        return place.run("load", url, "--max-tokens", 4, environment=environment)
+
+
+@contextlib.contextmanager
+def relay(url, context):
+    """A port that decrypts, and passes everything on."""
+    host, port = re.fullmatch(r"http://(.+):(\d+)", url).groups()
+    loop = asyncio.new_event_loop()
+
+    async def one_way(reader, writer):
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def both_ways(reader, writer):
+        inner, outer = await asyncio.open_connection(host, int(port))
+        await asyncio.gather(one_way(reader, outer), one_way(inner, writer))
+
+    server = loop.run_until_complete(asyncio.start_server(both_ways, "127.0.0.1", 0, ssl=context))
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+
+        async def end():
+            server.close()
+            rest = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            for task in rest:
+                task.cancel()
+            await asyncio.gather(*rest, return_exceptions=True)
+
+        asyncio.run_coroutine_threadsafe(end(), loop).result(30)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def cannot_start(place):
+    """Nothing listens: the port was a real one, a moment ago."""
+    with sim(place.folder / "gone", "--ttft", "1") as server:
+        url = server.url
+    return place.run("load", url)
+
+
+def damaged(damage):
+    def run(place):
+        place.run("load", "plain", "--max-tokens", 4)
+        log = place.folder / "run" / RECORDS
+        log.write_bytes(damage(log.read_bytes()))
+        (place.folder / "run" / "summary.json").unlink()
+        done = place.command("show", "run", "--salvage", "--json")
+        return done.returncode, json.loads(done.stdout)["verdict"]["caveats"]
+
+    return run
+
+
+def torn(log):
+    return log[:-3]
+
+
+def corrupt(log):
+    middle = len(log) // 2
+    return log[:middle] + bytes(64) + log[middle + 64 :]
+
+
+BOUNDED = ("--set", "validity.error_share_max=0.1")
+WORKFLOW = ("--warmup", 0, "--set", "iterations.measured=3")
+
+CASES = (
+    Case("incomplete", "Ctrl-C in the second iteration", "doubtful", 130,
+         scenario("interrupts", "plain", *WORKFLOW)),
+    Case("incomplete", "no server listens", "invalid", 2, cannot_start),
+    Case("interrupted", "Ctrl-C between two calls", "note", 130,
+         scenario("interrupts", "plain", *WORKFLOW)),
+    Case("unbalanced", "every fifth record of a call is lost (put into our own writer)",
+         "invalid", 4,
+         load("plain", "--set", "tags=[lose]")),
+    Case("empty-workload", "a scenario without requests", "invalid", 4, scenario("empty", "plain")),
+    Case("errors", "1 of 20 calls gets a 500, where the spec allows 10 %", "note", 0,
+         prompts(1, 19, "fails", *BOUNDED)),
+    Case("errors", "1 stream of 20 breaks off, where the spec allows 10 %", "doubtful", 0,
+         prompts(1, 19, "breaks", *BOUNDED)),
+    Case("errors", "10 of 20 calls get a 500", "invalid", 4, prompts(10, 10, "fails")),
+    Case("failures", "a scenario that raises in 2 of 3 iterations", "doubtful", 0,
+         scenario("fails", "plain", *WORKFLOW, "-o", "fails_from=1")),
+    Case("failures", "a scenario that raises in all iterations", "invalid", 4,
+         scenario("fails", "plain", *WORKFLOW)),
+    Case("schedule-slip", "100 requests/s through one connection to a server that takes 13 ms",
+         "doubtful", 0, load("plain", "--rate", 100, "--set", "load.concurrency_max=1")),
+    Case("client-lag", "our process is stopped for 30 of every 35 ms", "doubtful", 0,
+         scenario("stopped", "plain", "--requests", 8, "--concurrency", 2)),
+    Case("host-noise", "4 busy programs, which go before us, on the only core that we may use",
+         "doubtful", 0,
+         scenario("hogged", "quick", "--requests", 64, "--concurrency", 16, "-o", "tokens=64",
+                  pinned=True)),
+    Case("no-steady-state", "200 requests/s to a server that can answer 77", "doubtful", 0,
+         load("slow", "--rate", 200, "--requests", 80)),
+    Case("prompt-truncated", "prompts of 600 tokens, `num_ctx` 256: Ollama cuts in silence",
+         "doubtful", 0, load("plain", "-o", "prompt_tokens=600", "-o", "num_ctx=256",
+                             backend="ollama")),
+    Case("prompt-cache", "a prompt that was to be new, twice", "doubtful", 0,
+         scenario("asks", "caching", "-o", "cold=true")),
+    Case("token-mismatch", "usage of twice the tokens", "doubtful", 0, prompts(20, 0, "miscounts")),
+    Case("config-not-effective", "`num_ctx` 8192 on a model of 1024", "doubtful", 0,
+         load("small", "-o", "num_ctx=8192", backend="ollama")),
+    Case("cold-in-warm", "a call with a context of its own makes the server load again",
+         "doubtful", 0, scenario("asks", "loading", "--set",
+                                 "scenario.options.num_ctx=[1024,512,512]", backend="ollama")),
+    Case("unbounded-output", "arms of 4 and of 16 tokens", "doubtful", 0,
+         load("plain", *arms(scenario_max_tokens=(4, 16)))),
+    Case("too-few", "5 requests", "note", 0, load("plain", "--requests", 5)),
+    Case("single-launch", "one launch", "note", 0, load("plain")),
+    Case("user-stamps", "the same server behind TLS", "note", 0, behind_tls),
+    Case("clock-step", "records say that the wall clock stepped (a test cannot step it)", "note", 0,
+         load("plain", "--set", "tags=[step]")),
+    Case("simulated", "the truth server", "doubtful", 0, load("plain")),
+    Case("no-selfcheck", "no self-check was ever made here", "note", 0, load("plain")),
+    Case("random-weights", "llama.cpp with random weights", "note", 0,
+         lambda place: place.ended(place.command(
+             "run", "load", "--requests", 4, "--max-tokens", 4, "--out", "run"))),
+    Case("torn-log", "the last three bytes of the log are missing", "note", 0, damaged(torn)),
+    Case("corrupt-log", "64 bytes in the middle of the log are zero", "invalid", 0,
+         damaged(corrupt)),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def matrix(tmp_path_factory):
+    """(exit status, caveats) of every case, or what it raised."""
+    root = tmp_path_factory.mktemp("rules")
+
+    def one(numbered):
+        number, case = numbered
+        folder = root / f"{number:02d}"
+        folder.mkdir()
+        try:
+            return case.run(Place(folder, urls))
+        except Exception as error:  # told by the case's own test
+            return error
+
+    with contextlib.ExitStack() as stack:
+        urls = {
+            name: stack.enter_context(sim(root / name, *words)).url
+            for name, words in SERVERS.items()
+        }
+        with ThreadPoolExecutor(3) as pool:
+            return list(pool.map(one, enumerate(CASES)))
+
+
+@pytest.mark.real_model
+@pytest.mark.parametrize("number", range(len(CASES)), ids=lambda n: f"{CASES[n].code}-{n}")
+def test_the_fault_triggers_the_rule(matrix, number):
+    case, found = CASES[number], matrix[number]
+    if isinstance(found, Exception):
+        raise found
+    status, caveats = found
+    severities = {caveat["severity"] for caveat in caveats if caveat["code"] == case.code}
+    assert severities == {case.severity}, caveats
+    assert status == case.status
+    (caveat, *_) = [caveat for caveat in caveats if caveat["code"] == case.code]
+    assert caveat["message"]
+
+
+def test_every_rule_has_its_row():
+    """Codes as they stand in the sources: a rule that is added needs a fault here."""
+    folders = (ROOT / "harness" / "engine", ROOT / "harness" / "store")
+    sources = [path.read_text("utf-8") for folder in folders for path in folder.rglob("*.py")]
+    codes = {c for text in sources for c in re.findall(r'Caveat\(\s*code="([a-z-]+)"', text)}
+    assert codes == {case.code for case in CASES}
+
+
+def table():
+    rows = ["| rule | fault | severity | exit status |", "|---|---|---|---|"]
+    rows += [f"| `{c.code}` | {c.fault} | {c.severity} | {c.status} |" for c in CASES]
+    return "\n".join(rows) + "\n"
+
+
+def test_the_page_has_the_table():
+    page = PAGE.read_text("utf-8")
+    before, _, rest = page.partition(MARKS[0] + "\n")
+    written, _, after = rest.partition(MARKS[1])
+    if os.environ.get("HARNESS_UPDATE_DOCS") == "1":
+        PAGE.write_text(before + MARKS[0] + "\n" + table() + MARKS[1] + after, "utf-8")
+        return
+    assert written == table(), "run it again with HARNESS_UPDATE_DOCS=1"
