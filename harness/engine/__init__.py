@@ -10,6 +10,7 @@ load.py         request scenarios under a load shape
 workflow.py     workflow scenarios and their context
 calls.py        one call: prepared, carried, decoded, sealed
 environment.py  the machine and the software
+hostload.py     what else the machine did while an iteration ran
 summary.py      records to a summary
 holding.py      what of the calls is held while it is made
 validity.py     records to a verdict

@@ -58,7 +58,6 @@ class Holding:
             cell=self._once(call.cell),
             endpoint=self._once(call.endpoint),
             finish_reason=self._once(call.finish_reason),
-            chunks=replace(call.chunks, lag_ns=b""),
         )
 
     def _once(self, text: str | None) -> str | None:

@@ -109,7 +109,8 @@ def _lags(record: CallRecord, chosen: NDArray[np.bool_]) -> NDArray[np.float64] 
     if len(columns.lag_ns) != 4 * columns.count:
         return None
     content = np.frombuffer(columns.kind, "u1") != ChunkKind.EMPTY
-    return np.frombuffer(columns.lag_ns, "<u4")[content][chosen].astype(np.float64)
+    lags: NDArray[np.float64] = np.frombuffer(columns.lag_ns, "<u4")[content][chosen].astype("f8")
+    return lags
 
 
 def inter_chunk_ns(record: CallRecord) -> NDArray[np.int64] | None:

@@ -128,7 +128,8 @@ class ValiditySpec(_Spec, frozen=True):
     client_lag_share_max: float = 0.01
     """… or as a share of the median inter-chunk latency; the smaller of the two is the bound."""
     merged_share_max: float = 0.20
-    """Share of content chunks that a late reader may take in together (`client-lag`)."""
+    """Share of content chunks that a late reader may take in together, and of calls whose first one
+    is among them (`client-lag`)."""
     prompt_short_share_max: float = 0.10
     """By what share the server's count of a prompt may fall short (`prompt-truncated`)."""
     chars_per_token_max: float = 10.0
@@ -152,7 +153,7 @@ class ValiditySpec(_Spec, frozen=True):
     """Share of all CPU time that the hypervisor may take (`host-noise`)."""
     run_wait_share_max: float = 0.5
     """Share of the wall time that our threads, together, may wait for a core (`host-noise`) …"""
-    run_wait_share_local_max: float = 0.8
+    run_wait_share_local_max: float = 0.85
     """… and where the server is on this machine, and so may rightly take its cores."""
     load_per_cpu_max: float = 4.0
     """Load average over the machine's CPUs, where our threads waited at all (`host-noise`)."""

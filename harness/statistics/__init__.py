@@ -6,11 +6,23 @@ outliers.py    flags by scaled deviation from the median; nothing is ever droppe
 steady.py      where a warm-up ends, and whether a series still moves after it
 autocorrelation.py   what is left of n where successive values resemble one another
 
+Of two arms, whose trials are the unit that counts:
+
+trials.py        values → their trials, one figure a trial, blocks
+effects.py       difference and ratio of means and medians, with bounds by hierarchical bootstrap
+shifts.py        what ranks say of it: Hodges–Lehmann, Cliff's delta
+significance.py  tests, adjusted for a family; equivalence
+shares.py        k of n with an interval
+gate.py          regression, no regression, or so many more trials
+contrasts.py, ranks.py, power.py   what these rest on
+
 Values are float64, finite (ValueError otherwise), in any order. numpy, scipy and the kernels are
 imported by the functions that need them, so that importing this package is cheap.
 """
 
 from harness.statistics.autocorrelation import lag1, n_eff
+from harness.statistics.effects import Effect, effect
+from harness.statistics.gate import GateDecision, gate
 from harness.statistics.intervals import (
     GROUPS_MIN,
     VALUES_MIN,
@@ -22,8 +34,22 @@ from harness.statistics.intervals import (
     t_interval,
 )
 from harness.statistics.outliers import flag_outliers, scaled_deviations
+from harness.statistics.power import power_of, trials_needed
+from harness.statistics.shares import Share, clopper_pearson, wilson
+from harness.statistics.shifts import cliffs_delta, hodges_lehmann
+from harness.statistics.significance import (
+    Outcome,
+    holm,
+    mann_whitney,
+    mcnemar,
+    paired_t,
+    tost,
+    welch,
+    wilcoxon,
+)
 from harness.statistics.steady import DRIFT_NEEDS, Drift, drift, mser5
 from harness.statistics.summary import NEEDED, Description, cv_percent, describe
+from harness.statistics.trials import by_trial, in_blocks, trial_figures
 
 __all__ = [
     "DRIFT_NEEDS",
@@ -32,18 +58,40 @@ __all__ = [
     "VALUES_MIN",
     "Description",
     "Drift",
+    "Effect",
+    "GateDecision",
     "Interval",
+    "Outcome",
+    "Share",
     "bootstrap_interval",
+    "by_trial",
+    "cliffs_delta",
+    "clopper_pearson",
     "cv_percent",
     "describe",
     "drift",
+    "effect",
     "flag_outliers",
+    "gate",
+    "hodges_lehmann",
+    "holm",
+    "in_blocks",
     "lag1",
+    "mann_whitney",
+    "mcnemar",
     "mser5",
     "n_eff",
     "needed_for_interval",
     "needed_for_upper_bound",
+    "paired_t",
+    "power_of",
     "quantile_upper_bound",
     "scaled_deviations",
     "t_interval",
+    "tost",
+    "trial_figures",
+    "trials_needed",
+    "welch",
+    "wilcoxon",
+    "wilson",
 ]

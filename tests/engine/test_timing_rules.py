@@ -94,7 +94,9 @@ def merged(call: CallRecord, share: float, lag_ns: int) -> CallRecord:
     flagged = round(share * call.chunks.count)
     sizes = [10 | UPPER_BOUND] * flagged + [10] * (call.chunks.count - flagged)
     size = b"".join(value.to_bytes(4, "little") for value in sizes)
-    return replace(call, chunks=replace(call.chunks, size=size), client_lag_p50_ns=lag_ns)
+    lags = [lag_ns] * flagged + [20_000] * (call.chunks.count - flagged)
+    lag = b"".join(value.to_bytes(4, "little") for value in lags)
+    return replace(call, chunks=replace(call.chunks, size=size, lag_ns=lag))
 
 
 def test_lag_beside_kernel_stamps_is_no_doubt():
@@ -123,10 +125,20 @@ def test_chunks_that_we_read_too_late_to_tell_apart_are_a_doubt():
     calls = [merged(call, 0.4, 5 * MS) for call in offered()]
     (caveat,) = caveats(calls, "client-lag")
     assert caveat.message.startswith("40% of the content chunks were read late and together")
-    assert caveat.evidence == {"merged": 80, "chunks": 200, "share_max": 0.2}
-    assert caveats([merged(call, 0.2, 5 * MS) for call in offered()], "client-lag") == []
-    generous = ValiditySpec(merged_share_max=0.5)
+    assert caveat.evidence == {
+        "merged": 80, "chunks": 200, "first_merged": 40, "calls": 40, "share_max": 0.2
+    }  # fmt: skip
+    generous = ValiditySpec(merged_share_max=1.0)
     assert caveats(calls, "client-lag", validity=generous) == []
+
+
+def test_first_tokens_that_we_read_too_late_are_a_doubt_however_prompt_the_rest_is():
+    """One late read per call, the first: few chunks, and every TTFT."""
+    calls = [merged(call, 0.2, 5 * MS) for call in offered()]
+    (caveat,) = caveats(calls, "client-lag")
+    assert caveat.message.startswith("the first tokens of 100% of the calls were read late")
+    few = [merged(call, 0.2 if i % 5 == 0 else 0.0, 5 * MS) for i, call in enumerate(offered())]
+    assert caveats(few, "client-lag") == []
 
 
 def test_chunks_that_the_server_wrote_together_are_none():
