@@ -96,13 +96,16 @@ cdef inline bint place_for(serving_t* s, int fd) noexcept nogil:
         return True
     while cap <= <size_t> fd:
         cap = 2 * cap + 1024
+    # First: once `conns` is large enough, nobody asks for this again.
+    if agenda_reserve(&s.agenda, cap):
+        return False
     grown = <conn_t**> realloc(s.conns, cap * sizeof(conn_t*))
     if grown == NULL:
         return False
     memset(grown + s.conns_cap, 0, (cap - s.conns_cap) * sizeof(conn_t*))
     s.conns = grown
     s.conns_cap = cap
-    return agenda_reserve(&s.agenda, cap) == 0
+    return True
 
 cdef inline void accept_some(serving_t* s) noexcept nogil:
     cdef epoll_event event
@@ -131,7 +134,10 @@ cdef inline void accept_some(serving_t* s) noexcept nogil:
         count(&s.stats.connections, 1)
         event.events = EPOLLIN | EPOLLRDHUP
         event.data.ptr = conn
-        epoll_ctl(s.ep, EPOLL_CTL_ADD, fd, &event)
+        if epoll_ctl(s.ep, EPOLL_CTL_ADD, fd, &event):
+            drop_conn(s, conn, False)  # nothing that it sends would be seen
+            rest_listener(s)
+            return
 
 cdef inline void change_listener(serving_t* s, int fd) noexcept nogil:
     """Close the one in use: connecting is refused until there is another."""

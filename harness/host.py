@@ -13,7 +13,7 @@ import importlib.metadata
 import inspect
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -34,6 +34,7 @@ from harness.registry import (
 )
 from harness.schema import Caveat, Environment, PluginInfo, RunSpec, Summary, TrialRecord
 from harness.strict import nearest
+from harness.text import whole_number
 
 if TYPE_CHECKING:
     import click
@@ -120,11 +121,9 @@ class Host:
         self._each("harness_run_started", spec=spec, environment=environment)
 
     def count_tokens(self, model: str, text: str) -> int | None:
-        """By the first plugin that knows the model."""
-        for _, value in self._each("harness_count_tokens", model=model, text=text):
-            if value is not None:
-                return int(value)
-        return None
+        """By the first plugin that knows the model, and answers with a number of tokens."""
+        found = self._each("harness_count_tokens", _number_of_tokens, model=model, text=text)
+        return next((count for _, count in found if count is not None), None)
 
     def find_caveats(self, result: RunData) -> list[Caveat]:
         found = self._each("harness_find_caveats", result=result)
@@ -149,13 +148,16 @@ class Host:
             self.executors,
         )
 
-    def _each(self, hook: str, **arguments: Any) -> list[tuple[str, Any]]:
-        """Call a hook plugin by plugin: one that raises is marked broken, and the others go on."""
+    def _each(
+        self, hook: str, read: Callable[[Any], Any] = lambda value: value, /, **arguments: Any
+    ) -> list[tuple[str, Any]]:
+        """Call a hook plugin by plugin: one that raises, or whose answer `read` refuses, is marked
+        broken, and the others go on."""
         results: list[tuple[str, Any]] = []
         for implementation in getattr(self._pm.hook, hook).get_hookimpls():
             name = implementation.plugin_name
             try:
-                results.append((name, self._call(hook, name, **arguments)))
+                results.append((name, read(self._call(hook, name, **arguments))))
             except Exception as error:  # a stranger's hook may raise anything
                 self._blame(name, f"{hook} raised {_one_line(error)}")
         return results
@@ -186,6 +188,13 @@ class Host:
             msgspec.structs.replace(p, status="broken", reason=reason) if p.name == name else p
             for p in self.plugins
         ]
+
+
+def _number_of_tokens(value: Any) -> int | None:
+    count = whole_number(value)
+    if count is None and value is not None:
+        raise ValueError(f"{_short(value)} is no number of tokens")
+    return count
 
 
 def _one_line(error: BaseException) -> str:

@@ -15,13 +15,13 @@ wanted later.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Final
@@ -31,6 +31,9 @@ __all__ = ["die_with_parent", "guarded", "wait", "watch"]
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _STDIN: Final = 0
+_POLL_S: Final = 0.005
+_PATIENCE_S: Final = 10.0
+"""For those that we have killed to end."""
 
 
 def die_with_parent(parent: int) -> None:
@@ -80,6 +83,9 @@ def guarded(command: Sequence[str]) -> list[str]:
 def _guard(parent: int, command: Sequence[str]) -> int:
     """The process between: see `guarded`. Returns the exit status."""
     die_with_parent(parent)
+    # Before there is a program: from now on we outlive our parent for as long as it takes to end
+    # all that the program has started.
+    watched = watch(parent)
     # What the program leaves behind becomes ours, and so can be found.
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     reader, writer = os.pipe()
@@ -98,7 +104,6 @@ def _guard(parent: int, command: Sequence[str]) -> int:
     except OSError as error:
         sys.stderr.write(f"error: {command[0]}: {error.strerror}\n")
         return 127
-    watched = watch(parent)
     while child.poll() is None:
         if not _signalled(watched, reader):
             break
@@ -115,15 +120,33 @@ def _signalled(parent: int | None, reader: int) -> bool:
 
 
 def _kill_all() -> None:
-    """Every descendant. Who is orphaned by that becomes our child, and has its turn."""
+    """Every descendant. Who is orphaned by that becomes our child, and has its turn. Left alone is
+    who may not be killed (it runs as somebody else), or does not die in a while."""
     import psutil
 
-    while children := psutil.Process().children(recursive=True):
+    spared: set[psutil.Process] = set()
+    until_s = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < until_s:
+        children = set(psutil.Process().children(recursive=True)) - spared
+        if not children:
+            return
         for child in children:
-            with contextlib.suppress(psutil.Error):
+            try:
                 child.kill()
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(-1, 0)
+            except psutil.AccessDenied:
+                spared.add(child)
+            except psutil.Error:
+                pass
+        if not _reap():
+            time.sleep(_POLL_S)
+
+
+def _reap() -> bool:
+    """Whether a child of ours had ended."""
+    try:
+        return os.waitpid(-1, os.WNOHANG)[0] != 0
+    except ChildProcessError:
+        return False
 
 
 def _read_some() -> bool:

@@ -25,6 +25,19 @@ _AT = re.compile(r" - at `(?P<path>[^`]*)`$")
 _UNKNOWN = re.compile(r"unknown field `(?P<name>[^`]*)`")
 _WRONG_VALUE = re.compile(r"[Ii]nvalid (enum )?value '(?P<value>[^']*)'")
 _TEXT_FOR_NUMBER = re.compile(r"Expected `(int|float)( \| null)?`, got `str`")
+_EXPECTED = re.compile(r"Expected `(?P<kinds>[^`]*)`")
+_GOT = re.compile(r"got `(?P<kinds>[^`]*)`")
+_BOUND = re.compile(r"(?P<sign>[<>]=?) (?P<number>-?[\d.e+-]+)$")
+_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "object": "a mapping",
+    "array": "a list",
+    "null": "nothing",
+}
+_SIGNS = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
 _STEP = re.compile(r"\.(?P<field>\w+)|\[(?P<index>[^\]]*)\]")
 
 
@@ -68,8 +81,9 @@ def _explained(message: str, kind: Any, shown: str, path: str, where: str) -> Sp
     place = where + shown.removeprefix("$")
     unknown = _UNKNOWN.search(what)
     if not unknown:
+        plain = _in_words(what)
         return SpecError(
-            what[:1].lower() + what[1:], where=place, remedy=_choices(what, _type_at(kind, path))
+            plain[:1].lower() + plain[1:], where=place, remedy=_choices(what, _type_at(kind, path))
         )
     name = unknown["name"]
     # A union has a member without this field, or there would be no mistake: suggest from that one.
@@ -78,6 +92,21 @@ def _explained(message: str, kind: Any, shown: str, path: str, where: str) -> Sp
     guess = nearest(name, known)
     remedy = guess if guess else "one of: " + ", ".join(sorted(known)) if known else ""
     return SpecError("there is no such field", where=f"{place}.{name}", remedy=remedy)
+
+
+def _in_words(what: str) -> str:
+    """The decoder's names of types and bounds, in words: `int | null` is a whole number."""
+
+    def named(found: re.Match[str]) -> str:
+        kinds = found["kinds"].split(" | ")
+        kinds = [kind for kind in kinds if kind != "null"] or kinds
+        return found[0].partition("`")[0] + " or ".join(_WORDS.get(kind, kind) for kind in kinds)
+
+    def bounded(found: re.Match[str]) -> str:
+        of = "" if found.string[: found.start()].endswith("length ") else "of "
+        return f"{of}{_SIGNS[found['sign']]} {float(found['number']):.12g}"
+
+    return _BOUND.sub(bounded, _GOT.sub(named, _EXPECTED.sub(named, what)))
 
 
 def _choices(what: str, kinds: list[Any]) -> str:

@@ -1,10 +1,15 @@
-"""For every test: nothing of the developer's own is read or written."""
+"""For every test: nothing of the developer's own is read or written, nothing has a deadline."""
 
 from __future__ import annotations
 
 import os
 
 import pytest
+from hypothesis import settings
+
+# A slow machine is no failure.
+settings.register_profile("house", deadline=None, print_blob=True)
+settings.load_profile("house")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -20,7 +20,7 @@ import click
 from harness import __version__
 from harness.cli.harmless import LogFormatter, crashed
 from harness.cli.status import BUG, DONE, MISTAKE, after_signal
-from harness.cli.terminal import mute, say
+from harness.cli.terminal import mute, open_output, say
 from harness.errors import HarnessError
 from harness.text import one_line
 
@@ -143,6 +143,7 @@ def load_host() -> Host:
 
 def main() -> None:
     """The `harness` command."""
+    open_output()
     handler = logging.StreamHandler()
     handler.setFormatter(LogFormatter("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
@@ -188,7 +189,7 @@ def _run() -> object:
         mute()  # what could not be written would be tried again at exit
         log.debug("the command ends with this", exc_info=True)
         what = error.strerror or type(error).__name__
-        say(f"error: {what}{f': {error.filename}' if error.filename else ''}")
+        say(f"error: {f'{error.filename}: ' if error.filename else ''}{what}")
         return MISTAKE
     except Exception as error:  # a bug of ours or of a plugin keeps its traceback
         say(crashed(error))

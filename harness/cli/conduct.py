@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -73,7 +74,8 @@ def conduct(spec: RunSpec, host: Host, *, out: Path | None, as_json: bool) -> in
             say(f"run folder: {sink.writer.path}")
             raise outcome.error
         try:
-            show(summary, outcome.manifest, sink.writer.path, as_json)
+            path = sink.writer.path
+            show(summary, outcome.manifest, path, as_json, lambda: load_run(path).records())
             sys.stdout.flush()
         except BrokenPipeError:
             mute()  # the verdict is known all the same
@@ -200,7 +202,14 @@ def _report(
     return None
 
 
-def show(summary: Summary, manifest: Manifest, path: Path, as_json: bool) -> None:
+def show(
+    summary: Summary,
+    manifest: Manifest,
+    path: Path,
+    as_json: bool,
+    records: Callable[[], Iterable[Record]],
+) -> None:
+    """`records` are asked for only where a line needs them."""
     if as_json:
         print_json(summary, indent=2)
         return
@@ -208,7 +217,11 @@ def show(summary: Summary, manifest: Manifest, path: Path, as_json: bool) -> Non
     from harness.report.table import render_summary
 
     out = console()
-    render_summary(summary, out, instrument=instrument_line(manifest))
+    line: str | None = None
+    if manifest.environment.selfcheck is not None:
+        with contextlib.suppress(StoreError):  # a damaged log: the summary is still shown
+            line = instrument_line(manifest, records())
+    render_summary(summary, out, instrument=line)
     out.print(f"\n{path}", markup=False, highlight=False, soft_wrap=True)
     report = path / "reports" / "comparison_report.md"
     if report.exists():

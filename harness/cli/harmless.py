@@ -25,13 +25,14 @@ def harmless(text: str) -> str:
 
 
 def print_json(value: Any, *, indent: int | None = None) -> None:
-    """`value` on standard output; what is not printable in it as \\uXXXX."""
+    """`value` on standard output, in UTF-8 whatever the terminal's encoding, as JSON is; what is
+    not printable in it as \\uXXXX."""
     import msgspec
 
     encoded = msgspec.json.encode(value)
     if indent is not None:
         encoded = msgspec.json.format(encoded, indent=indent)
-    click.echo(plain_json(encoded).decode())
+    click.echo(plain_json(encoded))
 
 
 class LogFormatter(logging.Formatter):

@@ -85,6 +85,7 @@ class _Live(_Counts):
     def iteration_started(self, planned: PlannedTrial, phase: str, calls: int | None) -> None:
         if self._calls is not None:
             self._progress.remove_task(self._calls)
+        self.ok = self.failed = 0  # of what the bar beside them counts
         name = f"{planned.arm.name} {phase}"
         self._calls = self._progress.add_task(name, total=calls, note=self.note)
 
@@ -110,7 +111,8 @@ class _Plain(_Counts):
     def iteration_started(self, planned: PlannedTrial, phase: str, calls: int | None) -> None: ...
 
     def call_finished(self, record: CallRecord) -> None:
-        self.count(record)
+        if record.phase == "measured":  # as the result counts them
+            self.count(record)
 
     def trial_finished(self, record: TrialRecord) -> None:
         seconds = (record.end_ns - record.start_ns) / 1e9

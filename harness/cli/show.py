@@ -26,4 +26,4 @@ def command(run: str, as_json: bool, salvage: bool) -> None:
     loaded = load_run(run, salvage=salvage)
     for warning in loaded.warnings:
         say(f"warning: {warning}")
-    show(loaded.summary, loaded.manifest, Path(loaded.path), as_json)
+    show(loaded.summary, loaded.manifest, Path(loaded.path), as_json, loaded.records)

@@ -70,8 +70,9 @@ class Signals:
             for number, before in self._before.items():
                 signal.signal(number, before)
 
-    def answer_with(self, answer: Callable[[], object]) -> None:
-        """What the first signal does from now on; before this is called, it raises StoppedError.
+    def answer_with(self, answer: Callable[[], object] | None) -> None:
+        """What the first signal does from now on; before this is called, and after None, it raises
+        StoppedError.
         `answer` runs between any two instructions of the main thread, so it must be short."""
         self._answer = answer
 

@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from harness.cli.harmless import harmless, print_json
+from harness.cli.harmless import print_json
 from harness.cli.terminal import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.testing.sim import Joined, SimSpec
+    from harness.testing.sim import SimSpec
 
 ROOT = Path("sims")
+WITH_JOIN = ("run", "log", "as_json")
 
 
 @click.command("sim", short_help="Serve simulated models, and log the truth of every send.")
@@ -48,7 +50,9 @@ ROOT = Path("sims")
 @click.option("--until-eof", is_flag=True, help="Stop when standard input ends.")
 @click.option("--join", "run", metavar="RUN", help="Serve nothing: compare a run with the log.")
 @click.option("--json", "as_json", is_flag=True, help="With --join: as JSON.")
+@click.pass_context
 def command(
+    context: click.Context,
     spec: Path | None,
     host: str,
     port: int,
@@ -73,10 +77,34 @@ def command(
       harness sim --join latest
       harness sim --replay latest
     """
+    _refuse_idle(context)
     if run is not None:
-        _show(run, log, as_json)
+        from harness.cli.sim_join import show
+
+        show(run, log, ROOT, as_json)
     else:
         _serve(_spec(spec, words), log, until_eof, host=host, port=port, realtime=realtime)
+
+
+def _refuse_idle(context: click.Context) -> None:
+    """Raises SpecError for what was given and would do nothing."""
+    from harness.errors import SpecError
+
+    given = [
+        one
+        for one in context.command.params
+        if one.name and context.get_parameter_source(one.name) is ParameterSource.COMMANDLINE
+    ]
+    names = {one.name for one in given}
+    if "run" in names:
+        for one in given:
+            if one.name not in WITH_JOIN:
+                shown = one.opts[0] if one.name != "spec" else "SPEC"
+                raise SpecError(
+                    f"{shown} has no effect: nothing is served", where="--join", remedy="drop one"
+                )
+    elif "as_json" in names:
+        raise SpecError("only --join prints figures", where="--json", remedy="--join RUN --json")
 
 
 def _spec(path: Path | None, words: dict[str, Any]) -> SimSpec:
@@ -85,19 +113,36 @@ def _spec(path: Path | None, words: dict[str, Any]) -> SimSpec:
     from harness.testing.sim import sim_spec
 
     raw = read_spec(path) if path else {}
+    by: dict[str, str] = {}
+    for option, name, value in _settings(words):
+        if name in by:
+            raise SpecError(
+                f"{by[name]} sets {name} already",
+                where=option,
+                remedy=f"drop {option} or the other",
+            )
+        by[name] = option
+        raw[name] = value
+    if words["faults"]:
+        raw["faults"] = [*raw.get("faults", ()), *words["faults"]]
+    return sim_spec(raw)
+
+
+def _settings(words: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """The option, the field that it sets, and to what."""
+    from harness.errors import SpecError
+
     if words["replay"] is not None:
-        raw["ttft"] = raw["gap"] = {"law": "replay", "run": words["replay"]}
+        for name in ("ttft", "gap"):
+            yield "--replay", name, {"law": "replay", "run": words["replay"]}
     for name in ("dialect", "ttft", "gap", "slots", "seed"):
         if words[name] is not None:
-            raw[name] = words[name]
+            yield f"--{name}", name, words[name]
     for text in words["sets"]:
         name, equals, value = text.partition("=")
         if not equals:
             raise SpecError(f"{text!r} sets nothing", where="--set", remedy="--set FIELD=VALUE")
-        raw[name] = _value(value)
-    if words["faults"]:
-        raw["faults"] = [*raw.get("faults", ()), *words["faults"]]
-    return sim_spec(raw)
+        yield f"--set {name}", name, _value(value)
 
 
 def _value(text: str) -> Any:
@@ -111,8 +156,6 @@ def _value(text: str) -> Any:
 
 def _serve(spec: SimSpec, log: Path | None, until_eof: bool, **options: Any) -> None:
     from ipaddress import ip_address
-
-    import msgspec
 
     from harness.engine.limits import raise_file_limit
     from harness.testing.sim import SimServer
@@ -140,8 +183,7 @@ def _serve(spec: SimSpec, log: Path | None, until_eof: bool, **options: Any) -> 
     ready: dict[str, Any] = {"url": server.url, "pid": os.getpid(), "log": str(folder)}
     if server.realtime is not None:
         ready["realtime"] = server.realtime
-    click.echo(msgspec.json.encode(ready).decode())
-    sys.stdout.flush()
+    print_json(ready)
     try:
         while True:
             stopped = server.serve(stops)
@@ -180,53 +222,3 @@ def _signals() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
     return reader
-
-
-def _show(ref: str, log: Path | None, as_json: bool) -> None:
-    from harness.store import load_run
-    from harness.testing.sim import find_log, join
-
-    run = load_run(ref)
-    joined = join(run, log or find_log(run, ROOT))
-    if as_json:
-        print_json(joined, indent=2)
-        return
-    for line in _table(joined):
-        click.echo(harmless(line))
-
-
-def _table(joined: Joined) -> Iterator[str]:
-    def micro(value: float | None) -> str:
-        return "–" if value is None else f"{value / 1e3:,.1f}"
-
-    yield f"{joined.run}  beside  {joined.log}"
-    yield (
-        f"{joined.joined} of {joined.calls} ok calls joined ({joined.unnamed} not in the log, "
-        f"{joined.unequal} with other chunks); {joined.kernel_stamped} with kernel stamps; "
-        f"{joined.merged} of {joined.chunks} chunks were read together with a later one"
-    )
-    yield ""
-    yield f"{'µs':28}{'n':>10}{'p50':>12}{'p90':>12}{'p99':>12}{'max':>12}"
-    for label, spread in (
-        ("first-token stamp error", joined.first_token),
-        ("stamp error, all chunks", joined.all_chunks),
-        ("  without merged ones", joined.unmerged_chunks),
-        ("TTFT bias", joined.ttft_bias),
-        ("duration of a send", joined.send),
-    ):
-        figures = (spread.p50_ns, spread.p90_ns, spread.p99_ns, spread.max_ns)
-        yield f"{label:28}{spread.n:>10}" + "".join(f"{micro(f):>12}" for f in figures)
-    yield ""
-    yield (
-        f"TTFT, median: reported {micro(joined.ttft_reported_median_ns)} µs, "
-        f"true {micro(joined.ttft_true_median_ns)} µs"
-    )
-    said = joined.punctuality
-    if said.get("sends"):
-        late = said["late"]
-        yield (
-            f"server: {said['sends']} sends, late by p50 {micro(said['p50_ns'])}, "
-            f"p99 {micro(said['p99_ns'])}, max {micro(said['max_ns'])} µs (p99 of what the "
-            f"schedule did not force: {micro(said['own_p99_ns'])}); "
-            f"{late['sends']} by more than 1 ms; {said['held_up']} held up by the client"
-        )

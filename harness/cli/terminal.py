@@ -1,4 +1,4 @@
-"""Output whose reader may go away: a pipe into `head`, a terminal that was closed.
+"""Output whose reader may go away: a pipe into `head`, a terminal that was closed, a full disk.
 
 A line of progress that nobody reads is no reason to end a run; and a result that was read as far as
 the reader wanted is no error.
@@ -7,9 +7,11 @@ the reader wanted is no error.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
+import re
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,7 +20,33 @@ from harness.cli.harmless import harmless
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["console", "mute", "say", "say_at_once", "show_cursor"]
+__all__ = ["console", "mute", "open_output", "say", "say_at_once", "show_cursor"]
+
+
+class _Output(io.FileIO):
+    """Standard output, which says that it is that when it cannot be written."""
+
+    def write(self, content: Any, /) -> int:
+        try:
+            return super().write(content)
+        except OSError as error:
+            error.filename = "standard output"
+            raise
+
+
+def open_output() -> None:
+    """Make standard output say what it is, and take any character: what its encoding lacks is
+    written as `?`."""
+    out = sys.stdout
+    if type(getattr(getattr(out, "buffer", None), "raw", None)) is io.FileIO:
+        sys.stdout = io.TextIOWrapper(
+            io.BufferedWriter(_Output(out.fileno(), "w", closefd=False)),
+            encoding=out.encoding,
+            errors="replace",
+            line_buffering=getattr(out, "line_buffering", False),
+        )
+    elif isinstance(out, io.TextIOWrapper):
+        out.reconfigure(errors="replace")
 
 
 def say(text: str) -> None:
@@ -49,11 +77,14 @@ def mute() -> None:
 
 def console() -> Console:
     """For results, on standard output. BrokenPipeError, as from print, when its reader is gone;
-    rich's own would end the program with status 1."""
+    rich's own would end the program with status 1. Its lines end where their words do."""
     from rich.console import Console
 
     class Plain(Console):
         def on_broken_pipe(self) -> None:
             raise  # rich calls this while it handles the error
+
+        def _render_buffer(self, buffer: Any) -> str:
+            return re.sub(" +$", "", super()._render_buffer(buffer), flags=re.MULTILINE)
 
     return Plain(soft_wrap=False)

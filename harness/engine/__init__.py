@@ -8,7 +8,8 @@ iterations.py   the executions of a scenario within it
 seams.py        sink, observer, transport: where the engine meets the rest
 load.py         request scenarios under a load shape
 workflow.py     workflow scenarios and their context
-calls.py        one call: prepared, carried, decoded, sealed
+calls.py        one call: prepared, carried, decoded
+sealing.py      and what is left of it: its record
 environment.py  the machine and the software
 hostload.py     what else the machine did while an iteration ran
 summary.py      records to a summary

@@ -1,67 +1,31 @@
-"""One call: prepared, carried, decoded, sealed into a CallRecord, handed to the sink.
-
-`status_of` is the one place where the outcome at the wire and the backend's reading of the stream
-become one of the six statuses.
-"""
+"""One call: prepared, carried, decoded, sealed into a CallRecord, handed to the sink."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
-from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from harness._native.clock import monotonic_ns
-from harness.engine.prompts import PromptFacts, facts_of
+from harness.engine.sealing import (
+    CallPlace,
+    redacted,
+    redactor_for,
+    seal,
+    unmade,
+    without_text,
+)
 from harness.engine.token_checks import CallSample
 from harness.errors import HarnessError
 from harness.protocols import Backend, Transport
-from harness.redaction import Redactor, header_secrets, proxy_secrets, url_without_secrets
-from harness.schema import (
-    CallError,
-    CallRecord,
-    ChunkKind,
-    Decoded,
-    Exchange,
-    Instants,
-    KeepSpec,
-    Request,
-    Status,
-    TimeoutsSpec,
-)
-from harness.transport import client_lag, pack_columns
+from harness.schema import CallError, CallRecord, Decoded, KeepSpec, Request, TimeoutsSpec
 
 if TYPE_CHECKING:
     from harness._native.recorder import Record as WireRecord
 
-__all__ = ["CallPlace", "Caller", "seal", "status_of", "unmade"]
+__all__ = ["Caller"]
 
-_SAID_BY_SERVER = (
-    "error",
-    "finish_reason",
-    "server",
-    "text",
-    "reasoning",
-    "tool_calls",
-    "payloads",
-)
 GIVEN_UP = CallError(code="cancelled", message="the scenario gave the call up")
-
-
-class CallPlace(msgspec.Struct, frozen=True, kw_only=True):
-    """Where in the run a call stands."""
-
-    arm: str
-    cell: str
-    trial: int
-    iteration: int
-    phase: Literal["warmup", "measured"]
-
-    def call_id(self, ordinal: int) -> str:
-        return f"{self.trial:04d}.{self.phase[0]}{self.iteration}.{ordinal:05d}"
 
 
 class Caller:
@@ -110,7 +74,6 @@ class Caller:
         if self.ended:
             raise asyncio.CancelledError
         exchange = self._backend.prepare(request)
-        prompt = facts_of(request)
         queued_ns = monotonic_ns()
         wire: WireRecord | None = None
         try:
@@ -121,14 +84,14 @@ class Caller:
                     unmade(place, ordinal, "cancelled", GIVEN_UP, request, due_ns or queued_ns)
                 )
         decoded = self._decode(request, wire)
-        record = _redacted(
-            seal(wire, decoded, request, prompt, exchange, place, ordinal, self._keep),
-            _redactor_for(exchange.headers),
+        record = redacted(
+            seal(wire, decoded, request, exchange, place, ordinal, self._keep),
+            redactor_for(exchange.headers),
         )
         wire.drop_payloads()
         if self._sample is not None:
             self._sample.offer(ordinal, request, record)
-        self._deliver(_without_text(record) if not self._keep.text else record)
+        self._deliver(without_text(record) if not self._keep.text else record)
         return record
 
     def _decode(self, request: Request, wire: WireRecord) -> Decoded:
@@ -143,170 +106,3 @@ class Caller:
                 kinds=bytes(len(wire)), error=CallError(code="plugin", message=message[:500])
             )
         return decoded
-
-
-def status_of(wire: WireRecord, decoded: Decoded) -> tuple[Status, CallError | None]:
-    """The status, and the reason where it is not `ok`."""
-    outcome = wire.outcome
-    detail = CallError(code=outcome, message=wire.detail or _system_says(wire.errno))
-    if outcome == "cancelled":
-        return "cancelled", detail
-    if outcome == "not_sent":
-        return "not_sent", detail
-    if decoded.error is not None and outcome in ("complete", "eof"):
-        return "error", decoded.error
-    if isinstance(decoded.end, int) and decoded.error is None:
-        return "ok", None  # the stream's own end was seen; what came after it does not matter
-    if outcome.startswith("timeout_"):
-        code = outcome.replace("_", ".", 1)
-        return "timeout", CallError(code=code, message=wire.detail)
-    if outcome == "eof":
-        message = wire.detail or "the stream ended before its proper end"
-        return "truncated", CallError(code="truncated", message=message)
-    if outcome != "complete":
-        # A backend may know more than the wire: why its own server went away, say.
-        return "error", decoded.error or detail
-    if wire.http_status is not None and wire.http_status >= 400:
-        return "error", CallError(code=f"http.{wire.http_status}", message="")
-    if decoded.end is None:
-        message = "the response is complete, but nothing in it proves the stream's end"
-        return "truncated", CallError(code="truncated", message=message)
-    return "ok", None
-
-
-def _system_says(errno: int) -> str:
-    return os.strerror(errno) if errno else ""
-
-
-def seal(
-    wire: WireRecord,
-    decoded: Decoded,
-    request: Request,
-    prompt: PromptFacts,
-    exchange: Exchange,
-    place: CallPlace,
-    ordinal: int,
-    keep: KeepSpec,
-) -> CallRecord:
-    """The record of one call: stamps from the wire, meaning from the backend."""
-    status, error = status_of(wire, decoded)
-    columns = pack_columns(wire, decoded.kinds)
-    lag_p50_ns, lag_p99_ns, lag_max_ns = client_lag(wire)
-    content = [index for index, kind in enumerate(decoded.kinds) if kind != ChunkKind.EMPTY]
-    return CallRecord(
-        call_id=place.call_id(ordinal),
-        arm=place.arm,
-        cell=place.cell,
-        trial=place.trial,
-        iteration=place.iteration,
-        phase=place.phase,
-        status=status,
-        error=error,
-        agent=request.agent,
-        stage=request.stage,
-        instants=_instants(wire, decoded, content),
-        stamp_source=_stamp_source(wire, content),
-        realtime_offset_ns=wire.realtime_offset_ns or None,
-        clock_stepped=wire.clock_stepped,
-        reconnected=wire.reconnected,
-        endpoint=url_without_secrets(exchange.url),
-        http_status=wire.http_status,
-        finish_reason=decoded.finish_reason,
-        usage=decoded.usage,
-        server=decoded.server,
-        chunks=columns
-        if keep.chunks
-        else msgspec.structs.replace(columns, arrival_ns=b"", lag_ns=b"", size=b"", kind=b""),
-        content_chunks=len(content),
-        chunk_tokens=decoded.chunk_tokens,
-        comments=wire.comments,
-        max_tokens=request.max_tokens,
-        prompt_chars=prompt.prompt_chars,
-        prompt_digest=prompt.prompt_digest,
-        cold_prompt=prompt.cold_prompt,
-        request_bytes=len(exchange.body),
-        client_lag_p50_ns=lag_p50_ns,
-        client_lag_p99_ns=lag_p99_ns,
-        client_lag_max_ns=lag_max_ns,
-        text=decoded.text,
-        reasoning=decoded.reasoning,
-        tool_calls=decoded.tool_calls,
-        payloads=wire.payloads() if keep.payloads else None,
-    )
-
-
-@lru_cache(maxsize=64)
-def _redactor_for(headers: tuple[tuple[str, str], ...]) -> Redactor:
-    """Whatever a backend puts into its headers, and what the proxy is told."""
-    return Redactor(header_secrets(headers) | proxy_secrets())
-
-
-def _redacted(record: CallRecord, redactor: Redactor) -> CallRecord:
-    """A server may say back what it was told."""
-    if not redactor:
-        return record
-    said = {name: redactor.value(getattr(record, name)) for name in _SAID_BY_SERVER}
-    return msgspec.structs.replace(record, **said)
-
-
-def _without_text(record: CallRecord) -> CallRecord:
-    """For the log, where the spec says not to keep text. The scenario still gets to read it."""
-    return msgspec.structs.replace(record, text=None, reasoning=None, tool_calls=[])
-
-
-def _instants(wire: WireRecord, decoded: Decoded, content: list[int]) -> Instants:
-    arrival = wire.arrival_ns
-    answer = next((i for i in content if decoded.kinds[i] != ChunkKind.REASONING), None)
-
-    def at(index: int | None) -> int | None:
-        return None if index is None else int(arrival[index])
-
-    return Instants(
-        due_ns=wire.due_ns,
-        connected_ns=wire.connected_ns,
-        sent_ns=wire.sent_ns,
-        headers_ns=wire.headers_ns,
-        first_byte_ns=wire.first_byte_ns,
-        first_chunk_ns=at(0 if len(wire) else None),
-        first_token_ns=at(content[0] if content else None),
-        first_answer_ns=at(answer),
-        last_token_ns=at(content[-1] if content else None),
-        end_ns=wire.body_end_ns if decoded.end == "body" else at(decoded.end),
-        closed_ns=wire.closed_ns,
-    )
-
-
-def _stamp_source(wire: WireRecord, content: list[int]) -> Literal["kernel", "user"]:
-    """Of the first token; without one, of the first chunk."""
-    from harness._native.recorder import FLAG_USER_STAMP
-
-    if not len(wire):
-        return "user"
-    flags = int(wire.size_flags[content[0] if content else 0])
-    return "user" if flags & FLAG_USER_STAMP else "kernel"
-
-
-def unmade(
-    place: CallPlace,
-    ordinal: int,
-    status: Literal["cancelled", "not_sent"],
-    error: CallError,
-    request: Request | None = None,
-    due_ns: int | None = None,
-) -> CallRecord:
-    """For a call of which nothing was received, or nothing is known."""
-    now_ns = monotonic_ns()
-    return CallRecord(
-        call_id=place.call_id(ordinal),
-        arm=place.arm,
-        cell=place.cell,
-        trial=place.trial,
-        iteration=place.iteration,
-        phase=place.phase,
-        status=status,
-        error=error,
-        agent=request.agent if request else "",
-        stage=request.stage if request else "",
-        instants=Instants(due_ns=due_ns or now_ns, closed_ns=now_ns),
-        max_tokens=request.max_tokens if request else None,
-    )

@@ -10,7 +10,10 @@ need it are None; so is a share whose counter went back, as idle time does on so
     pressure       /proc/pressure/cpu: time in which any task of the machine waited for a core
     swap           /proc/vmstat, of the whole machine
     major faults   /proc/self/stat: pages of ours that had to come from a disk
-    frequency      cpufreq of the CPUs that we may use; virtual machines mostly have none
+    throttled      thermal_throttle: ms in which heat slowed a core or its package down, counted as
+                   each time ends. Intel's alone, Linux 5.6 and later, no virtual machines
+    frequency      cpufreq, now: a core that idles is slow, so it is no more than a hint
+                   Both of the CPUs that we may use
 """
 
 from __future__ import annotations
@@ -29,8 +32,8 @@ __all__ = ["Reading", "host_load", "read_host"]
 PROC: Final = Path("/proc")
 CPU: Final = Path("/sys/devices/system/cpu")
 
-FREQUENCIES_MAX: Final = 64
-"""CPUs whose frequency is read: some drivers ask each core in turn."""
+CPUS_READ_MAX: Final = 64
+"""CPUs whose frequency and heat are read: some drivers ask each core in turn."""
 
 _IDLE: Final = (3, 4)
 _STEAL: Final = 7
@@ -51,22 +54,28 @@ class Reading(Struct, frozen=True, kw_only=True):
     major_faults: int | None = None
     load_average: float | None = None
     cpus: int | None = None
+    cpus_online: int | None = None
+    throttled_ms: dict[str, int] | None = None
+    """File → time that it tells of."""
     mhz: tuple[float, ...] = ()
 
 
 def read_host(proc: Path = PROC, cpu: Path = CPU) -> Reading:
     """The counters now. Raises nothing: what cannot be read, or makes no sense, is None."""
-    allowed = _allowed()
+    allowed, stat = _allowed(), _read(proc / "stat")
+    chosen = [cpu / f"cpu{number}" for number in allowed[:CPUS_READ_MAX]]
     return Reading(
         at_ns=monotonic_ns(),
-        ticks=_ticks(_read(proc / "stat")),
+        ticks=_ticks(stat),
         run_wait_ns=_run_wait_ns(proc / "self" / "task"),
         pressure_us=_pressure_us(_read(proc / "pressure" / "cpu")),
         swapped=_swapped(_read(proc / "vmstat")),
         major_faults=_major_faults(_read(proc / "self" / "stat")),
         load_average=_number(_read(proc / "loadavg").partition(" ")[0]),
         cpus=len(allowed) or os.cpu_count(),
-        mhz=_mhz(cpu, allowed),
+        cpus_online=_online(stat),
+        throttled_ms=_throttled_ms(chosen),
+        mhz=_mhz(chosen),
     )
 
 
@@ -78,6 +87,7 @@ def host_load(before: Reading, after: Reading) -> HostLoad:
     pressed_us = _gone(before.pressure_us, after.pressure_us)
     into, out = (before.swapped, after.swapped) if before.swapped else (None, None)
     page = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+    throttled_ms = _throttled(before.throttled_ms, after.throttled_ms)
     mhz = before.mhz + after.mhz
     return HostLoad(
         wall_ns=wall_ns,
@@ -86,11 +96,13 @@ def host_load(before: Reading, after: Reading) -> HostLoad:
         run_wait_share=None if waited_ns is None else waited_ns / wall_ns,
         load_average=after.load_average,
         cpus=after.cpus,
+        cpus_online=after.cpus_online,
         swap_in_bytes=(out[0] - into[0]) * page if into and out else None,
         swap_out_bytes=(out[1] - into[1]) * page if into and out else None,
         major_faults=_gone(before.major_faults, after.major_faults),
         frequency_min_mhz=min(mhz, default=None),
         frequency_max_mhz=max(mhz, default=None),
+        throttled_share=None if throttled_ms is None else min(1.0, throttled_ms * 1e6 / wall_ns),
         pressure_share=None if pressed_us is None else min(1.0, pressed_us * 1e3 / wall_ns),
     )
 
@@ -123,6 +135,13 @@ def _waited_ns(before: dict[int, int] | None, after: dict[int, int] | None) -> i
     if before is None or after is None:
         return None
     return sum(max(0, waited - before.get(thread, 0)) for thread, waited in after.items())
+
+
+def _throttled(before: dict[str, int] | None, after: dict[str, int] | None) -> int | None:
+    """Of the core that it hit hardest. What its package met, each core of it has met."""
+    if before is None or after is None:
+        return None
+    return max((max(0, ms - before.get(name, ms)) for name, ms in after.items()), default=None)
 
 
 # ---- files
@@ -193,9 +212,26 @@ def _allowed() -> list[int]:
         return []
 
 
-def _mhz(cpu: Path, allowed: list[int]) -> tuple[float, ...]:
-    if not (cpu / "cpu0" / "cpufreq").is_dir():
+def _online(text: str) -> int | None:
+    """A line of /proc/stat for each CPU, after that of all."""
+    return sum(line[:3] == "cpu" and line[3:4].isdigit() for line in text.splitlines()) or None
+
+
+def _throttled_ms(cpus: list[Path]) -> dict[str, int] | None:
+    if not cpus or not (cpus[0] / "thermal_throttle").is_dir():
+        return None
+    found = {}
+    for cpu in cpus:
+        for part in ("core", "package"):
+            path = cpu / "thermal_throttle" / f"{part}_throttle_total_time_ms"
+            text = _read(path).strip()
+            if text.isdigit():
+                found[str(path)] = int(text)
+    return found or None
+
+
+def _mhz(cpus: list[Path]) -> tuple[float, ...]:
+    if not cpus or not (cpus[0] / "cpufreq").is_dir():
         return ()
-    chosen = allowed[:FREQUENCIES_MAX]
-    read = [_number(_read(cpu / f"cpu{n}" / "cpufreq" / "scaling_cur_freq")) for n in chosen]
+    read = [_number(_read(cpu / "cpufreq" / "scaling_cur_freq")) for cpu in cpus]
     return tuple(khz / 1e3 for khz in read if khz)

@@ -17,9 +17,10 @@ import msgspec
 
 from harness._native.clock import monotonic_ns
 from harness.engine import load as load_driver
-from harness.engine.calls import Caller, CallPlace, unmade
+from harness.engine.calls import Caller
 from harness.engine.hostload import Reading, host_load, read_host
 from harness.engine.plan import PlannedTrial, seed_for
+from harness.engine.sealing import CallPlace, unmade
 from harness.engine.seams import Scene
 from harness.engine.token_checks import CallSample, check_tokens
 from harness.engine.workflow import WorkflowContext
@@ -147,6 +148,7 @@ class Iterations:
             if self._caller.ended:
                 status, error = "cancelled", INTERRUPTED
             end_ns = monotonic_ns()
+            host = self._host_load()  # before we use the machine ourselves
             planned = max(context.calls, declared)
             artifacts, refused = self._artifacts(context)
             if refused is not None:
@@ -158,7 +160,7 @@ class Iterations:
                 metrics=tuple(context.metrics),
                 artifacts=artifacts,
                 data=context.data,
-                host=self._host_load(),
+                host=host,
                 token_checks=check_tokens(sample, self.count_tokens) if status == "ok" else (),
             )
             self._end(noted, status, error, end_ns)

@@ -13,7 +13,8 @@ import random
 from collections.abc import Iterator
 
 from harness._native.clock import monotonic_ns
-from harness.engine.calls import Caller, CallPlace
+from harness.engine.calls import Caller
+from harness.engine.sealing import CallPlace
 from harness.errors import HarnessError
 from harness.schema import ClosedLoad, Load, OpenLoad, Request
 

@@ -18,12 +18,12 @@ from harness.protocols import Backend
 from harness.schema import Effective
 from harness.text import one_line
 
-__all__ = ["merged", "read_again"]
+__all__ = ["CONFIGURATION", "merged", "read_again"]
 
 PATIENCE_S: Final = 10.0
 """For the second reading: all is measured by then, and a dead server must hold up nothing."""
 
-_COMPARED: Final = (
+CONFIGURATION: Final = (
     "server",
     "server_version",
     "model",
@@ -31,6 +31,7 @@ _COMPARED: Final = (
     "context_length",
     "layers_on_gpu",
 )
+"""Fields of Effective in which two readings of one configuration agree exactly."""
 VRAM_SHARE: Final = 0.05
 """Of the model: by so much may its part on the GPU differ between readings. Servers estimate it."""
 
@@ -62,11 +63,13 @@ def merged(first: Effective, last: Effective) -> Effective:
     if _share_moved(first, last):
         changed["size_vram_bytes"] = _changed(first.size_vram_bytes, last.size_vram_bytes)
     found = {**last.not_effective, **first.not_effective, **changed}
-    return msgspec.structs.replace(first, not_effective=found) if found else first
+    if not found:
+        return first
+    return msgspec.structs.replace(first, not_effective=found, changed=tuple(changed))
 
 
 def _pairs(first: Effective, last: Effective) -> list[tuple[str, Any, Any]]:
-    fields = [(name, getattr(first, name), getattr(last, name)) for name in _COMPARED]
+    fields = [(name, getattr(first, name), getattr(last, name)) for name in CONFIGURATION]
     options = [(n, v, last.read_back.get(n)) for n, v in first.read_back.items()]
     return [*fields, *options]
 

@@ -35,7 +35,11 @@ def read_spec(path: Path) -> dict[str, Any]:
             )
         text = content.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"cannot be read: {_why(error)}", where=str(path)) from None
+        raise SpecError(
+            f"cannot be read: {_why(error)}",
+            where=str(path),
+            remedy="the path of a .yaml, .json or .toml file in UTF-8",
+        ) from None
     try:
         raw = _parse(path.suffix.lower(), text, path)
     except ValueError as error:

@@ -7,14 +7,18 @@ in number and in time. While calls run, all that happens is that a few of them a
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Final
 
 from harness._native.clock import monotonic_ns
 from harness.engine.prompts import texts_of
 from harness.schema import CallRecord, Request, TokenCheck
+from harness.text import whole_number
 
 __all__ = ["CALLS_MAX", "CallSample", "check_tokens"]
+
+log = logging.getLogger("harness.engine")
 
 CALLS_MAX: Final = 16
 """A server that cuts prompts, or counts wrongly, does so with a good part of them. Counting costs
@@ -47,30 +51,43 @@ class CallSample:
 def check_tokens(
     sample: CallSample, count_tokens: Callable[[str], int | None]
 ) -> tuple[TokenCheck, ...]:
-    """One for each call that could be counted; none where nobody knows the model's tokenizer."""
+    """One for each call that could be counted; none where nobody knows the model's tokenizer.
+    Raises nothing: the iteration is measured, and no count of ours may take it back."""
     checks: list[TokenCheck] = []
     until_ns = monotonic_ns() + BUDGET_NS
     for request, record in sample.calls():
         if monotonic_ns() > until_ns:
             break
-        prompt = _counted([text for _, text in texts_of(request)], count_tokens)
-        if prompt is None:
+        try:
+            check = _check(request, record, count_tokens)
+        except Exception:  # a stranger's tokenizer
+            log.debug("counting tokens raised", exc_info=True)
             break
-        checks.append(
-            TokenCheck(
-                call_id=record.call_id,
-                prompt_counted=prompt,
-                prompt_reported=record.usage.prompt_tokens,
-                output_counted=_counted(_output(record), count_tokens),
-                output_reported=record.usage.output_tokens,
-            )
-        )
+        if check is None:
+            break
+        checks.append(check)
     return tuple(checks)
 
 
+def _check(
+    request: Request, record: CallRecord, count_tokens: Callable[[str], int | None]
+) -> TokenCheck | None:
+    prompt = _counted([text for _, text in texts_of(request)], count_tokens)
+    if prompt is None:
+        return None
+    return TokenCheck(
+        call_id=record.call_id,
+        prompt_counted=prompt,
+        prompt_reported=record.usage.prompt_tokens,
+        output_counted=_counted(_output(record), count_tokens),
+        output_reported=record.usage.output_tokens,
+    )
+
+
 def _output(record: CallRecord) -> list[str] | None:
-    """What the model wrote; None where some of it is not text."""
-    if record.tool_calls or record.text is None:
+    """What the model wrote; None where some of it is not text, or was counted and not shown."""
+    hidden = record.usage.reasoning_tokens and not record.reasoning
+    if record.tool_calls or record.text is None or hidden:
         return None
     return [text for text in (record.reasoning, record.text) if text]
 
@@ -79,6 +96,6 @@ def _counted(texts: list[str] | None, count_tokens: Callable[[str], int | None])
     """Text by text: a template puts marks between messages, across which no token reaches."""
     if texts is None:
         return None
-    counts = [count_tokens(text) for text in texts if text]
+    counts = [whole_number(count_tokens(text)) for text in texts if text]
     known = [count for count in counts if count is not None]
-    return sum(known) if len(known) == len(counts) else None
+    return whole_number(sum(known)) if len(known) == len(counts) else None

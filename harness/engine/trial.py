@@ -39,6 +39,7 @@ class Trial:
         self._caller: Caller | None = None
         self._effective = Effective()
         self._start_ns = monotonic_ns()
+        self._measured_ns: int | None = None
 
     async def execute(self) -> tuple[TrialRecord, BaseException | None]:
         """The record, already appended, and the error that ended the trial, if one did."""
@@ -97,6 +98,8 @@ class Trial:
         await Iterations(
             self._planned, self._scene, self._caller, self._effective, self._deliver
         ).run()
+        # What follows may wait for a dead server, and is no part of what was measured.
+        self._measured_ns = monotonic_ns()
         self._effective = await read_again(backend, self._effective)
 
     async def _close(self) -> None:
@@ -125,7 +128,7 @@ class Trial:
             trial=self._planned.trial,
             status=status,
             start_ns=self._start_ns,
-            end_ns=monotonic_ns(),
+            end_ns=self._measured_ns or monotonic_ns(),
             effective=Redactor(environment_secrets()).value(self._effective),
             transport=transport.name if transport else "",
             transport_stats=transport.stats() if transport and not ended else {},

@@ -20,7 +20,7 @@ import msgspec
 from harness.errors import StoreError
 from harness.schema import SelfCheck
 
-__all__ = ["check_path", "save_selfcheck", "state_dir", "stored_selfcheck"]
+__all__ = ["better_selfcheck", "check_path", "save_selfcheck", "state_dir", "stored_selfcheck"]
 
 SIZE_MAX: Final = 1 << 20
 """Bytes. A check takes some ten thousand; what is larger is not ours."""
@@ -77,6 +77,13 @@ def stored_selfcheck(host_digest: str, native_digest: str) -> tuple[SelfCheck | 
     return stored.check, None
 
 
+def better_selfcheck(check: SelfCheck, host_digest: str) -> SelfCheck | None:
+    """A full check of this build that is kept, where `check` is a quick one: it is to stay."""
+    stored, _ = stored_selfcheck(host_digest, check.native_digest)
+    better = stored is not None and stored.mode == "full" and check.mode == "quick"
+    return stored if better else None
+
+
 def save_selfcheck(check: SelfCheck, host_digest: str) -> Path:
     """Replaces the one before it, at once or not at all. Raises StoreError."""
     path = check_path(host_digest)
@@ -94,8 +101,18 @@ def save_selfcheck(check: SelfCheck, host_digest: str) -> Path:
             beside.unlink(missing_ok=True)
     except OSError as error:
         raise StoreError(
-            f"the check cannot be kept: {(error.strerror or str(error)).lower()}",
+            f"the check cannot be kept: {_why_not(path.parent, error)}",
             where=str(path),
             remedy="HARNESS_STATE_DIR names another folder, --no-save keeps nothing",
         ) from None
     return path
+
+
+def _why_not(folder: Path, error: OSError) -> str:
+    """In whole words: of a file where a folder should be, the system says `file exists`."""
+    for part in (folder, *folder.parents):
+        if part.exists():
+            if not part.is_dir():
+                return f"{part} is a file"
+            break
+    return (error.strerror or str(error)).lower()

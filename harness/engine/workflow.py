@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from harness._native.clock import monotonic_ns
-from harness.engine.calls import Caller, CallPlace
+from harness.engine.calls import Caller
+from harness.engine.sealing import CallPlace
 from harness.schema import CallRecord, Effective, MetricValue, Request, Span
 
 __all__ = ["WorkflowContext"]

@@ -208,7 +208,7 @@ def _measured(run: RunData) -> Iterator[str]:
     yield ""
     rows = [("Stamp source of the first token", stamps)]
     rows += [(f"Client lag, {label(arm, run.summary)}", lag(arm)) for arm in run.summary.arms]
-    if line := instrument_line(run.manifest) or environment.selfcheck_unknown:
+    if line := instrument_line(run.manifest, run.records()) or environment.selfcheck_unknown:
         said = line.removeprefix("instrument: ")
         known = environment.selfcheck is not None
         rows.append(("Own error", markdown(said if known else f"unknown: {said}")))

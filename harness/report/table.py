@@ -159,6 +159,8 @@ def _footnotes(summary: Summary, layout: _Layout) -> Iterator[str]:
     elif tails := _without_tails(summary):
         yield tails
     if layout.rest:
+        if bare := [label(arm, summary) for arm in summary.arms if _has_no_tpot(arm)]:
+            yield f"{UNKNOWN} TPOT needs time between tokens, and their count: {', '.join(bare)}"
         yield "n: ok calls with a first token; tok/s: tokens / wall time, over iterations"
     if summary.load_mode == "open":
         yield "open loop: latency runs from the instant at which a request was due"
@@ -184,6 +186,11 @@ def _without_tails(summary: Summary) -> str:
     return "; ".join(parts) + "".join(more) if needs else ""
 
 
+def _has_no_tpot(arm: ArmSummary) -> bool:
+    first, tpot = metric(arm, "ttft_ms"), metric(arm, "tpot_ms")
+    return bool(first and first.n) and (tpot is None or not tpot.n)
+
+
 def _from_sent(arm: ArmSummary) -> str:
     """What an open loop hides if it is read from the instant of sending, and by how much."""
     lag, ttft = metric(arm, "send_lag_ms"), metric(arm, "ttft_ms")
@@ -198,6 +205,8 @@ def _intervals(summary: Summary) -> Iterator[str]:
     lacking = {f"{one.needs['ci']} {one.ci_of}" for one in ones if "ci" in one.needs}
     if lacking:
         yield f"no 95 % interval of a mean below {' or '.join(sorted(lacking))}"
+    elif any(caveat.code == "single-launch" for caveat in summary.verdict.caveats):
+        return  # which says it
     elif ones and any(one.ci_of != "trials" for one in ones):
         yield "95 % intervals (in the report) are of this launch; another may differ by more"
 

@@ -143,6 +143,8 @@ class CallRecord(Struct, frozen=True, kw_only=True, tag="call", tag_field="t", o
     server: dict[str, Any] = field(default_factory=dict)
     chunks: ChunkColumns = ChunkColumns(count=0)
     content_chunks: int = 0
+    tool_chunks: int = 0
+    """Of these: pieces of tool calls, of the server's own making."""
     chunk_tokens: bytes | None = None
     comments: int = 0
     max_tokens: int | None = None

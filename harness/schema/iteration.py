@@ -71,6 +71,8 @@ class Effective(Struct, frozen=True, kw_only=True):
     that differ in `options` alone, and not in these, are the same configuration."""
     not_effective: dict[str, str] = field(default_factory=dict)
     """Option → `asked 8192, runs 4096`: what was asked for and is not so. Empty: nothing known."""
+    changed: tuple[str, ...] = ()
+    """Those of `not_effective` that changed while the trial ran."""
 
 
 class HostLoad(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -88,13 +90,18 @@ class HostLoad(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Over the last minute, as the iteration ended."""
     cpus: int | None = None
     """That this process may use."""
+    cpus_online: int | None = None
+    """Of the machine; `load_average` is that of them all."""
     swap_in_bytes: int | None = None
     swap_out_bytes: int | None = None
     major_faults: int | None = None
     """Of this process."""
     frequency_min_mhz: float | None = None
-    """Lowest and highest of the samples before and after, over all cores."""
+    """Lowest and highest of the samples before and after, over all cores: of two instants, in which
+    a core may have been idle."""
     frequency_max_mhz: float | None = None
+    throttled_share: float | None = None
+    """Of the wall time: the core that was slowed down longest because of heat."""
     pressure_share: float | None = None
     """Of the wall time: some task waited for a CPU (/proc/pressure/cpu)."""
 

@@ -2,8 +2,8 @@
 
 Schema versions
 1   2026-11-20  first. Added since, each with a default: Summary.load_mode, MetricSummary.ci_of,
-    Environment.selfcheck, Effective.read_back and .not_effective, IterationRecord.host and
-    .token_checks, CallRecord.prompt_chars, .prompt_digest and .cold_prompt
+    Environment.selfcheck, Effective.read_back, .not_effective and .changed, IterationRecord.host
+    and .token_checks, CallRecord.prompt_chars, .prompt_digest, .cold_prompt and .tool_chunks
 """
 
 from __future__ import annotations

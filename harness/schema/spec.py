@@ -118,7 +118,8 @@ class ValiditySpec(_Spec, frozen=True):
     error_share_max: float = 0.0
     """Share of calls that may fail (`errors`)."""
     send_lag_max_ms: float = 1.0
-    """How late the p99 of an open loop's requests may be sent (`schedule-slip`) …"""
+    """How late an open loop's requests may be sent: all but 1 %, or one of them (`schedule-slip`)
+    …"""
     send_lag_share_max: float = 0.10
     """… or as a share of the median E2E latency; the larger of the two is the bound."""
     rate_share_min: float = 0.95
@@ -156,14 +157,13 @@ class ValiditySpec(_Spec, frozen=True):
     run_wait_share_local_max: float = 0.85
     """… and where the server is on this machine, and so may rightly take its cores."""
     load_per_cpu_max: float = 4.0
-    """Load average over the machine's CPUs, where our threads waited at all (`host-noise`)."""
+    """Load average per CPU of the machine, where our threads waited at all (`host-noise`)."""
     swap_mib_per_s_max: float = 1.0
     """Swapped in and out, on the whole machine (`host-noise`)."""
     major_faults_per_s_max: float = 10.0
     """Pages of our own that had to come from a disk (`host-noise`)."""
-    frequency_drop_max: float = 0.25
-    """By what share the fastest core may be slower in one iteration than in another
-    (`host-noise`)."""
+    throttled_share_max: float = 0.10
+    """Share of the wall time in which heat may slow a core down (`host-noise`)."""
 
 
 class SweepSpec(_Spec, frozen=True):

@@ -20,7 +20,7 @@ from harness.errors import HarnessError
 from harness.host import Host
 from harness.schema import ClosedLoad, OpenLoad, SelfCheck
 from harness.selfcheck.cores import allowed_cores, siblings, split_cores
-from harness.selfcheck.drive import Driven, Options, drive, prepare_host
+from harness.selfcheck.drive import AnswerWith, Driven, Options, drive, prepare_host
 from harness.selfcheck.figures import figures_of, request_slips, server_was_late
 from harness.selfcheck.found import Check, Highest, LoadFound, Machine, Step
 from harness.selfcheck.highest import search
@@ -44,16 +44,24 @@ LEAD_S: Final = 0.05
 """The engine's: from the start of an open loop to its first request."""
 
 
-def check(plan: Plan, host: Host, progress: Progress = lambda _: None) -> Check:
-    """Makes the check on this machine; takes 10 s or some minutes. Raises HarnessError where it
-    cannot be made, KeyboardInterrupt where it was interrupted; the servers are gone either way."""
+def check(
+    plan: Plan,
+    host: Host,
+    progress: Progress = lambda _: None,
+    answer_with: AnswerWith = lambda _: None,
+) -> Check:
+    """Makes the check on this machine; takes some 15 s or two minutes. Raises HarnessError where it
+    cannot be made, KeyboardInterrupt where it was interrupted; the servers are gone either way.
+
+    `answer_with` is cli.signals.Signals', so that a signal cancels the load that is being driven.
+    """
     began = time.monotonic()
     prepare_host(host)
     files = raise_file_limit()
     plan, left_out = _possible(plan, files)
     allowed, load_average = allowed_cores(), os.getloadavg()[0]
     client, server = split_cores(allowed, siblings)
-    with on_cores(client), _bench(host, server, progress) as bench:
+    with on_cores(client), _bench(host, server, progress, answer_with) as bench:
         loads = _all_loads(plan, bench)
         chunk_rate = _chunk_rate(plan, loads, bench, files)
         request_rate = _request_rate(plan, bench)
@@ -154,31 +162,47 @@ def _request_rate(plan: Plan, bench: Bench) -> Highest:
 class Bench:
     """Two servers, one that paces its answers and one that does not, and the way to drive them."""
 
-    def __init__(self, host: Host, paced: Truth, flat_out: Truth, progress: Progress) -> None:
+    def __init__(
+        self,
+        host: Host,
+        paced: Truth,
+        flat_out: Truth,
+        progress: Progress,
+        answer_with: AnswerWith,
+    ) -> None:
         self._host = host
         self._paced = paced
         self._flat_out = flat_out
         self._progress = progress
-        self.realtime = False
+        self._answer_with = answer_with
+
+    @property
+    def realtime(self) -> bool | None:
+        """Of both; None if it is not known of one."""
+        both = {self._paced.realtime, self._flat_out.realtime}
+        return None if None in both else both == {True}
 
     def load(self, load: Load) -> tuple[Driven, SimLog]:
         self._progress(load.name)
         truth = self._flat_out if load.rate_tok_s is None else self._paced
         shape = ClosedLoad(concurrency=load.streams, requests=load.requests)
         options = Options(tokens=load.tokens, prompt_words=load.settle_ms)
-        driven = drive(self._host, truth.url, shape, options)
+        driven = drive(self._host, truth.url, shape, options, self._answer_with)
         return driven, truth.log_of(driven.calls)
 
     def requests(self, per_s: float, requests: int) -> tuple[Driven, SimLog]:
         """An open loop of calls with a single token."""
         self._progress(f"{per_s:,.0f} requests per second")
         shape = OpenLoad(rate_per_s=per_s, arrival="constant", requests=requests)
-        driven = drive(self._host, self._flat_out.url, shape, Options(tokens=1))
+        url, options = self._flat_out.url, Options(tokens=1)
+        driven = drive(self._host, url, shape, options, self._answer_with)
         return driven, self._flat_out.log_of(driven.calls)
 
 
 @contextmanager
-def _bench(host: Host, cores: Sequence[int], progress: Progress) -> Iterator[Bench]:
+def _bench(
+    host: Host, cores: Sequence[int], progress: Progress, answer_with: AnswerWith
+) -> Iterator[Bench]:
     """Servers that run while this is open. They start side by side, on `cores`."""
     progress("starting the truth server")
     words = ["--dialect", "vllm", *(["--realtime"] if cores else [])]
@@ -189,10 +213,7 @@ def _bench(host: Host, cores: Sequence[int], progress: Progress) -> Iterator[Ben
         stack.callback(flat_out.stop)
         paced.wait()
         flat_out.wait()
-        bench = Bench(host, paced, flat_out, progress)
-        yield bench
-        stack.close()
-        bench.realtime = paced.had_realtime() and flat_out.had_realtime()
+        yield Bench(host, paced, flat_out, progress, answer_with)
 
 
 def _possible(plan: Plan, files: int | None) -> tuple[Plan, tuple[str, ...]]:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import time
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
 from harness import hookimpl
-from harness.engine import run
+from harness.engine import Outcome, run
 from harness.engine.plan import PlannedTrial
 from harness.errors import BackendError, HarnessError
 from harness.host import Host
@@ -40,7 +41,10 @@ from harness.schema import Load as LoadShape
 if TYPE_CHECKING:
     from harness.registry import Registry
 
-__all__ = ["Driven", "drive", "prepare_host"]
+__all__ = ["AnswerWith", "Driven", "drive", "prepare_host"]
+
+AnswerWith = Callable[[Callable[[], object] | None], object]
+"""Says what the first signal is to do; None: to raise, wherever it comes."""
 
 BACKEND: Final = "openai"
 SCENARIO: Final = "selfcheck"
@@ -104,7 +108,13 @@ class _Same:
             yield request
 
 
-def drive(host: Host, url: str, shape: LoadShape, options: Options) -> Driven:
+def drive(
+    host: Host,
+    url: str,
+    shape: LoadShape,
+    options: Options,
+    answer_with: AnswerWith = lambda _: None,
+) -> Driven:
     """Raises BackendError where no trial came about, KeyboardInterrupt where it was interrupted."""
     spec = RunSpec(
         backend=BackendSpec(
@@ -124,8 +134,8 @@ def drive(host: Host, url: str, shape: LoadShape, options: Options) -> Driven:
         transport="native",
     )
     watch = _Watch()
-    outcome = asyncio.run(run(spec, host, watch, watch, open_transport=_native))
-    if outcome.manifest.state == "interrupted":
+    outcome = _until_signal(run(spec, host, watch, watch, open_transport=_native), answer_with)
+    if outcome is None or outcome.manifest.state == "interrupted":
         raise KeyboardInterrupt
     if outcome.error is not None:
         if isinstance(outcome.error, HarnessError):
@@ -139,6 +149,40 @@ def drive(host: Host, url: str, shape: LoadShape, options: Options) -> Driven:
         cpu_ns=watch.last_cpu_ns - watch.first_cpu_ns,
         wall_ns=watch.last_ns - watch.first_ns,
     )
+
+
+def _until_signal(running: Coroutine[Any, Any, Outcome], answer_with: AnswerWith) -> Outcome | None:
+    """None: a signal came, and it was cancelled. An exception that the handler raised would come up
+    inside whatever the loop does at that moment, in some other task or in a callback."""
+    came = False
+    cancel: Callable[[], object] | None = None
+
+    def answer() -> None:
+        nonlocal came
+        came = True
+        if cancel is not None:
+            cancel()
+
+    async def main() -> Outcome:
+        nonlocal cancel
+        loop, task = asyncio.get_running_loop(), asyncio.ensure_future(running)
+        cancel = partial(loop.call_soon_threadsafe, task.cancel)
+        if came:  # before there was something to cancel
+            task.cancel()
+        try:
+            return await task
+        finally:
+            cancel = None
+
+    answer_with(answer)
+    try:
+        return asyncio.run(main())
+    except (asyncio.CancelledError, HarnessError):
+        if not came:
+            raise
+        return None
+    finally:
+        answer_with(None)
 
 
 def _native(kind: str, urls: list[str]) -> Transport:

@@ -3,6 +3,8 @@
 error           stamp − the instant right before the send that carried the chunk
 TTFT bias       the call's TTFT − (first content sent − request arrived)
 inter-chunk     gap between two successive content chunks of a call, by the stamps − by the log
+cut             a chunk that is read with its neighbour by how calls are cut (testing.sim.join):
+                left out of the errors of chunks and gaps
 client lag      when our read returned − the instant right before the send, of every chunk. A run
                 knows only user-space − kernel stamp, by read: there, of chunks that were read
                 together only the last counts, and a long stall hides behind it
@@ -55,21 +57,25 @@ def figures_of(
         )
     late = _punctuality(pairs, log)
     column = pairs.columns
-    lags, content = column["lag"], column["content"]
+    content = column["content"]
+    errors, lags = (column[name][~column["cut"]] for name in ("errors", "lag"))
     gaps = _gap_errors(pairs)
     received = sum(call.chunks.count for call in calls)
     withheld: dict[str, int] = {}
 
     def p99(name: str, values: NDArray[Any]) -> float | None:
         if len(values) >= NEEDED["p99"]:
-            return float(np.quantile(values, 0.99))
+            return round(float(np.quantile(values, 0.99)))
         withheld[name] = NEEDED["p99"]
         return None
 
     def p50(values: NDArray[Any]) -> float | None:
-        return float(np.median(values)) if len(values) else None
+        return round(float(np.median(values))) if len(values) else None
 
-    reasons = tuple(slips(driven, late, lags))
+    def largest(values: NDArray[Any]) -> float | None:
+        return round(float(values.max())) if len(values) else None
+
+    reasons = tuple(slips(driven, late, column["lag"]))
     if len(good) < len(calls) or pairs.unnamed or pairs.unequal:
         whole = len(pairs.serials)
         reasons += (f"client: {len(calls) - whole} of {len(calls)} calls did not come whole",)
@@ -81,17 +87,17 @@ def figures_of(
         kernel_share=sum(pairs.kernel) / len(pairs.kernel),
         first_token_p50_ns=p50(column["first"]),
         first_token_p99_ns=p99("first_token_p99_ns", column["first"]),
-        first_token_max_ns=float(column["first"].max()),
-        chunk_p50_ns=p50(column["errors"]),
-        chunk_p99_ns=p99("chunk_p99_ns", column["errors"]),
-        chunk_max_ns=float(column["errors"].max()),
+        first_token_max_ns=largest(column["first"]),
+        chunk_p50_ns=p50(errors),
+        chunk_p99_ns=p99("chunk_p99_ns", errors),
+        chunk_max_ns=largest(errors),
         ttft_bias_p50_ns=p50(column["reported"] - column["true"]),
         inter_chunk_bias_p50_ns=p50(gaps),
         inter_chunk_error_p99_ns=p99("inter_chunk_error_p99_ns", np.abs(gaps)),
         client_lag_p50_ns=p50(lags),
         client_lag_p99_ns=p99("client_lag_p99_ns", lags),
-        client_lag_max_ns=float(lags.max()),
-        cpu_ns_per_chunk=sum(one.cpu_ns for one in driven) / received if received else None,
+        client_lag_max_ns=largest(lags),
+        cpu_ns_per_chunk=round(sum(one.cpu_ns for one in driven) / received) if received else None,
         merged_share=float(column["merged"][content].mean()),
         held=None if load.rate_tok_s is None else not reasons,
     )
@@ -104,17 +110,17 @@ def figures_of(
         done_again=done_again,
         withheld=withheld,
         slipped=() if load.rate_tok_s is None else reasons,
-        first_token=_without_tail(spread(column["first"])),
-        chunks=_without_tail(spread(column["errors"])),
-        send=_without_tail(spread(column["send"])),
+        first_token=_shown(spread(column["first"])),
+        chunks=_shown(spread(errors)),
+        send=_shown(spread(column["send"])),
         server_lateness={
             name: late.get(name) for name in ("sends", "p50_ns", "p99_ns", "max_ns", "held_up")
         },
-        ttft_bias=_without_tail(spread(column["reported"] - column["true"])),
-        ttft_reported_p50_ns=float(np.median(column["reported"])),
-        ttft_true_p50_ns=float(np.median(column["true"])),
+        ttft_bias=_shown(spread(column["reported"] - column["true"])),
+        ttft_reported_p50_ns=round(float(np.median(column["reported"]))),
+        ttft_true_p50_ns=round(float(np.median(column["true"]))),
         arrival_by_kernel=sum(pairs.arrival_by_kernel),
-        chunks_per_s=sum(call.chunks.count for call in good) / _span_s(driven),
+        chunks_per_s=round(sum(call.chunks.count for call in good) / _span_s(driven), 1),
     )
 
 
@@ -189,12 +195,12 @@ def _view(driven: Driven) -> RunView:
 
 
 def _gap_errors(pairs: Pairs) -> NDArray[np.int64]:
-    """Differences of successive errors within each call, content chunks alone."""
+    """Differences of successive errors within each call, content chunks alone, none that is cut."""
     import numpy as np
 
     column = pairs.columns
-    errors, call = (column[name][column["content"]] for name in ("errors", "call"))
-    found: NDArray[np.int64] = np.diff(errors)[np.diff(call) == 0]
+    errors, call, cut = (column[name][column["content"]] for name in ("errors", "call", "cut"))
+    found: NDArray[np.int64] = np.diff(errors)[(np.diff(call) == 0) & ~cut[1:] & ~cut[:-1]]
     return found
 
 
@@ -209,9 +215,14 @@ def _span_s(driven: Sequence[Driven]) -> float:
     return max(total_ns, 1) / 1e9
 
 
-def _without_tail(found: Spread) -> Spread:
-    """The house rule for quantiles."""
+def _shown(found: Spread) -> Spread:
+    """In whole ns, as the stamps are, and by the house rule for quantiles."""
     import msgspec
 
-    keep = {"p99_ns": found.n >= NEEDED["p99"], "p90_ns": found.n >= NEEDED["p95"]}
-    return msgspec.structs.replace(found, **{k: None for k, kept in keep.items() if not kept})
+    least = {"p99_ns": NEEDED["p99"], "p90_ns": NEEDED["p95"]}
+    times = {
+        name: None if value is None or found.n < least.get(name, 0) else round(value)
+        for name, value in msgspec.structs.asdict(found).items()
+        if name != "n"
+    }
+    return msgspec.structs.replace(found, **times)

@@ -76,8 +76,9 @@ class Machine(Struct, frozen=True, kw_only=True):
     server_cores: tuple[int, ...] = ()
     load_average: float | None = None
     """Over the minute before the check: what other programs were at."""
-    realtime: bool = False
-    """The server's sending thread had real-time priority."""
+    realtime: bool | None = None
+    """The server's sending thread had real-time priority. None: not known, or not asked for as
+    there is one core alone."""
     host_digest: str
     native_digest: str
 

@@ -6,7 +6,8 @@ settle_ms   on top, for the server to make all answers before the first is due (
             is as long as that takes; docs/sim.md, prefill_tok_s)
 
 Calls: a p99 needs n = 100. So 16 streams and more make at least 112 calls even in the quick check;
-one stream cannot in its second, and says so.
+one stream cannot in its second, and says so. None has fewer than TOKENS_MIN tokens: in shorter ones
+what happens at either end of a call would weigh more than what happens within.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ __all__ = ["FLAT_OUT", "GAP_MS", "PACED", "Load", "Plan", "plan_for"]
 
 GAP_MS: Final = 10.0
 TOK_S: Final = 1e3 / GAP_MS
+
+TOKENS_MIN: Final = 32
 
 _SETTLE: Final = "--set=prefill_tok_s=1000"
 _ROOM: Final = "--set=context_length=1000000"
@@ -85,17 +88,18 @@ def plan_for(mode: Literal["quick", "full"], streams: tuple[int, ...] = ()) -> P
 
 
 def _quick(streams: int) -> Load:
-    """Within about a second."""
+    """Within one to three seconds."""
     if streams < 16:
-        return Load(streams=streams, requests=8 * streams, tokens=8)
+        return Load(streams=streams, requests=4 * streams, tokens=TOKENS_MIN)
     rounds = -(-112 // streams)
-    return Load(streams=streams, requests=rounds * streams, tokens=max(8, 48 // rounds))
+    return Load(streams=streams, requests=rounds * streams, tokens=max(TOKENS_MIN, 48 // rounds))
 
 
 def _full(streams: int) -> Load:
-    """n ≥ 300 first tokens. With few streams the calls are short, or it would take minutes."""
+    """n ≥ 300 first tokens; with fewer than 3 streams 100, or it would take minutes."""
     if streams < 16:
-        return Load(streams=streams, requests=304, tokens=4 * streams)
+        requests = min(304, max(104, 76 * streams))
+        return Load(streams=streams, requests=requests, tokens=TOKENS_MIN)
     rounds = max(1, -(-112 // streams))
     return Load(streams=streams, requests=rounds * streams, tokens=48, repeats=3)
 

@@ -64,6 +64,9 @@ def draw(check: Check, path: Path) -> None:
         _panel(left, paced, "Error of the stamps")
         for field, name, colour, marker in _STAMPS:
             _curves(left, paced, field, name, colour, marker)
+        if any(one.first_token_p99_ns is None for one in paced):
+            where: Any = {"transform": left.transAxes, "ha": "right", "va": "bottom"}
+            left.text(0.99, 0.01, "a p99 needs n ≥ 100", fontsize=9, color="#555555", **where)
         _panel(right, paced, "Lag of the reading process (not in kernel stamps)")
         _curves(right, paced, "client_lag", "lag", GREEN, "D")
         left.set_ylabel("µs, log scale")
@@ -92,7 +95,9 @@ def _panel(axes: Axes, paced: list[SelfCheckLoad], title: str) -> None:
     streams = [one.streams for one in paced]
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold", pad=10)
     axes.set_xscale("log")
-    held = ["" if one.held else "\nnot held" for one in paced]
+    # All of them in as many lines, or the numbers are not on one.
+    below = "" if all(one.held for one in paced) else "\n "
+    held = [below if one.held else "\nnot held" for one in paced]
     axes.set_xticks(streams, [f"{n:,}{said}" for n, said in zip(streams, held, strict=True)])
     axes.set_xticks([], minor=True)
     if streams:
@@ -171,10 +176,11 @@ def _limits(axes: Axes, paced: list[SelfCheckLoad]) -> None:
 def _title(check: Check) -> str:
     machine, made = check.machine, check.selfcheck
     calls = sum(one.calls for one in made.loads if one.rate_tok_s)
-    pinned = "client and server on cores of their own" if machine.server_cores else "one core"
+    cores = f"{machine.cores} core{'' if machine.cores == 1 else 's'}"
+    pinned = "client and server on cores of their own" if machine.server_cores else "shared"
     return (
         f"harness selfcheck, {made.mode}, {made.at[:10]}, n = {calls:,} calls\n"
-        f"{one_line(machine.cpu or 'unknown processor', 60)}, {machine.cores} cores, "
+        f"{one_line(machine.cpu or 'unknown processor', 60)}, {cores}, "
         f"Linux {one_line(machine.kernel or '', 30)}; {pinned}; build {made.native_digest}"
     )
 

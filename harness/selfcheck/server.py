@@ -28,7 +28,8 @@ __all__ = ["Truth", "merged", "on_cores"]
 POLL_S: Final = 0.01
 PATIENCE_S: Final = 3.0
 """Without a word from the server."""
-END_S: Final = 30.0
+END_S: Final = 5.0
+"""To end by itself. Nothing that it still writes is needed."""
 
 
 @contextlib.contextmanager
@@ -75,6 +76,8 @@ class Truth:
                 process_group=0,
             )
         self.url = ""
+        self.realtime: bool | None = None
+        """Whether its sending thread has real-time priority. None: not known, or not asked for."""
         self.pid = self._process.pid
 
     def wait(self) -> None:
@@ -82,38 +85,41 @@ class Truth:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         try:
-            self.url = str(msgspec.json.decode(line)["url"])
+            ready = msgspec.json.decode(line)
+            self.url = str(ready["url"])
         except (msgspec.DecodeError, KeyError, TypeError):
             self.stop()
-            said = self._said.read_text("utf-8", "replace").strip().removeprefix("error: ")
-            last = said.splitlines()[-1] if said else f"exit status {self._process.returncode}"
-            raise BackendError(f"the truth server did not start: {last}") from None
+            raise BackendError(f"the truth server did not start: {self._last_words()}") from None
+        self.realtime = ready.get("realtime")
         self._tail = LogTail(self.folder)
+
+    def _last_words(self) -> str:
+        """Of a server that has ended."""
+        said = self._said.read_text("utf-8", "replace").strip()
+        last = said.splitlines()[-1] if said else f"exit status {self._process.returncode}"
+        return last.removeprefix("error: ")
 
     def log_of(self, calls: Iterable[CallRecord]) -> SimLog:
         """What the log says of these calls, all of which have ended. Each call is told of once.
 
         The server writes its log every so often, the rows of a call perhaps later than the line
         about it: this waits until all is there, or nothing more comes."""
-        log = self._tail.read()
-        wanted = {serial_of(call, log.boot): call.chunks.count for call in calls}
-        parts = [log]
+        parts = [self._tail.read()]
+        boot = parts[0].boot
+        missing = _Missing({serial_of(call, boot): call.chunks.count for call in calls})
+        missing.take(parts[0])
         last_s = time.monotonic()
-        while not _has_all(log, wanted) and time.monotonic() - last_s < PATIENCE_S:
+        while missing and time.monotonic() - last_s < PATIENCE_S:
             time.sleep(POLL_S)
             if self._process.poll() is not None:
-                raise BackendError("the truth server went away", where=self.url)
+                gone = f"the truth server went away: {self._last_words()}"
+                raise BackendError(gone, where=self.url)
             more = self._tail.read()
             if len(more.rows) or more.requests:
                 parts.append(more)
-                log = merged(parts)
+                missing.take(more)
                 last_s = time.monotonic()
-        return log
-
-    def had_realtime(self) -> bool:
-        """Whether its sending thread had real-time priority. Once it has stopped."""
-        end = self._tail.read().end
-        return bool(end and end.get("sender", {}).get("realtime"))
+        return merged(parts)
 
     def stop(self) -> None:
         """It is gone when this returns. A second time does nothing."""
@@ -131,12 +137,25 @@ class Truth:
             process.stdout.close()
 
 
-def _has_all(log: SimLog, wanted: dict[int | None, int]) -> bool:
-    """Whether the log has the line and as many sends as chunks came, of every request."""
-    import numpy as np
+class _Missing:
+    """What is still to come of these requests: a line of each, and as many sends as chunks came."""
 
-    frames = log.rows[np.isin(log.rows["kind"], FRAMES)]
-    serials, counts = np.unique(frames["serial"], return_counts=True)
-    sent = dict(zip(serials.tolist(), counts.tolist(), strict=True))
-    known = (serial for serial in wanted if serial is not None)
-    return all(serial in log.requests and sent.get(serial, 0) >= wanted[serial] for serial in known)
+    def __init__(self, chunks: dict[int | None, int]) -> None:
+        """`chunks` by serial; None is no request of this server's."""
+        self._lines = {serial for serial in chunks if serial is not None}
+        self._sends = {s: count for s, count in chunks.items() if s is not None and count}
+
+    def __bool__(self) -> bool:
+        return bool(self._lines or self._sends)
+
+    def take(self, log: SimLog) -> None:
+        """A piece of the log that has come."""
+        import numpy as np
+
+        self._lines -= log.requests.keys()
+        frames = log.rows[np.isin(log.rows["kind"], FRAMES)]
+        serials, counts = np.unique(frames["serial"], return_counts=True)
+        for serial, count in zip(serials.tolist(), counts.tolist(), strict=True):
+            left = self._sends.pop(serial, 0) - count
+            if left > 0:
+                self._sends[serial] = left

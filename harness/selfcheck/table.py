@@ -36,11 +36,13 @@ def render_check(check: Check, console: Console) -> None:
     say(f"{machine.cpu or 'unknown processor'} · Linux {machine.kernel}", "dim")
     say(_cores(check), "dim")
     say(_stamps(check))
-    say("error of stamps, lag of reads, CPU per chunk: in µs; n: calls", "dim")
+    say("in µs: error of stamps, lag of our reads behind the sends, CPU per chunk", "dim")
+    say("n: calls; held: nobody fell 10 ms behind (more: docs/selfcheck.md)", "dim")
     if any(one.withheld for one in check.loads):
         say(f"{UNKNOWN} a p99 needs n = 100", "dim")
     say(_consequences(check))
-    say("µs; bias: reported − true, median; error: its size; merged: of the chunks", "dim")
+    say("µs; bias: reported − true, median; error: its size; merged: chunks that were", "dim")
+    say("read together with a later one", "dim")
     for sentence in sentences(check):
         console.print()
         say(sentence)
@@ -118,8 +120,12 @@ def _micro(value_ns: float | None) -> str:
 def _cores(check: Check) -> str:
     machine = check.machine
     if not machine.server_cores:
-        return "one core"
-    return f"client on {_range(machine.client_cores)}, server on {_range(machine.server_cores)}"
+        where = "one core"
+    else:
+        client, server = _range(machine.client_cores), _range(machine.server_cores)
+        where = f"client on {client}, server on {server}"
+    load = machine.load_average
+    return where if load is None else f"{where} · load average at the start: {load:.1f}"
 
 
 def _range(cores: tuple[int, ...]) -> str:

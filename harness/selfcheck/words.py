@@ -28,6 +28,11 @@ def duration(value_ns: float | None) -> str:
 
 def sentences(check: Check) -> Iterator[str]:
     """In the order of their weight."""
+    for sentence in _sentences(check):
+        yield sentence.replace(" %", "%")  # or a line may be broken between the two
+
+
+def _sentences(check: Check) -> Iterator[str]:
     paced = [one for one in check.loads if one.figures.rate_tok_s is not None]
     cited = [one for one in paced if one.figures.first_token_p99_ns is not None]
     held = [one for one in cited if one.figures.held] or cited
@@ -37,10 +42,32 @@ def sentences(check: Check) -> Iterator[str]:
     for one in paced:
         if not one.figures.held:
             yield f"{one.name}: not held, so read its row with care. {'; '.join(one.slipped)}."
-    yield from _highest("chunks", check.chunk_rate)
+    if len(paced) < len(check.loads):
+        yield (
+            "Flat out, chunks are read together by design: the row's errors are upper bounds, and "
+            "its merged share says nothing of this machine."
+        )
+    yield from _highest("chunks", check.chunk_rate, " in paced streams")
     if check.request_rate.steps:
         yield from _highest("requests", check.request_rate)
+    if check.selfcheck.mode == "quick":
+        yield from _steps(check)
     yield from _conditions(check)
+
+
+def _steps(check: Check) -> Iterator[str]:
+    """What was tried: between two steps there is more that would have been held."""
+    searched = {"chunks": check.chunk_rate, "requests": check.request_rate}
+    tried = [
+        f"{', '.join(f'{per_s:,.0f}' for per_s in sorted({s.per_s for s in one.steps}))} {what}"
+        for what, one in searched.items()
+        if len(one.steps) > 1
+    ]
+    if tried:
+        yield (
+            f"The steps that were tried: {'; '.join(tried)} per second. The full check goes on "
+            "between them."
+        )
 
 
 def _error(most: LoadFound) -> Iterator[str]:
@@ -89,12 +116,12 @@ def _lag(paced: list[LoadFound]) -> Iterator[str]:
         )
 
 
-def _highest(what: str, found: Highest) -> Iterator[str]:
+def _highest(what: str, found: Highest, how: str = "") -> Iterator[str]:
     if found.per_s is None:
         first = found.steps[0] if found.steps else None
         if first is not None:
             yield (
-                f"No rate of {what} was held, not even {first.per_s:,.0f}/s: "
+                f"No rate of {what}{how} was held, not even {first.per_s:,.0f}/s: "
                 f"{'; '.join(first.slipped)}."
             )
         return
@@ -104,7 +131,7 @@ def _highest(what: str, found: Highest) -> Iterator[str]:
         tail = f"; not {next_.per_s:,.0f}: {'; '.join(next_.slipped)}."
     else:
         tail = ", the most that was tried."
-    yield f"Held without slip: {found.per_s:,.0f} {what} per second{tail}"
+    yield f"Held without slip: {found.per_s:,.0f} {what} per second{how}{tail}"
 
 
 def _conditions(check: Check) -> Iterator[str]:
@@ -119,6 +146,8 @@ def _conditions(check: Check) -> Iterator[str]:
             "There is one core alone: server and client took turns on it, so that lags and rates "
             "are those of both."
         )
+    elif machine.realtime is None:
+        yield "It is not known whether the server had real-time priority."
     elif not machine.realtime:
         yield (
             "The server had no real-time priority (it takes root or CAP_SYS_NICE): other programs "

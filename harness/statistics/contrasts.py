@@ -80,30 +80,34 @@ def t_of_contrast(
 
 
 def difference_bounds(
-    of: Moments, below: float, above: float
+    of: Moments, below: float, above: float, *, careful: bool = False
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(low, high) of candidate − baseline, with probability `below` and `above` outside."""
+    """(low, high) of candidate − baseline, with probability `below` and `above` outside.
+
+    careful   arms of unequally many trials have the fewer ones' degrees of freedom, n − 1. There,
+              skewed figures do not cancel out, and Welch's bounds at 1 % are exceeded in 2 %.
+    """
     import numpy as np
     from scipy.special import stdtrit
 
     gap, error = of.candidate - of.baseline, np.sqrt(_squared_error(of, 1.0))
-    df = _freedom(of, 1.0)
+    df = _freedom(of, 1.0, careful)
     return gap + stdtrit(df, below) * error, gap + stdtrit(df, 1 - above) * error
 
 
 def ratio_bounds(
-    of: Moments, below: float, above: float
+    of: Moments, below: float, above: float, *, careful: bool = False
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(low, high) of candidate / baseline by Fieller, with probability `below` and `above` outside.
 
     NaN where the baseline's mean is not clearly above 0: its ratio then has no bounds.
-    The degrees of freedom are those at the observed ratio.
+    The degrees of freedom are those at the observed ratio; `careful` as above.
     """
     import numpy as np
     from scipy.special import stdtrit
 
     with np.errstate(divide="ignore", invalid="ignore"):
-        df = _freedom(of, of.candidate / of.baseline)
+        df = _freedom(of, of.candidate / of.baseline, careful)
     low = _fieller(of, stdtrit(df, below))
     high = _fieller(of, stdtrit(df, 1 - above))
     known = (of.baseline > 0) & np.isfinite(low) & np.isfinite(high)
@@ -130,13 +134,15 @@ def _squared_error(of: Moments, theta: float | NDArray[np.float64]) -> NDArray[n
     return np.asarray(np.maximum(plain, 0.0))  # a difference of equal terms may round below 0
 
 
-def _freedom(of: Moments, theta: float | NDArray[np.float64]) -> NDArray[np.float64]:
+def _freedom(
+    of: Moments, theta: float | NDArray[np.float64], careful: bool = False
+) -> NDArray[np.float64]:
     """k − 1 for blocks, Welch–Satterthwaite's for independent arms."""
     import numpy as np
 
     n, m = of.trials
-    if of.paired:
-        return np.full_like(of.baseline, n - 1.0)
+    if of.paired or (careful and n != m):
+        return np.full_like(of.baseline, min(n, m) - 1.0)
     va, vb = theta * theta * of.var_baseline, of.var_candidate
     whole = va + vb
     with np.errstate(divide="ignore", invalid="ignore"):  # as shares: squares may underflow

@@ -94,28 +94,32 @@ def effect(
     a, b = (float(middle(np.concatenate(arm))) for arm in arms)
     if kind == "ratio" and not min(a, b) > 0:
         return change(found, because="a figure that is not above 0 has no ratio")
-    point = math.log(b) - math.log(a) if kind == "ratio" else b - a
     found = change(found, point=b / a if kind == "ratio" else b - a)
     if min(n) < GROUPS_MIN:
         return change(found, needs=GROUPS_MIN)
     rng = np.random.default_rng(seed % 2**64)
     first = rng.integers(n[0], size=(resamples, n[0]))
     second = first if paired else rng.integers(n[1], size=(resamples, n[1]))
-    draws = [
-        _figures(arm, picks, of, whole_trials, rng)
-        for arm, picks in zip(arms, (first, second), strict=True)
-    ]
-    if kind == "ratio":
-        if not min(draws[0].min(), draws[1].min()) > 0:
-            return change(found, because="a figure that is not clearly above 0 has no ratio")
-        draws, (a, b) = [np.log(draw) for draw in draws], (math.log(a), math.log(b))
-    # Around the point, each arm's draws too narrow by √((k − 1)/k).
-    away = (draws[1] - b) * _widening(n[1]) - (draws[0] - a) * _widening(n[0])
-    far = _t_over_z(level, n, draws, paired)
-    low, high = (point + far * np.quantile(away, [(1 - level) / 2, (1 + level) / 2])).tolist()
-    if kind == "ratio":
-        low, high = math.exp(low), math.exp(high)
-    return change(found, low=low, high=high)
+    draws_a = _figures(arms[0], first, of, whole_trials, rng)
+    draws_b = _figures(arms[1], second, of, whole_trials, rng)
+    if kind == "difference":
+        low, high = _bounds(a, b, draws_a, draws_b, found)
+        return change(found, low=low, high=high)
+    if not min(draws_a.min(), draws_b.min()) > 0:
+        return change(found, because="a figure that is not clearly above 0 has no ratio")
+    low, high = _bounds(math.log(a), math.log(b), np.log(draws_a), np.log(draws_b), found)
+    return change(found, low=math.exp(low), high=math.exp(high))
+
+
+def _bounds(a: float, b: float, draws_a: Draws, draws_b: Draws, of: Effect) -> tuple[float, float]:
+    """Of b − a, from resamples of both: percentiles of how far these lie from a and b, each arm's
+    widened by √(k / (k − 1)), then all by t over z."""
+    import numpy as np
+
+    away = (draws_b - b) * _widening(of.n[1]) - (draws_a - a) * _widening(of.n[0])
+    ends = np.quantile(away, [(1 - of.level) / 2, (1 + of.level) / 2])
+    low, high = (b - a + _t_over_z(of, draws_a, draws_b) * ends).tolist()
+    return low, high
 
 
 def _figures(
@@ -165,19 +169,20 @@ def _widening(k: int) -> float:
     return math.sqrt(k / (k - 1))
 
 
-def _t_over_z(level: float, n: tuple[int, int], draws: list[Draws], paired: bool) -> float:
+def _t_over_z(of: Effect, draws_a: Draws, draws_b: Draws) -> float:
     """How much further out than the normal the tails of k trials reach. Degrees of freedom: k − 1
     for blocks, Welch–Satterthwaite's of the drawn figures' variances for independent arms."""
     from scipy.special import ndtri, stdtrit
 
-    df = n[0] - 1.0
-    if not paired:
-        va, vb = (float(draw.var()) for draw in draws)
+    n, m = of.n
+    df = n - 1.0
+    if not of.paired:
+        va, vb = float(draws_a.var()), float(draws_b.var())
         whole = va + vb
-        df = n[0] + n[1] - 2.0
+        df = n + m - 2.0
         if whole > 0:
-            df = 1 / ((va / whole) ** 2 / (n[0] - 1) + (vb / whole) ** 2 / (n[1] - 1))
-    at = (1 + level) / 2
+            df = 1 / ((va / whole) ** 2 / (n - 1) + (vb / whole) ** 2 / (m - 1))
+    at = (1 + of.level) / 2
     return float(stdtrit(df, at) / ndtri(at))
 
 

@@ -28,6 +28,8 @@ number of looks that were planned (Bonferroni).
 
 The bounds are Student's for the mean of trial figures: Welch's, or of blocks; relative ones are
 Fieller's (contrasts.py). The mean over trials is the estimate, also where each figure is a median.
+Both levels hold for skewed figures only because equally many of either arm cancel out; where the
+numbers differ, the degrees of freedom are those of the fewer.
 """
 
 from __future__ import annotations
@@ -167,9 +169,9 @@ def losses(
         point = of.candidate / of.baseline - 1 if relative else of.candidate - of.baseline
     one = 1.0 if relative else 0.0
     if better == "lower":
-        low, high = bounds(of, alpha, miss)
+        low, high = bounds(of, alpha, miss, careful=True)
         return Losses(point, low - one, high - one)
-    low, high = bounds(of, miss, alpha)
+    low, high = bounds(of, miss, alpha, careful=True)
     return Losses(-point, one - high, one - low)
 
 

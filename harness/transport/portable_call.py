@@ -118,34 +118,37 @@ class Course:
     # ------------------------------------------------------------------------------ the wire
 
     async def _attempts(self) -> None:
-        try:
-            await self._attempt(self._route.take())
-        except httpx.TransportError as error:
-            kept = not self._connected_ns and not self._headers_ns
-            if not kept or self._explain(error).outcome == "connect":
-                raise
-            # The server gave up the kept connection, and this request with it, without a word; or
-            # it had said too much on it, and this response cannot be told from that.
-            self._begin_attempt()
-            self._recorder.mark(reconnected=True)
-            self._counters.reconnects += 1
-            await self._attempt(self._route.new())
-
-    async def _attempt(self, transport: httpx.AsyncHTTPTransport) -> None:
         self._arm("timeout_connect", self._timeouts.connect_s)
+        transport = await self._route.take()
         whole = False
         try:
-            response = await transport.handle_async_request(self._request())
             try:
-                await self._receive(response)
-            finally:
-                await response.aclose()
+                await self._attempt(transport)
+            except httpx.TransportError as error:
+                kept = not self._connected_ns and not self._headers_ns
+                if not kept or self._explain(error).outcome == "connect":
+                    raise
+                # The server gave up the kept connection, and this request with it, without a word;
+                # or it had said too much on it, and this response cannot be told from that.
+                transport = self._route.renew(transport)
+                self._begin_attempt()
+                self._recorder.mark(reconnected=True)
+                self._counters.reconnects += 1
+                self._arm("timeout_connect", self._timeouts.connect_s)
+                await self._attempt(transport)
             whole = True
         finally:
             if whole:
                 self._route.keep(transport)
             else:
                 self._route.drop(transport)
+
+    async def _attempt(self, transport: httpx.AsyncHTTPTransport) -> None:
+        response = await transport.handle_async_request(self._request())
+        try:
+            await self._receive(response)
+        finally:
+            await response.aclose()
 
     def _request(self) -> httpx.Request:
         target, exchange = self._target, self._exchange

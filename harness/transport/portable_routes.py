@@ -11,6 +11,7 @@ import asyncio
 import errno
 import os
 import ssl
+from collections.abc import Iterable
 
 import httpx
 
@@ -34,15 +35,21 @@ class Route:
         self._proxy = proxy
         self._socket_path = socket_path
         self._idle: list[httpx.AsyncHTTPTransport] = []
-        self._closing: set[asyncio.Task[None]] = set()
 
-    def take(self) -> httpx.AsyncHTTPTransport:
-        """A connection that is idle, or a new one."""
-        return self._idle.pop() if self._idle else self.new()
+    async def take(self) -> httpx.AsyncHTTPTransport:
+        """A connection that is idle, or a new one, which connects when it is first used.
+        httpx.ConnectError if there is no room for it."""
+        if self._idle:
+            return self._idle.pop()
+        await self._room.take()
+        return self._new()
 
-    def new(self) -> httpx.AsyncHTTPTransport:
-        """It connects when it is first used. httpx.ConnectError if there is no room for it."""
-        self._room.take()
+    def renew(self, dead: httpx.AsyncHTTPTransport) -> httpx.AsyncHTTPTransport:
+        """A new one, in the place of one that the server has closed."""
+        self._room.close(dead, frees=False)
+        return self._new()
+
+    def _new(self) -> httpx.AsyncHTTPTransport:
         return httpx.AsyncHTTPTransport(
             verify=self._context, limits=_ONE, proxy=self._proxy, uds=self._socket_path or None
         )
@@ -56,48 +63,62 @@ class Route:
 
     def drop(self, transport: httpx.AsyncHTTPTransport) -> None:
         """Something went wrong on it. Nobody waits for it to close."""
-        task = asyncio.get_running_loop().create_task(self._close_one(transport))
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        self._room.close(transport)
 
-    async def _close_one(self, transport: httpx.AsyncHTTPTransport) -> None:
-        try:
-            await transport.aclose()
-        finally:
-            self._room.free()
-
-    async def close(self) -> None:
-        while self._idle:
-            self.drop(self._idle.pop())
-        await asyncio.gather(*self._closing, return_exceptions=True)
+    def give_up(self) -> bool:
+        """Drop the one that has been idle longest. False: none is idle."""
+        if self._idle:
+            self.drop(self._idle.pop(0))
+            return True
+        return False
 
 
 class Room:
-    """For so many connections (0: any number), over all routes."""
+    """For so many connections (0: any number), over all routes. One that is closing still has its
+    place."""
 
-    def __init__(self) -> None:
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._routes = routes
         self._most = 0
         self._taken = 0
+        self._closing: set[asyncio.Task[None]] = set()
 
     def bound(self, most: int) -> None:
         self._most = most
 
-    def take(self) -> None:
-        if self._most and self._taken >= self._most:
-            error = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-            raise httpx.ConnectError(error.strerror or "") from error
+    async def take(self) -> None:
+        """Where there is none left, an idle connection of any route makes room."""
+        while self._most and self._taken >= self._most:
+            any(route.give_up() for route in self._routes)
+            if not self._closing:
+                error = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+                raise httpx.ConnectError(error.strerror or "") from error
+            await asyncio.wait(self._closing, return_when=asyncio.FIRST_COMPLETED)
         self._taken += 1
 
-    def free(self) -> None:
-        self._taken -= 1
+    def close(self, transport: httpx.AsyncHTTPTransport, *, frees: bool = True) -> None:
+        """Begin to; `frees`: its place is free when it is closed."""
+        task = asyncio.get_running_loop().create_task(self._close(transport, frees))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def _close(self, transport: httpx.AsyncHTTPTransport, frees: bool) -> None:
+        try:
+            await transport.aclose()
+        finally:
+            self._taken -= frees
+
+    async def closed(self) -> None:
+        """Return once all that are closing are closed."""
+        await asyncio.gather(*self._closing, return_exceptions=True)
 
 
 class Routes:
     """One Route per origin and proxy."""
 
     def __init__(self) -> None:
-        self._room = Room()
         self._routes: dict[tuple[tuple[str, str, int, str], str | None], Route] = {}
+        self._room = Room(self._routes.values())
         self._contexts: dict[bool, ssl.SSLContext] = {}
 
     def bound(self, connections_max: int) -> None:
@@ -119,5 +140,7 @@ class Routes:
 
     async def close(self) -> None:
         for route in self._routes.values():
-            await route.close()
+            while route.give_up():
+                pass
+        await self._room.closed()
         self._routes.clear()

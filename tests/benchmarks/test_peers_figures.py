@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.peers.figures import figures_of, goals, marginal_cpu_us, quantile
@@ -68,7 +68,6 @@ def requests(reported_ms, true_ms, error_us, n=100):
 # ---- quantiles
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(-1e12, 1e12), min_size=100, max_size=200), st.floats(0, 1))
 def test_a_quantile_is_numpys(values, p):
     import numpy as np

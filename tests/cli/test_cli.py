@@ -111,6 +111,37 @@ def test_show(harness_command, finished_run):
     assert max(map(len, shown.splitlines()[:-3])) <= 80
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_an_output_that_lacks_characters(finished_run, encoding):
+    def out(*words):
+        done = subprocess.run(
+            [sys.executable, "-m", "harness", *words],
+            env={**os.environ, "PYTHONUTF8": "0", "PYTHONIOENCODING": encoding},
+            capture_output=True,
+            timeout=60,
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+        return done.stdout
+
+    folder = str(finished_run[0])
+    assert "TTFT" in out("show", folder).decode(encoding)
+    out("list")
+    assert json.loads(out("show", folder, "--json").decode()) == json.loads(finished_run[1])
+
+
+def test_no_line_ends_in_blanks(harness_command, finished_run):
+    for words in (["show", finished_run[0]], ["list"]):
+        lines = harness_command(*words).out.splitlines()
+        assert lines == [line.rstrip() for line in lines]
+
+
+def test_progress_counts_what_the_result_counts(harness_command):
+    words = ["--requests", "3", "--warmup", "2", "--max-tokens", "4", "--json"]
+    done = harness_command("run", "load", *words)
+    assert json.loads(done.out)["arms"][0]["calls"] == {"ok": 3}
+    assert "base: ok, 3 calls ok, " in done.err
+
+
 def test_latest_is_found_below_runs(harness_command, tmp_path):
     done = harness_command("run", "load", "--limit", "1", "--max-tokens", "4")
     assert done.status == 0
@@ -201,18 +232,27 @@ def test_an_open_loop_spec_can_be_shortened(harness_command, tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full; run it on Linux")
-@pytest.mark.parametrize("words", [["show"], ["show", "--json"], ["export", "--format", "chunks"]])
-def test_a_full_disk_is_one_line(finished_run, words):
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["show", "RUN"], ["show", "RUN", "--json"], ["export", "RUN", "--format", "chunks"]),
+        *(["list"], ["--help"], ["sim", "--log", "LOG"]),
+    ],
+    ids=" ".join,
+)
+def test_a_full_disk_is_one_line(finished_run, tmp_path, words):
+    places = {"RUN": str(finished_run[0]), "LOG": str(tmp_path / "log")}
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "harness", words[0], str(finished_run[0]), *words[1:]],
+            [sys.executable, "-m", "harness", *(places.get(word, word) for word in words)],
+            stdin=subprocess.DEVNULL,
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
             timeout=60,
         )
     assert done.returncode == 2
-    assert done.stderr == "error: No space left on device\n"
+    assert done.stderr == "error: standard output: No space left on device\n"
 
 
 def test_a_reader_that_goes_away_is_no_error(finished_run):

@@ -11,7 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from harness._native.clock import monotonic_ns
 from harness.engine.readings import UNREAD, merged, read_again
+from harness.engine.rules.configuration import cold_in_warm
+from harness.engine.rules.view import ArmView, RunView
+from harness.engine.summary import derive_summary
 from harness.errors import BackendError
 from harness.schema import ArmSpec, BackendSpec, Effective, IterationsSpec, ValiditySpec
 from harness.testing import ScriptedBackend
@@ -23,7 +27,8 @@ from tests.store import builders
 from tests.store.builders import MS
 
 LOAD_MS = 600
-relaxed = settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+NOT = "config-not-effective"
+relaxed = settings(max_examples=40, suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +160,7 @@ def test_every_difference_is_named():
         "num_ctx": "4096 when it was opened, 2048 at the end",
         "size_vram_bytes": "1000 when it was opened, 940 at the end",
     }
+    assert set(merged(FIRST, last).changed) == set(merged(FIRST, last).not_effective) - {"num_gpu"}
     assert merged(FIRST, replace(FIRST, size_vram_bytes=951)).not_effective == {}
 
 
@@ -173,6 +179,22 @@ def test_a_trial_outlives_a_server_that_does_not_answer_again(execute, host, mon
     assert (trial.status, trial.effective.server) == ("ok", "scripted")
     assert "no answer" in trial.effective.unknown[UNREAD]
     assert host.made[0].log == ["open", "effective", "close"]
+
+
+def test_a_trial_ends_before_its_server_is_asked_again(execute, monkeypatch):
+    """The answer may take ten seconds, which are not the run's."""
+    asked_ns = []
+    read = ScriptedBackend.effective
+
+    async def noting(self):
+        asked_ns.append(monotonic_ns())
+        return await read(self)
+
+    monkeypatch.setattr(ScriptedBackend, "effective", noting)
+    _, sink, _ = execute({"load": {"mode": "closed", "requests": 1}})
+    trial = sink.records[-1]
+    assert asked_ns[0] < trial.end_ns <= asked_ns[1]
+    assert all(r.end_ns <= trial.end_ns for r in sink.records if hasattr(r, "planned_calls"))
 
 
 # config-not-effective, record by record ----------------------------------------------------------
@@ -258,6 +280,27 @@ def test_one_caveat_for_all_arms_that_run_otherwise_in_the_same_way():
     assert caveat_of("config-not-effective", one).arm == "chimera"
 
 
+def test_the_remedy_rests_on_what_was_read_and_not_on_what_a_server_says():
+    """A server's words in `not_effective` may look like ours."""
+    quoted = "asked true, runs without: 4096 when it was opened, 1 at the end, runs 5"
+    said = account({"usage": True}, not_effective={"usage": quoted})
+    remedy = caveat_of("config-not-effective", ran(clean(), baseline=said)).remedy
+    assert remedy == "see `harness show` for what runs, and ask for that (usage)"
+    runs = replace(said, read_back={"usage": 5})
+    remedy = caveat_of("config-not-effective", ran(clean(), baseline=runs)).remedy
+    assert remedy.startswith("-o usage=5 asks for what runs")
+    moved = replace(said, changed=("usage",))
+    remedy = caveat_of("config-not-effective", ran(clean(), baseline=moved)).remedy
+    assert remedy.startswith("keep other clients off the server")
+
+
+def test_the_order_in_which_options_are_found_is_no_difference():
+    one = account({}, not_effective={"a": "x", "b": "y"})
+    other = account({}, not_effective={"b": "y", "a": "x"})
+    both = [c for c in caveats(ran(clean(), baseline=one, chimera=other)) if c.code == NOT]
+    assert [c.arm for c in both] == [None]
+
+
 # cold-in-warm, record by record ----------------------------------------------------------------
 
 
@@ -302,6 +345,62 @@ def test_the_bounds_of_a_load():
     patient = builders.spec(validity=ValiditySpec(load_max_ms=3000))
     assert "cold-in-warm" not in codes(every, spec=patient)
     assert "cold-in-warm" not in codes(loading(clean(), *[None] * 20))
+
+
+def overlapping(*loads_ms, slots=4):
+    """One trial of an arm at this concurrency; each call takes a second more than its load."""
+    free_ms = [1000.0 + slot for slot in range(slots)]
+    records = []
+    for ordinal, load_ms in enumerate(loads_ms):
+        slot = free_ms.index(min(free_ms))
+        call = builders.call(
+            ordinal=ordinal,
+            sent_ms=free_ms[slot],
+            ttft_ms=load_ms + 959,  # 41 ms before the end
+            server={"load_duration": int(load_ms * MS)},
+        )
+        free_ms[slot] += load_ms + 1000
+        records.append(call)
+    return [*records, builders.iteration(records), builders.trial()]
+
+
+def test_a_queue_in_the_scheduler_is_no_load():
+    """The few calls at the beginning that found it empty do not make all others cold."""
+    assert "cold-in-warm" not in codes(overlapping(*[50] * 16, *[700] * 3984, slots=16))
+    assert "cold-in-warm" not in codes(overlapping(50, *range(100, 4000, 10)))
+    one = caveat_of("cold-in-warm", overlapping(*[50] * 16, *[700] * 184, 9000, slots=16))
+    assert (one.evidence["calls"], one.evidence["bound_ms"]) == (1, 3500.0)
+
+
+def test_calls_that_wait_together_for_one_load():
+    """Nothing was before them, and yet none was warm."""
+    cold = caveat_of("cold-in-warm", overlapping(5000, 5000, 5000, 5000, slots=4))
+    assert (cold.evidence["calls"], cold.evidence["bound_ms"]) == (4, 500.0)
+    cold = caveat_of("cold-in-warm", overlapping(*[5000] * 4, *[700] * 6, slots=4))
+    assert cold.evidence["calls"] == 4
+    assert cold.evidence["first_of_their_trial"] == 1
+    alone = caveat_of("cold-in-warm", overlapping(*[700] * 20, slots=1))
+    assert alone.evidence["calls"] == 20
+
+
+def test_the_rule_looks_at_each_call_a_few_times_only():
+    """It once looked at all calls for each load: 16,000 of them took half a minute."""
+
+    class Counting(list):
+        looks = 0
+
+        def __iter__(self):
+            Counting.looks += len(self)
+            return super().__iter__()
+
+    calls = Counting(c for c in overlapping(*[700] * 500, slots=1) if hasattr(c, "call_id"))
+    summary = derive_summary(builders.manifest(ARMS), calls).arms[0]
+    arm = ArmView(calls=calls, iterations=[], trials=[], summary=summary)
+    view = RunView(manifest=builders.manifest(ARMS), state="finished", arms=(arm,))
+    Counting.looks = 0
+    (caveat,) = cold_in_warm(view)
+    assert caveat.evidence["calls"] == 500
+    assert Counting.looks <= 10 * len(calls)
 
 
 # How a doubtful run ends -----------------------------------------------------------------------

@@ -56,11 +56,12 @@ def test_a_busy_machine_is_no_noise():
     ("changes", "says"),
     [
         ({"steal_share": 0.05}, "the hypervisor took 5.0% of the CPU time (bound 2.0%)"),
-        ({"run_wait_share": 0.6}, "waited for a core for 60% of the time (bound 50%)"),
+        ({"run_wait_share": 0.6}, "or one another, for 60% of the time (bound 50%)"),
         ({"run_wait_share": 0.3, "load_average": 40.0}, "20 tasks per CPU wanted to run (bound 4)"),
         ({"swap_in_bytes": 20 * 2**20}, "2 MiB/s were swapped in and out"),
         ({"swap_out_bytes": 20 * 2**20}, "2 MiB/s were swapped in and out"),
         ({"major_faults": 200}, "our own memory came from disk 20 times a second"),
+        ({"throttled_share": 0.2}, "heat slowed a core down for 20% of the time (bound 10%)"),
     ],
 )
 def test_each_kind_of_noise(changes, says):
@@ -73,13 +74,22 @@ def test_each_kind_of_noise(changes, says):
             assert first.evidence[name] == pytest.approx(value)
 
 
-def test_a_clock_that_falls_between_iterations():
-    slow = replace(QUIET, frequency_max_mhz=2000.0)
-    (caveat,) = found(QUIET, slow)  # arms take turns: one is slow throughout
-    assert caveat.arm == "chimera"
-    assert "ran at 2000 MHz in one iteration and at 3500 in another" in caveat.message
-    assert found(QUIET, replace(QUIET, frequency_max_mhz=3000.0)) == []
-    assert found(QUIET, replace(QUIET, frequency_min_mhz=400.0)) == []  # idle cores may be slow
+def test_clocks_of_two_instants_are_no_noise():
+    """A client that wakes and goes idle on a laptop: they stand in the evidence of others only."""
+    idle, turbo = replace(QUIET, frequency_max_mhz=1400.0), replace(QUIET, frequency_max_mhz=4300.0)
+    assert found(idle, turbo) == found(idle, idle, turbo, turbo) == []
+    stolen = replace(turbo, steal_share=0.1)
+    evidence = found(idle, idle, stolen, stolen)[0].evidence
+    assert (evidence["frequency_lowest_mhz"], evidence["frequency_highest_mhz"]) == (1400, 4300)
+
+
+def test_a_core_that_was_briefly_hot_is_no_noise():
+    assert noisy(throttled_share=0.05) == noisy(throttled_share=0.0) == []
+
+
+def test_our_own_threads_may_be_what_they_wait_for():
+    caveat, _ = noisy(run_wait_share=0.6)
+    assert caveat.remedy == "fewer streams at once, or stop other programs"
 
 
 def test_a_server_beside_us_may_keep_us_waiting():
@@ -96,9 +106,13 @@ def test_a_server_beside_us_may_keep_us_waiting():
 
 
 def test_a_crowd_counts_by_the_machine_s_cpus():
+    """Hardware threads, as the load average does: not cores, nor the CPUs we are pinned to."""
     crowd = replace(QUIET, run_wait_share=0.3, load_average=40.0)
-    big = Environment(harness_version="0", python="3", platform="linux", cpu_count=64)
-    assert found(crowd, environment=big) == []
+    few_cores = Environment(harness_version="0", python="3", platform="linux", cpu_count=8)
+    assert len(found(crowd)) == 2
+    assert found(replace(crowd, cpus_online=16), environment=few_cores) == []
+    (caveat, _) = found(replace(crowd, cpus_online=8))
+    assert caveat.evidence["load_per_cpu"] == 5.0
 
 
 def test_short_iterations_are_not_blown_up():
@@ -119,7 +133,7 @@ def test_bounds_are_the_spec_s():
 # Readings ----------------------------------------------------------------------------------------
 
 FILES = {
-    "stat": "cpu  100 0 50 800 10 0 5 2 0 0\ncpu0 1 2\n",
+    "stat": "cpu  100 0 50 800 10 0 5 2 0 0\ncpu0 1 2\ncpu1 1 2\ncpufreq\nintr 5\n",
     "loadavg": "0.50 0.40 0.30 1/100 999\n",
     "vmstat": "nr_free_pages 5\npswpin 10\npswpout 20\n",
     "pressure/cpu": "some avg10=0.00 avg60=0.00 avg300=0.00 total=1000\nfull total=5\n",
@@ -129,7 +143,7 @@ FILES = {
 }
 
 
-def machine(folder, **changed):
+def machine(folder, heat_ms=0, **changed):
     proc = folder / "proc"
     for name, text in (FILES | changed).items():
         path = proc / name
@@ -139,6 +153,10 @@ def machine(folder, **changed):
         speed = folder / "cpu" / f"cpu{number}" / "cpufreq" / "scaling_cur_freq"
         speed.parent.mkdir(parents=True, exist_ok=True)
         speed.write_text(f"{(2 + number) * 1_000_000}\n")
+        heat = speed.parents[1] / "thermal_throttle"
+        heat.mkdir(exist_ok=True)
+        for part, ms in (("core", 5000 + number), ("package", 700 + heat_ms)):
+            (heat / f"{part}_throttle_total_time_ms").write_text(f"{ms}\n")
     return read_host(proc, folder / "cpu")
 
 
@@ -146,8 +164,9 @@ def test_what_happened_between_two_readings(tmp_path):
     before = machine(tmp_path)
     after = machine(
         tmp_path,
+        heat_ms=30,
         **{
-            "stat": "cpu  140 0 60 830 20 0 5 12 0 0\n",
+            "stat": "cpu  140 0 60 830 20 0 5 12 0 0\ncpu0 1\ncpu3 1\n",
             "vmstat": "pswpin 11\npswpout 22\n",
             "pressure/cpu": "some avg10=0.00 avg60=0.00 avg300=0.00 total=1100\n",
             "self/stat": "7 (a (b) c) S 1 2 3 4 5 6 7 8 45 10 11 12\n",
@@ -165,6 +184,10 @@ def test_what_happened_between_two_readings(tmp_path):
     assert (load.swap_in_bytes, load.swap_out_bytes) == (page, 2 * page)
     assert (load.major_faults, load.load_average) == (3, 0.5)
     assert load.frequency_min_mhz >= 2000
+    assert load.cpus_online == 2
+    assert load.throttled_share == 1.0  # 30 ms that ended here, and had begun before
+    longer = host_load(replace(before, at_ns=0), replace(after, at_ns=300_000_000))
+    assert longer.throttled_share == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,11 @@ from collections import Counter
 
 import pytest
 
+from harness.engine import iterations
 from harness.engine.summary import derive_summary
 from harness.errors import BackendError, NotSupportedYet, SpecError
 from harness.schema import CallRecord, IterationRecord, TrialRecord
-from harness.testing import Piece, ScriptedBackend, respond
+from harness.testing import MemorySink, Piece, ScriptedBackend, respond
 
 from .conftest import Asking, TwoSteps
 
@@ -147,6 +148,16 @@ def test_a_workflow(execute):
     assert measured.data == {"first_text": "a b c"}
     assert sink.artifacts[measured.artifacts[0].path] == "# report"
     assert [c.stage for c in calls(sink, phase="measured")] == ["first", "second"]
+
+
+def test_the_machine_is_read_before_artifacts_are_written(execute, monkeypatch):
+    """Our own writing is no noise of the machine's."""
+    log = []
+    load, keep = iterations.host_load, MemorySink.artifact
+    monkeypatch.setattr(iterations, "host_load", lambda *a: log.append("read") or load(*a))
+    monkeypatch.setattr(MemorySink, "artifact", lambda *a: log.append("artifact") or keep(*a))
+    execute({"scenario": {"name": "two_steps"}, "iterations": {"warmup": 0}})
+    assert log == ["read", "artifact"]
 
 
 def test_a_failed_iteration_balances_its_calls(execute):

@@ -48,10 +48,27 @@ def test_late_requests_are_a_slip_of_an_open_loop_only():
     calls = [late(call, 15) for call in offered()]
     (caveat,) = caveats(calls, "schedule-slip")
     assert (caveat.severity, caveat.arm) == ("doubtful", "baseline")
-    assert "p99 of the send lag is 15 ms, over 9.1 ms" in caveat.message
-    assert caveat.evidence["send_lag_p99_ms"] == pytest.approx(15)
+    assert "40 of 40 requests went out more than 9.1 ms late (up to 15 ms)" in caveat.message
+    assert (caveat.evidence["late"], caveat.evidence["sent"]) == (40, 40)
+    assert caveat.evidence["send_lag_p50_ms"] == pytest.approx(15)
     assert caveats(calls, "schedule-slip", load=ClosedLoad(requests=40)) == []
     assert caveats(calls, "schedule-slip", load=None) == []
+
+
+@pytest.mark.parametrize(
+    ("sent", "late_ones", "slips"),
+    [(8, 1, 0), (8, 2, 1), (2, 1, 0), (100, 1, 0), (100, 2, 1), (300, 3, 0), (300, 4, 1)],
+)
+def test_it_takes_two_late_requests_and_more_than_one_percent(sent, late_ones, slips):
+    """Late by 50 ms: the last of 8, alone, would also have made their rate 74 % of that offered."""
+    calls = offered(sent)
+    for index in range(sent - late_ones, sent):
+        due = builders.call(ordinal=index, sent_ms=1050 + 20 * index, tpot_ms=10)
+        calls[index] = late(due, 50)
+    found = caveats(calls, "schedule-slip")
+    assert len(found) == slips
+    if found:
+        assert (found[0].evidence["late"], found[0].evidence["sent"]) == (late_ones, sent)
 
 
 def test_the_bound_of_the_lag_is_the_spec_s():
@@ -126,8 +143,10 @@ def test_chunks_that_we_read_too_late_to_tell_apart_are_a_doubt():
     (caveat,) = caveats(calls, "client-lag")
     assert caveat.message.startswith("40% of the content chunks were read late and together")
     assert caveat.evidence == {
-        "merged": 80, "chunks": 200, "first_merged": 40, "calls": 40, "share_max": 0.2
+        "merged": 80, "chunks": 200, "first_merged": 40, "calls": 40, "share_max": 0.2,
+        "read_lag_p50_ns": 5 * MS, "read_lag_max_ns": 5 * MS,
     }  # fmt: skip
+    assert caveat.remedy.startswith("fewer streams at once, fewer requests at the same instant")
     generous = ValiditySpec(merged_share_max=1.0)
     assert caveats(calls, "client-lag", validity=generous) == []
 
@@ -137,6 +156,11 @@ def test_first_tokens_that_we_read_too_late_are_a_doubt_however_prompt_the_rest_
     calls = [merged(call, 0.2, 5 * MS) for call in offered()]
     (caveat,) = caveats(calls, "client-lag")
     assert caveat.message.startswith("the first tokens of 100% of the calls were read late")
+    assert caveat.remedy == (
+        "fewer requests at the same instant (a lower --concurrency or --rate), "
+        "or less other work on this machine"
+    )
+    assert caveat.evidence["read_lag_p50_ns"] == 5 * MS
     few = [merged(call, 0.2 if i % 5 == 0 else 0.0, 5 * MS) for i, call in enumerate(offered())]
     assert caveats(few, "client-lag") == []
 

@@ -9,6 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from harness.engine import sealing
+from harness.engine.prompts import facts_of
 from harness.engine.token_checks import BUDGET_NS, CALLS_MAX, CallSample, check_tokens
 from harness.schema import (
     ArmSpec,
@@ -20,12 +22,13 @@ from harness.schema import (
     Usage,
     ValiditySpec,
 )
+from harness.testing import ScriptedBackend
 from tests.engine.faults import caveat_of, caveats, changed, clean, codes
-from tests.engine.real_runs import measure, words
+from tests.engine.real_runs import measure, plugin, words
 from tests.sim.servers import inline_sim
 from tests.store import builders
 
-relaxed = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+relaxed = settings(max_examples=60, suppress_health_check=list(HealthCheck))
 LLAMA = {"name": "llamacpp", "options": {"parallel": 1, "probe": False}}
 
 
@@ -168,6 +171,16 @@ def test_density_needs_a_long_prompt_and_more_than_the_bound(chars, tokens):
     records = sent(in_context(clean(2), None), 0, prompt_chars=chars, usage=usage(tokens))
     dense = chars >= 2000 and chars > 10 * tokens
     assert ("prompt-truncated" in codes(records)) == dense
+
+
+def test_only_ollama_cuts_to_half_of_the_context():
+    halved = in_context(clean(), 512, server="ollama")
+    for index, chars in ((0, 900), (1, 1500)):
+        halved = sent(halved, index, prompt_chars=chars, usage=usage(260))
+    assert caveat_of("prompt-truncated", halved).evidence["signs"] == {"halved": 2}
+    for server in ("llama.cpp", None):
+        other = in_context(halved, 512, server=server)
+        assert "prompt-truncated" not in codes(other)
 
 
 def test_text_of_any_script_is_not_dense():
@@ -341,11 +354,26 @@ def test_tokens_by_chunk_that_do_not_add_up():
 
 
 def test_pieces_of_tool_calls_are_no_tokens():
-    tools = replace(builders.columns([1] * 5), kind=bytes([ChunkKind.TOOL] * 5))
     few = {"usage": usage(20, 2), "server": {"eval_count": 2}}
     assert mismatch(**few) == ["chunks"]
-    assert mismatch(**few, chunks=tools) == []
+    assert mismatch(**few, tool_chunks=5) == []
     assert mismatch(**few, finish_reason="tool_calls") == []
+
+
+def test_a_call_says_that_it_had_tools_even_where_its_chunks_are_not_kept(execute, monkeypatch):
+    """Ollama ends such a call with `stop`, as any other."""
+    decode = ScriptedBackend.decode
+
+    def with_tools(self, request, record):
+        decoded = decode(self, request, record)
+        kinds = decoded.kinds.replace(bytes([ChunkKind.ANSWER]), bytes([ChunkKind.TOOL]))
+        return replace(decoded, kinds=kinds)
+
+    monkeypatch.setattr(ScriptedBackend, "decode", with_tools)
+    keep = {"chunks": False, "text": False}
+    _, sink, _ = execute({"load": {"mode": "closed", "requests": 1}, "keep": keep})
+    calls = [r for r in sink.records if hasattr(r, "call_id")]
+    assert [(c.chunks.kind, c.tool_chunks) for c in calls] == [(b"", 3)] * len(calls)
 
 
 @pytest.mark.parametrize(
@@ -358,6 +386,51 @@ def test_the_model_s_own_tokenizer(counted, reported, expected):
     assert ("token-mismatch" in codes(records)) == expected
     noise = in_context(records, None, random_weights=True)
     assert "token-mismatch" not in codes(noise)
+
+
+@pytest.mark.parametrize(("reported", "expected"), [(26, False), (27, True)])
+def test_marks_of_reasoning_are_tokens_and_no_text(reported, expected):
+    check = TokenCheck(call_id=clean_id(0), output_counted=10, output_reported=reported)
+    thought = sent(checked(clean(), check), 0, usage=Usage(output_tokens=5, reasoning_tokens=2))
+    assert ("token-mismatch" in codes(thought)) == expected
+    answer = changed(clean(), "call", 0)
+    instants = next(r for r in answer if getattr(r, "call_id", "") == clean_id(0)).instants
+    later = replace(instants, first_answer_ns=instants.last_token_ns)
+    assert ("token-mismatch" in codes(sent(checked(clean(), check), 0, instants=later))) == expected
+
+
+def clean_id(index):
+    """Of the n-th measured call of the first arm."""
+    calls = [r for r in clean() if getattr(r, "call_id", "").startswith("0000.m")]
+    return calls[index].call_id
+
+
+# Digests ------------------------------------------------------------------------------------------
+
+
+def test_a_prompt_is_looked_at_when_its_reply_is_there(execute, monkeypatch):
+    """A digest takes a millisecond for half a megabyte, which must not lie before the send."""
+    log = []
+
+    def noted(name, function):
+        def wrapped(*args, **how):
+            log.append(name)
+            return function(*args, **how)
+
+        return wrapped
+
+    monkeypatch.setattr(ScriptedBackend, "prepare", noted("prepare", ScriptedBackend.prepare))
+    monkeypatch.setattr(ScriptedBackend, "decode", noted("decode", ScriptedBackend.decode))
+    monkeypatch.setattr(sealing, "facts_of", noted("digest", sealing.facts_of))
+    spec = {"load": {"mode": "closed", "requests": 1}, "iterations": {"warmup": 0}}
+    _, sink, _ = execute(spec)
+    assert log == ["prepare", "decode", "digest"]
+    assert sink.records[0].prompt_chars == len("question 0")
+
+
+def test_an_odd_request_that_a_backend_let_pass_has_a_digest_too():
+    odd = Request(messages=(Message(role="user", content=None),), tools=({"a": object()},))
+    assert facts_of(odd).prompt_chars == len("None")
 
 
 # What is counted, and when -----------------------------------------------------------------------
@@ -403,3 +476,37 @@ def test_what_the_tools_are_given_is_not_counted_as_text():
     tools, text = check_tokens(sample, words)
     assert (tools.prompt_counted, tools.output_counted) == (2, None)
     assert text.output_counted == 4
+
+
+def test_reasoning_that_a_server_counts_and_does_not_show_is_not_compared():
+    sample = CallSample()
+    hidden = builders.call(usage=Usage(output_tokens=50, reasoning_tokens=45))
+    sample.offer(0, request(), hidden)
+    (check,) = check_tokens(sample, words)
+    assert (check.prompt_counted, check.output_counted) == (2, None)
+
+
+@pytest.mark.parametrize("answer", ["abc", -5, 10**30, 2.5, True, ValueError("no")])
+def test_a_tokenizer_that_gives_no_number_takes_nothing_back(answer, host, execute):
+    sample = CallSample()
+    sample.offer(0, request(), builders.call())
+
+    def odd(text):
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert check_tokens(sample, odd) == ()
+    assert host.add("tokenizer", plugin(tokenizer=odd))
+    outcome, sink, _ = execute({"load": {"mode": "closed", "requests": 1}})
+    assert outcome.manifest.state == "finished"
+    iterations = [r for r in sink.records if hasattr(r, "token_checks")]
+    assert [(i.status, i.token_checks) for i in iterations] == [("ok", ())] * 2
+    assert {p.name: p.status for p in host.plugins}["tokenizer"] == "broken"
+
+
+def test_counts_whose_sum_no_record_can_hold():
+    sample = CallSample()
+    turns = tuple(Message(role="user", content=text) for text in ("one", "two"))
+    sample.offer(0, Request(messages=turns), builders.call())
+    assert check_tokens(sample, lambda text: 2**62) == ()

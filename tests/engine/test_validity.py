@@ -116,6 +116,23 @@ def test_single_launches():
     assert caveat_of("single-launch", records, plan=plan).remedy == "--runs 5"
 
 
+def test_remedies_agree():
+    """The larger number of launches serves both."""
+    plan = (("baseline", "base", 0), ("chimera", "base", 1))
+    for n, runs in ((2, 10), (9, 5)):
+        records = [r for r in clean(n) if r.trial < 2]
+        few, single = (caveat_of(c, records, plan=plan) for c in ("too-few", "single-launch"))
+        assert few.remedy == single.remedy == f"--runs {runs}"
+
+
+def test_more_of_what_fails_is_no_remedy():
+    records = clean(9)
+    for index in range(0, 18):
+        records = with_error(records, index)
+    found = codes(records)
+    assert found["errors"] == "invalid" and "too-few" not in found
+
+
 def test_user_stamps():
     records = changed(clean(), "call", 0, stamp_source="user")
     caveat = caveat_of("user-stamps", records)

@@ -16,8 +16,9 @@ import contextlib
 import enum
 import json
 import socket
-import struct
 from typing import NamedTuple
+
+from tests.raw import Connections, end_by_reset, read_request
 
 
 class End(enum.Enum):
@@ -61,28 +62,20 @@ def sized(body: bytes, length: bytes | None = None, extra: bytes = b"") -> bytes
     return head + b"Content-Length: " + said + b"\r\n\r\n" + body
 
 
-class Raw:
+class Raw(Connections):
     def __init__(self, scripts=None):
+        super().__init__()
         self.scripts = dict(scripts or {})
         self.flooded: dict[str, int] = {}
         """By script: bytes that the client let us send."""
-        self.connections = 0
         self._gates: dict[str, asyncio.Event] = {}
         self._said: dict[str, asyncio.Event] = {}
-        self._tasks: set[asyncio.Task] = set()
 
     async def __aenter__(self):
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, backlog=1024)
         port = self._server.sockets[0].getsockname()[1]
         self.origin = f"http://127.0.0.1:{port}"
         return self
-
-    async def __aexit__(self, *exc):
-        self._server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._server.wait_closed()
 
     def url(self, name):
         return f"{self.origin}/{name}"
@@ -95,23 +88,14 @@ class Raw:
     def _gate(self, gates, name):
         return gates.setdefault(name, asyncio.Event())
 
-    async def _accept(self, reader, writer):
-        self.connections += 1
-        task = asyncio.current_task()
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    async def _serve(self, reader, writer):
         writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        try:
-            while name := await _asked(reader):
-                if name.startswith("good/"):
-                    writer.write(chunked(stream(name)))
-                    await writer.drain()
-                elif not await self._play(name, reader, writer):
-                    break
-        except (ConnectionError, asyncio.CancelledError):
-            pass
-        finally:
-            writer.transport.abort()
+        while name := await _asked(reader):
+            if name.startswith("good/"):
+                writer.write(chunked(stream(name)))
+                await writer.drain()
+            elif not await self._play(name, reader, writer):
+                break
 
     async def _play(self, name, reader, writer):
         """Whether the connection goes on."""
@@ -133,9 +117,7 @@ class Raw:
                     writer.close()
                     await writer.wait_closed()
                 else:
-                    linger = struct.pack("ii", 1, 0)
-                    sock = writer.get_extra_info("socket")
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                    end_by_reset(writer)
                 return False
         return True
 
@@ -150,15 +132,9 @@ class Raw:
 
 async def _asked(reader):
     """The path of the next request, without its slash; None when the client has gone."""
-    try:
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = 0
-        for line in head.split(b"\r\n"):
-            if line.lower().startswith(b"content-length:"):
-                length = int(line.split(b":", 1)[1])
-        await reader.readexactly(length)
-    except (asyncio.IncompleteReadError, ConnectionError):
+    request = await read_request(reader)
+    if request is None:
         return None
     with contextlib.suppress(IndexError):
-        return head.split(b" ")[1].decode().lstrip("/")
+        return request.split(b" ")[1].decode().lstrip("/")
     return None

@@ -14,7 +14,7 @@ import random
 import pytest
 from harness_openai.decode import decode
 
-from harness.engine.calls import status_of
+from harness.engine.sealing import status_of
 from harness.schema import Exchange
 from harness.transport import open_transport
 from tests.faults.cases import AMPLE, ANY, CASES, FAILED, GOOD, Case

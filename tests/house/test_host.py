@@ -134,6 +134,17 @@ def test_count_tokens_takes_the_first_answer():
     assert host.count_tokens("m", "four") == 4
 
 
+@pytest.mark.parametrize("answer", ["abc", "7", -5, 10**30, 2.5, True])
+def test_an_answer_that_is_no_number_of_tokens_is_the_plugin_s_fault(answer):
+    host = Host()
+    host.add("odd", plugin(harness_count_tokens=lambda model, text: answer))
+    host.add("good", plugin(harness_count_tokens=lambda model, text: len(text)))
+    assert host.count_tokens("m", "four") == 4
+    said = {p.name: (p.status, p.reason) for p in host.plugins}
+    why = f"harness_count_tokens raised ValueError: {answer!r} is no number of tokens"
+    assert said == {"odd": ("broken", why), "good": ("loaded", "")}
+
+
 def test_every_hook_is_called_through_the_facade(monkeypatch):
     """One plugin that implements every hook, with every argument; the log names them in order."""
     import inspect

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import SpecError
@@ -34,8 +34,6 @@ from tests.metrics.records import (
     value,
     values,
 )
-
-relaxed = settings(deadline=None)
 
 
 def test_every_metric_is_defined_once_in_one_sentence_with_its_unit():
@@ -196,7 +194,6 @@ def test_figures_of_a_strange_server_are_unknown_not_fatal(bad):
 stamps = st.none() | st.integers(0, 10**6)
 
 
-@relaxed
 @given(
     st.integers(0, 10**6),
     st.lists(stamps, min_size=5, max_size=5),

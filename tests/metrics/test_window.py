@@ -7,7 +7,7 @@ import itertools
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.metrics import (
@@ -29,8 +29,6 @@ from tests.metrics.records import (
     iteration,
     plain,
 )
-
-relaxed = settings(deadline=None)
 
 
 def test_throughput_is_tokens_over_wall_time_and_not_a_sum_of_rates():
@@ -90,7 +88,6 @@ def test_tokens_in_a_window_go_by_the_chunks_that_arrived_in_it():
     assert throughput_tok_s([call()], (300 * MS, 400 * MS)) == 0.0
 
 
-@relaxed
 @given(st.integers(1, 6), st.lists(st.integers(1, 1000), min_size=1, max_size=40))
 def test_held_window_equals_a_walk_over_the_slots(concurrency, durations):
     """A closed loop played through with a heap of slots, each noting when it stays empty."""
@@ -109,7 +106,6 @@ def test_held_window_equals_a_walk_over_the_slots(concurrency, durations):
         assert window == (0, min(slots) * MS)
 
 
-@relaxed
 @given(
     st.lists(
         st.tuples(st.integers(0, 1000), st.integers(1, 1000), st.integers(0, 50)),

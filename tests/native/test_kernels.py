@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harness._native import kernels
@@ -18,7 +18,6 @@ from tests.native import oracles_kernels as oracle
 BIG = 1.7976931348623157e308
 TINY = 5e-324
 
-relaxed = settings(deadline=None)  # a slow machine is no failure
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 """Zeros of both signs, subnormals and 1.8e308 included."""
@@ -58,7 +57,6 @@ def close(found: float, exact: Fraction, *, scale: float, ulps: float) -> bool:
 # ----------------------------------------------------------------------------------- mean, variance
 
 
-@relaxed
 @given(some_rows)
 @example([BIG, BIG, BIG])
 @example([BIG, -BIG])
@@ -75,7 +73,6 @@ def test_mean_is_exact_to_a_rounding_or_two(values):
     )
 
 
-@relaxed
 @given(rows(finite, 2) | rows(tied, 2) | rows(latencies, 2))
 @example([BIG, -BIG])
 @example([1e153, -1e153])
@@ -120,7 +117,6 @@ def test_results_beyond_float64_are_infinite_and_never_nan():
     assert kernels.quantiles(array([-BIG, BIG]), array([0.25, 0.5])).tolist() == [-BIG / 2, 0.0]
 
 
-@relaxed
 @given(rows(latencies, 2))
 def test_mean_and_variance_agree_with_numpy(values):
     mean, variance = kernels.mean_variance(array(values))
@@ -133,7 +129,6 @@ def test_mean_and_variance_agree_with_numpy(values):
 # -------------------------------------------------------------------------------- quantiles, median
 
 
-@relaxed
 @given(some_rows, st.lists(st.floats(0.0, 1.0), max_size=8))
 @example([1.0, 2.0], [1.0, 0.0, 0.5, 0.5])
 @example([BIG, -BIG], [0.3, 0.7])
@@ -147,7 +142,6 @@ def test_quantiles_are_interpolated_between_order_statistics(values, q):
         assert close(one, exact, scale=max(map(abs, values)), ulps=2)
 
 
-@relaxed
 @given(rows(finite, 1) | rows(tied) | rows(latencies), st.lists(st.floats(0.0, 1.0), max_size=8))
 def test_quantiles_equal_numpys_to_the_bit(values, q):
     if max(values) - min(values) > BIG:
@@ -173,7 +167,6 @@ def test_quantiles_equal_numpys_on_large_and_awkward_orders(n, kind):
     assert np.array_equal(values, before), "the argument must not be reordered"
 
 
-@relaxed
 @given(some_rows)
 @example([BIG, BIG])
 @example([-BIG, BIG, BIG, BIG])
@@ -183,7 +176,6 @@ def test_median_and_mad_are_close_to_the_exact_ones(values):
     assert close(kernels.mad(array(values)), oracle.mad(values), scale=largest, ulps=6)
 
 
-@relaxed
 @given(rows(latencies))
 def test_median_and_mad_agree_with_the_libraries(values):
     assert kernels.median(array(values)) == pytest.approx(statistics.median(values), rel=1e-15)
@@ -191,7 +183,6 @@ def test_median_and_mad_agree_with_the_libraries(values):
     assert kernels.mad(array(values)) == pytest.approx(scipys, rel=1e-12, abs=max(values) * 1e-15)
 
 
-@relaxed
 @given(
     st.lists(finite | tied, min_size=1, max_size=400),
     st.data(),
@@ -225,7 +216,6 @@ def test_the_generator_twins_match_the_published_vectors():
     ]
 
 
-@relaxed
 @given(
     st.lists(rows(finite) | rows(latencies), min_size=1, max_size=6),
     st.integers(1, 5),

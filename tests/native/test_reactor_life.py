@@ -137,7 +137,7 @@ SCRIPT = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(SCRIPT, min_size=1, max_size=6), st.integers(0, 3))
 def test_every_call_ends_exactly_once_whatever_the_server_does(scripts, limit):
     def serve(connection, number):

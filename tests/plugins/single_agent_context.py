@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import random
 
@@ -12,6 +13,25 @@ from harness.protocols import ScenarioConfig
 from harness.schema import CallError, CallRecord, Effective, Instants, Usage
 
 MS = 1_000_000
+ANALYSIS = """\
+## Executive summary
+All 6 files were read.
+
+**Key Findings**
+- The JSON file (1 files) is small,
+  and old.
+- There are 5 CSV files.
+
+3. Metrics analysis:
+tok_s has a mean of 99.089.
+
+## Recommendations
+1. Measure again.
+2. Write to <b>us</b>.
+"""
+REPORT = (
+    "# Report\n**Date:** October 26, 2023\n```\nnot closed \x1b[31m\n## Metrics\n- TTFT: 1 ms\n"
+)
 
 
 def record(stage, text, *, status="ok", start_ns=0, **more):
@@ -92,3 +112,21 @@ class ScriptedContext:
 def scenario(**options):
     config = ScenarioConfig(options=SingleAgentOptions(**options), seed=0, arm="a", cell="")
     return SingleAgent(config)
+
+
+def run(ctx, **options):
+    agent = scenario(**options)
+
+    async def trial():
+        await agent.setup(ctx)
+        await agent.execute(ctx)
+        await agent.teardown(ctx)
+
+    asyncio.run(trial())
+    return ctx
+
+
+def report_of(ctx):
+    (name,) = ctx.artifacts
+    assert name == "technical_report.m3.md"
+    return ctx.artifacts[name]

@@ -1,63 +1,28 @@
-"""Backend `llamacpp` against the engine itself: real tokens, real sockets, every refusal."""
+"""Backend `llamacpp` against the engine itself: real tokens, real sockets, what is read back."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import httpx
 import msgspec
 import pytest
 from harness_llamacpp import LlamaCppOptions, harness_count_tokens
 from harness_llamacpp.backend import LlamaCppBackend
 from harness_llamacpp.options import default_threads
 
-from harness.errors import BackendError, HarnessError, MissingExtra, SpecError
-from harness.protocols import BackendConfig, ListsModels
-from harness.schema import ChunkKind, Decoded, Message, Request, TimeoutsSpec
+from harness.protocols import ListsModels
+from harness.schema import ChunkKind, Request
 from harness.testing import BackendContract, Piece, respond
-from harness.transport import open_transport
+from tests.plugins.llamacpp_kit import ask, carry, make
 
-pytestmark = pytest.mark.real_model
+pytestmark = [pytest.mark.real_model, pytest.mark.usefixtures("cache")]
 
 NUM_CTX = 512
-
-
-def make(model: str | None = None, urls: tuple[str, ...] = (), **options: Any) -> LlamaCppBackend:
-    return LlamaCppBackend(
-        BackendConfig(
-            model=model,
-            urls=urls,
-            options=msgspec.convert(options, LlamaCppOptions),
-            timeouts=TimeoutsSpec(),
-            seed=11,
-        )
-    )
-
-
-def ask(text: str = "Compare the two arms.", **fields: Any) -> Request:
-    return Request(messages=(Message(role="user", content=text),), **{"max_tokens": 8, **fields})
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("cache")
-        patch.setenv("HARNESS_CACHE_DIR", str(folder))
-        yield folder
-
-
-@pytest.fixture(scope="module")
-def runner() -> Iterator[asyncio.Runner]:
-    with asyncio.Runner() as it:
-        yield it
 
 
 @pytest.fixture(scope="module")
@@ -68,18 +33,6 @@ def backend(runner: asyncio.Runner, cache: Path) -> Iterator[LlamaCppBackend]:
         yield it
     finally:
         runner.run(it.close())
-
-
-async def carry(backend: LlamaCppBackend, *requests: Request) -> list[tuple[Any, Decoded]]:
-    """All at once; (wire record, what was read of it) for each."""
-    transport = open_transport("portable", backend.urls)
-    await transport.open()
-    try:
-        sent = [transport.send(backend.prepare(r), backend.timeouts) for r in requests]
-        wires = await asyncio.gather(*sent)
-    finally:
-        await transport.close()
-    return [(w, backend.decode(r, w)) for r, w in zip(requests, wires, strict=True)]
 
 
 # ------------------------------------------------------------------------------------------- calls
@@ -237,157 +190,6 @@ def test_models_lists_tiny_without_a_server(runner: asyncio.Runner) -> None:
 def test_threads_leave_the_client_a_core() -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     assert 1 <= default_threads() <= max(1, (cores or 1) - 1)
-
-
-# ----------------------------------------------------------------------------------------- options
-
-
-def test_a_calls_own_options_win() -> None:
-    it = make(temperature=0.5, extra={"dry_multiplier": 0.1})
-    changes = {"temperature": 0, "repeat_penalty": 1.2, "num_ctx": 8192}
-    plain, changed = (
-        msgspec.json.decode(it.prepare(ask(options=options)).body) for options in ({}, changes)
-    )
-    assert (plain["temperature"], plain["repeat_penalty"]) == (0.5, 1.0)
-    assert (changed["temperature"], changed["repeat_penalty"]) == (0, 1.2)
-    assert changed["dry_multiplier"] == plain["dry_multiplier"] == 0.1
-    assert plain["cache_prompt"] is False
-    assert "num_ctx" not in changed
-    same = ("top_p", "top_k", "min_p", "seed", "model", "messages", "max_tokens")
-    assert [plain[name] for name in same] == [changed[name] for name in same]
-
-
-def test_a_seed_among_the_calls_options_wins_over_the_requests() -> None:
-    body = make().prepare(ask(seed=5, options={"seed": 11})).body
-    assert msgspec.json.decode(body)["seed"] == 11
-
-
-@pytest.mark.parametrize(
-    ("options", "what"),
-    [
-        ({"temprature": 1}, "no option 'temprature'.*temperature"),
-        ({"num_ctx": 512}, "fixed when the server starts.*-o num_ctx=512"),
-        ({"top_p": 2.0}, "top_p"),
-        ({"temperature": "hot"}, "temperature"),
-    ],
-)
-def test_a_calls_wrong_option_is_named(options: dict[str, Any], what: str) -> None:
-    with pytest.raises(SpecError, match=what) as caught:
-        make().prepare(ask(options=options))
-    assert "request.options" in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [{"parallel": 0}, {"parallel": 257}, {"num_ctx": 0}, {"flash_attn": "maybe"}, {"n_ctx": 5}],
-)
-def test_wrong_options_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(msgspec.ValidationError):
-        msgspec.convert(options, LlamaCppOptions)
-
-
-@pytest.mark.parametrize("extra", [{"n": 2}, {"api_key": "sk-hunter2"}])
-def test_what_the_openai_backend_refuses_in_extra_is_a_spec_error(extra: dict[str, Any]) -> None:
-    with pytest.raises(SpecError, match="`extra`") as caught:
-        make(extra=extra)
-    assert "hunter2" not in str(caught.value)
-
-
-def test_an_api_key_in_the_environment_stays_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-not-for-this-server")
-    exchange = make().prepare(ask())
-    assert "not-for-this" not in repr(exchange)
-
-
-# ---------------------------------------------------------------------------------- what goes wrong
-
-
-def refusal(runner: asyncio.Runner, backend: LlamaCppBackend) -> HarnessError:
-    with pytest.raises(HarnessError) as caught:
-        runner.run(backend.open())
-    runner.run(backend.close())
-    assert "\n" not in str(caught.value)
-    return caught.value
-
-
-def test_an_address_is_not_for_this_backend() -> None:
-    with pytest.raises(SpecError, match="--backend openai --url http://there"):
-        make(urls=("http://there:1",))
-
-
-def test_a_missing_file_names_itself_and_the_remedy(runner: asyncio.Runner) -> None:
-    error = refusal(runner, make("/no/such/model.gguf"))
-    assert isinstance(error, BackendError)
-    assert "/no/such/model.gguf" in str(error)
-    assert "harness models" in str(error)
-
-
-def test_a_hostile_name_leaves_no_remnant(runner: asyncio.Runner) -> None:
-    error = refusal(runner, make("evil[bold]\x1b[31m<b>"))
-    assert "'evil[bold]<b>'" in error.what
-    assert "31m" not in str(error)
-
-
-def test_a_broken_file_gives_the_engines_words(runner: asyncio.Runner, tmp_path: Path) -> None:
-    (tmp_path / "broken.gguf").write_bytes(b"GGUF\x03" + bytes(200))
-    error = refusal(runner, make(str(tmp_path / "broken.gguf")))
-    assert isinstance(error, BackendError)
-    assert "error" in error.what
-    assert "broken.gguf" in str(error)
-
-
-def test_too_slow_a_load_is_ended(runner: asyncio.Runner) -> None:
-    it = make(load_timeout_s=1e-6)
-    error = refusal(runner, it)
-    assert "load_timeout_s" in str(error)
-    assert it._process is not None
-    assert not it._process.alive()
-
-
-@pytest.mark.parametrize("missing", ["xllamacpp", "gguf"])
-def test_a_missing_package_names_the_extra(
-    runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, missing: str
-) -> None:
-    monkeypatch.setenv("HARNESS_CACHE_DIR", str(tmp_path))
-    monkeypatch.setitem(sys.modules, missing, None)
-    error = refusal(runner, make())
-    assert isinstance(error, MissingExtra)
-    assert f"'{missing}'" in str(error)
-    assert "chimera-harness[llamacpp]" in str(error)
-    assert not list(tmp_path.rglob("*.part"))
-
-
-def test_a_server_that_dies_ends_its_calls_and_says_so(
-    runner: asyncio.Runner, caplog: pytest.LogCaptureFixture
-) -> None:
-    it = make(num_ctx=32_768, parallel=1)
-
-    async def die() -> list[tuple[Any, Decoded]]:
-        await it.open()
-        assert it._process is not None
-        call = asyncio.ensure_future(carry(it, ask(max_tokens=30_000, ignore_eos=True)))
-        async with httpx.AsyncClient() as client:
-            address = it.urls[0].removesuffix("/v1")
-            while not (await client.get(f"{address}/slots")).json()[0]["is_processing"]:
-                assert not call.done()
-        os.kill(it._process.pid, signal.SIGKILL)
-        torn = await call
-        # The kernel may close the port after the streams.
-        await asyncio.to_thread(it._process._child.wait)
-        return torn + await carry(it, ask())
-
-    with caplog.at_level(logging.ERROR, "harness.llamacpp"):
-        (torn, half), (refused, none) = runner.run(die())
-        runner.run(it.close())
-    assert torn.outcome in ("eof", "reset")
-    assert half.end is None
-    assert refused.outcome == "connect"
-    for read in (half, none):
-        assert read.error is not None
-        assert read.error.message.startswith("the embedded server died: ")
-        assert "killed by SIGKILL" in read.error.message
-    assert "killed by SIGKILL" in caplog.text
-    assert harness_count_tokens("tiny", "the") is None
 
 
 # --------------------------------------------------------------------------------------- the plugin

@@ -12,7 +12,7 @@ from harness_openai.backend import OpenAIBackend
 from harness_openai.options import OpenAIOptions
 from harness_single_agent.options import SingleAgentOptions
 from harness_single_agent.prompts import request
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.protocols import BackendConfig, ScenarioConfig
@@ -76,7 +76,6 @@ def test_what_ollama_does_not_tell_is_neither_known_nor_wrong():
     assert ollama(context=None, size=0, vram=0, num_gpu=99) == nothing
 
 
-@settings(deadline=None)
 @given(st.integers(1, 200_000), st.integers(-1, 100), st.integers(0, 2000))
 def test_a_server_that_obeys_is_never_wrong(asked, layers, vram):
     assert ollama(num_ctx=asked, context=asked)[1] == {}

@@ -70,6 +70,20 @@ def test_a_metric_that_fewer_calls_have_says_so():
     assert "— a p95 needs n = 20; baseline has TPOT of 13 calls" in text
 
 
+def test_a_metric_that_no_call_has_says_so():
+    calls = [builders.call(ordinal=i, sent_ms=200 * i + 10, tokens=1) for i in range(20)]
+    text = " ".join(rendered(run_of("baseline", calls).summary).split())
+    assert "— TPOT needs time between tokens, and their count: baseline" in text
+    more = [builders.call(ordinal=i, sent_ms=200 * i + 10) for i in range(20)]
+    assert "TPOT needs" not in rendered(run_of("baseline", more).summary)
+
+
+def test_a_single_launch_is_said_once():
+    calls = [builders.call(ordinal=i, sent_ms=200 * i + 10) for i in range(20)]
+    text = rendered(run_of("baseline", calls).summary)
+    assert "note single-launch" in text and "of this launch" not in text
+
+
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_it_fits_whatever_the_figures(width):
     name = "an arm with a very long name, longer than any column"

@@ -140,6 +140,61 @@ def test_grandchildren_die_too(how):
         parent.kill()
 
 
+ORPHANED_EARLY = """
+import os, subprocess, sys
+from harness import lifeline
+parent, start = os.getppid(), subprocess.Popen
+def orphaned(*args, **more):
+    child = start(*args, **more)
+    while os.getppid() == parent:
+        pass
+    return child
+subprocess.Popen = orphaned
+script = "setsid sh -c 'echo $$; exec sleep 1000' & wait"
+sys.exit(lifeline._guard(parent, ["sh", "-c", script]))
+"""
+STARTS = """
+import subprocess, sys
+subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdin=subprocess.PIPE)
+sys.stdin.read()
+"""
+
+
+def test_grandchildren_die_too_when_we_are_killed_as_the_program_starts():
+    parent = subprocess.Popen(
+        [sys.executable, "-c", STARTS, ORPHANED_EARLY],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with parent, watched(int(parent.stdout.readline())) as grandchild:
+        parent.kill()
+        assert ended(grandchild)
+
+
+SPARES_ONE = """
+import psutil, subprocess
+from harness import lifeline
+spared, other = (subprocess.Popen(["sleep", "1000"]) for _ in range(2))
+kill = psutil.Process.kill
+def refused(process):
+    if process.pid == spared.pid:
+        raise psutil.AccessDenied(process.pid)
+    kill(process)
+psutil.Process.kill = refused
+lifeline._kill_all()
+print(psutil.pid_exists(spared.pid), psutil.pid_exists(other.pid))
+spared.kill()
+"""
+
+
+def test_who_may_not_be_killed_does_not_keep_the_guard():
+    """As root runs a program of a user's: here it is the test that refuses."""
+    done = subprocess.run(
+        [sys.executable, "-c", SPARES_ONE], capture_output=True, text=True, timeout=PATIENCE_S
+    )
+    assert done.stdout == "True False\n", done.stderr
+
+
 @pytest.mark.parametrize(
     ("script", "status"), [("exit 7", 7), ("kill -TERM $$", 143), ("sleep 1000 & exit 0", 0)]
 )

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import resource
 import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
+import httpx
 import pytest
 
 from harness.store import load_run
+from harness.testing.sim.log import read_log
 from tests.robust.tools import HARNESS, Command, check_run, harness, run_words
+from tests.sim.servers import chat
 
 REQUESTS = {"run.json": 4, "records.log": 400, "summary.json": 4, "metrics.json": 4}
 
@@ -183,6 +189,35 @@ def test_a_name_that_is_too_long_to_exist(tmp_path):
     done = harness("show", "x" * 300, cwd=tmp_path)
     assert done.status == 2
     assert done.line.startswith("error: ")
+
+
+@pytest.mark.parametrize("tokens", [4, 400])
+def test_a_log_of_the_truth_server_that_cannot_grow(tmp_path, tokens):
+    """requests.jsonl reaches the size first where answers are short, sends.bin where they are
+    long; either keeps whole rows up to there."""
+    words = ["sim", "--log", "log", "--ttft", "0", "--gap", "0"]
+    with Command(*words, cwd=tmp_path, **file_size(8192)) as command:
+        url = json.loads(command.process.stdout.readline())["url"]
+        with contextlib.suppress(httpx.HTTPError):
+            while True:
+                chat(url, tokens=tokens)
+        done = command.done()
+    full = "sends.bin" if tokens == 400 else "requests.jsonl"
+    says = f"error: log/{full}: cannot write the log: File too large (try: free space, or --log"
+    assert done.status == 2 and done.line.startswith(says), done.err
+    log = read_log(tmp_path / "log")
+    assert log.end is None and len(log.rows) and log.server["boot"]
+
+
+def test_standard_output_that_is_full(tmp_path, server):
+    """The run is there all the same."""
+    folder = tmp_path / "run"
+    with Path("/dev/full").open("w") as full:
+        words = run_words(server.url, folder, "--requests", 4)
+        done = harness(*words, cwd=tmp_path, stdout=full)
+    assert done.status == 2
+    assert done.err.splitlines()[-1] == "error: standard output: No space left on device"
+    check_run(folder)
 
 
 def test_an_export_onto_a_full_disk(tmp_path, server):

@@ -16,7 +16,13 @@ from rich.console import Console
 from harness.engine.environment import collect_environment, host_digest, native_digest
 from harness.engine.rules.instrument import no_selfcheck
 from harness.engine.rules.view import RunView
-from harness.engine.uncertainty import check_path, save_selfcheck, state_dir, stored_selfcheck
+from harness.engine.uncertainty import (
+    better_selfcheck,
+    check_path,
+    save_selfcheck,
+    state_dir,
+    stored_selfcheck,
+)
 from harness.errors import StoreError
 from harness.host import Host
 from harness.report.instrument import instrument_line
@@ -98,6 +104,7 @@ def test_a_folder_that_cannot_be_had(folder, monkeypatch):
     with pytest.raises(StoreError, match="cannot be kept") as caught:
         save_selfcheck(selfcheck(), HOST)
     assert "--no-save" in caught.value.remedy
+    assert f"{folder} is a file" in str(caught.value)
     assert stored_selfcheck(HOST, BUILD)[0] is None
 
 
@@ -152,34 +159,96 @@ def test_a_run_without_says_so():
     assert caveats(manifest()) == [], "older runs did not look"
 
 
-def test_the_line_takes_the_load_that_is_no_easier_than_the_run():
-    check = selfcheck(
-        figures(1, first_token_p99_ns=None),
-        figures(16, first_token_p99_ns=2_000.0),
-        figures(64, first_token_p99_ns=13_000.0, held=False),
-        figures(32, rate_tok_s=None, first_token_p99_ns=90_000.0, held=None),
+def calls(streams, *, tok_s=100.0, **changes):
+    """So many at once, in one trial."""
+    return [
+        builders.call(ordinal=i, sent_ms=1000 + i / 1e3, tpot_ms=1e3 / tok_s, **changes)
+        for i in range(streams)
+    ]
+
+
+CHECK = selfcheck(
+    figures(1, first_token_p99_ns=None),
+    figures(16, first_token_p99_ns=2_000.0),
+    figures(64, first_token_p99_ns=13_000.0),
+    figures(256, first_token_p99_ns=40_000.0, held=False),
+    figures(32, rate_tok_s=None, first_token_p99_ns=None, calls=32, held=None),
+)
+BEHIND = "(selfcheck 2026-11-21, quick"
+
+
+@pytest.mark.parametrize("load", [None, ClosedLoad(concurrency=500), OpenLoad(rate_per_s=3.0)])
+def test_the_line_takes_the_load_that_is_no_easier_than_the_run(load):
+    """Whatever was asked for, it is the calls that were in flight that count."""
+
+    def line(streams):
+        return instrument_line(manifest(CHECK, load=load), calls(streams))
+
+    few = "instrument: first-token stamp error p99 2 µs at 16 streams x 100 tok/s"
+    many = "instrument: first-token stamp error p99 13 µs at 64 streams x 100 tok/s"
+    assert line(4) == line(16) == f"{few} {BEHIND})"
+    assert line(17) == f"{many} {BEHIND})"
+    unknown = "unknown for more streams than were checked (here 100)"
+    assert line(100) == f"{many}, {unknown} {BEHIND})", "256 were not held"
+
+
+def test_calls_after_one_another_are_one_stream():
+    one_by_one = [builders.call(ordinal=i, sent_ms=1000 + 500 * i) for i in range(20)]
+    assert "at 16 streams" in instrument_line(manifest(CHECK), one_by_one)
+    by_trial = [builders.call(trial=i) for i in range(20)]
+    assert "at 16 streams" in instrument_line(manifest(CHECK), by_trial)
+
+
+def test_streams_that_come_as_fast_as_they_can_are_held_against_those():
+    fast = instrument_line(manifest(CHECK), calls(4, tok_s=2_000.0))
+    assert fast == (
+        f"instrument: first-token stamp error max 30 µs (n = 32) at 32 streams flat out {BEHIND})"
     )
 
-    def line(load, **spec):
-        return instrument_line(manifest(check, load=load, **spec))
 
-    behind = "(selfcheck 2026-11-21, quick"
-    few = f"instrument: first-token stamp error p99 2 µs at 16 streams {behind})"
-    many = f"instrument: first-token stamp error p99 13 µs at 64 streams {behind}, not held)"
-    assert line(ClosedLoad(concurrency=4)) == few
-    assert line(None) == few and line(OpenLoad(rate_per_s=3.0)) == few
-    assert line(ClosedLoad(concurrency=17)) == many
-    assert line(ClosedLoad(concurrency=999)) == many
-    assert line(None, transport="portable") is None, "the check is of the native transport"
-    assert instrument_line(manifest(selfcheck(figures(first_token_p99_ns=None)))) is None
-    assert instrument_line(manifest()) is None
+def test_stamps_of_user_space_are_late_by_the_lag():
+    """By what the calls carry: the spec says `auto`, and the server had TLS."""
+    user = calls(4, stamp_source="user")
+    assert instrument_line(manifest(CHECK), user) == (
+        "instrument: stamps of user space: client lag p99 531 µs, the stamp error (p99 2 µs) "
+        f"included, at 16 streams x 100 tok/s {BEHIND})"
+    )
+    some = instrument_line(manifest(CHECK), [*user[:1], *calls(3)])
+    assert "stamps of user space in 1 of 4 calls: client lag p99" in some
+    portable = [*user, builders.trial("baseline", 0, transport="portable")]
+    assert "its reader is not the portable one's" in instrument_line(manifest(CHECK), portable)
+
+
+def test_without_a_p99_the_largest_is_cited():
+    bare = selfcheck(figures(2, first_token_p99_ns=None, calls=8, held=False))
+    line = instrument_line(manifest(bare), calls(1))
+    assert "stamp error max 30 µs (n = 8) at 2 streams x 100 tok/s" in line
+    assert line.endswith(f"{BEHIND}, not held)")
+
+
+def test_no_line_where_nothing_is_known():
+    assert instrument_line(manifest(), calls(1)) is None
+    assert instrument_line(manifest(selfcheck()), [builders.failed()]) is None
+    none = msgspec.structs.replace(selfcheck(), loads=())
+    assert instrument_line(manifest(none), calls(1)) is None
+
+
+def test_a_quick_check_does_not_replace_a_full_one():
+    full = selfcheck(mode="full")
+    assert better_selfcheck(selfcheck(), HOST) is None
+    save_selfcheck(full, HOST)
+    assert better_selfcheck(selfcheck(), HOST) == full
+    assert better_selfcheck(full, HOST) is None
+    assert better_selfcheck(selfcheck(native_digest="another"), HOST) is None, "of another build"
 
 
 def test_the_report_has_it():
     def written(made):
         return markdown(builders.FakeRun(made, builders.records()))
 
-    assert "| Own error | first-token stamp error p99 13 µs at 64" in written(manifest(selfcheck()))
+    assert "| Own error | first-token stamp error p99 13 µs at 64 streams x 100" in written(
+        manifest(selfcheck())
+    )
     unknown = written(manifest(unknown="never made on this machine: harness selfcheck"))
     assert "| Own error | unknown: never made on this machine" in unknown
     assert "Own error" not in written(manifest())
@@ -188,6 +257,6 @@ def test_the_report_has_it():
 def test_the_table_has_it():
     run = builders.FakeRun(manifest(selfcheck()), builders.records())
     out = io.StringIO()
-    line = instrument_line(run.manifest)
+    line = instrument_line(run.manifest, run.records())
     render_summary(run.summary, Console(file=out, width=80), instrument=line)
-    assert line in " ".join(out.getvalue().split())
+    assert line is not None and line in " ".join(out.getvalue().split())

@@ -6,8 +6,9 @@ import msgspec
 
 from harness._native.framing import ResponseParser
 from harness.testing.sim import sim_spec
-from harness.testing.sim.desk import Desk, Job
+from harness.testing.sim.desk import Desk
 from harness.testing.sim.draft import CONTENT
+from harness.testing.sim.job import Job
 
 HEAD = b"POST %b HTTP/1.1\r\nHost: x\r\n\r\n"
 

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from random import Random
+from types import SimpleNamespace
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import SpecError
 from harness.testing.sim import FAULTS, sim_spec
-from harness.testing.sim.desk import Job
 from harness.testing.sim.dialects import TRAITS
 from harness.testing.sim.draft import HOLD, RESET
+from harness.testing.sim.faults import fault_for
+from harness.testing.sim.job import Job
 from harness.testing.sim.laws import Constant, Gamma, Lognormal, Uniform, mean_ms, sampler
 from tests.sim.reception import HEAD, Reception, content_due
 
 MS = 1_000_000
-relaxed = settings(deadline=None)
 
 
 # --------------------------------------------------------------------------------------------- laws
@@ -70,6 +72,7 @@ def test_short_forms(short, law):
         ({"faults": ["explode:0.1"]}, "$.faults"),
         ({"faults": ["stall_mid:2"]}, "$.faults"),
         ({"faults": ["stall_mid@0"]}, "$.faults"),
+        ({"faults": ["stall_mid:0.5", "reset_mid:0.4", "no_end:0.2"]}, "$.faults"),
         ({"faults": [{"kind": "stall_mid"}]}, "$.faults"),
         ({"faults": [{"kind": "stall_mid", "rate": 0.1, "match": "x"}]}, "$.faults"),
         ({"slots": 0}, "$.slots"),
@@ -130,6 +133,18 @@ def test_a_seed_repeats_everything():
     assert timing(3) != timing(4)
     kinds = {fault for _, fault in timing(3)}
     assert kinds == {None, "reset_mid", "no_end"}
+
+
+def test_shares_do_not_dilute_each_other():
+    """Each has its own, whatever stands before it; the last of ten tenths leaves nothing over."""
+    spec = sim_spec({"faults": ["hostile_text:0.5", "wrong_usage:0.2", "error_mid:0.1"]})
+    asked = SimpleNamespace(text="")
+    n = 20_000
+    met = Counter(f.kind if (f := fault_for(spec, asked, i)) else None for i in range(n))
+    for kind, share in (("hostile_text", 0.5), ("wrong_usage", 0.2), ("error_mid", 0.1)):
+        assert abs(met[kind] / n - share) < 5 * (share * (1 - share) / n) ** 0.5
+    tenths = sim_spec({"faults": [f"{kind}:0.1" for kind in FAULTS[:10]]})
+    assert all(fault_for(tenths, asked, i) for i in range(1_000))
 
 
 def test_draws_go_by_number_not_by_moment():
@@ -307,7 +322,6 @@ def test_what_the_others_do_with_a_long_prompt(dialect):
 # ---------------------------------------------------------------------------------- hostile clients
 
 
-@relaxed
 @given(st.binary(max_size=200))
 def test_any_head_gets_an_answer(head):
     desk = Reception()
@@ -324,7 +338,6 @@ FIELDS = ("model", "messages", "prompt", "options", "stream", "max_tokens", "str
 PATHS = ("/api/chat", "/api/generate", "/v1/chat/completions", "/v1/completions", "/api/show")
 
 
-@relaxed
 @given(st.sampled_from(PATHS), st.dictionaries(st.sampled_from(FIELDS), json_values))
 def test_any_body_gets_an_answer(path, body):
     desk = Reception()

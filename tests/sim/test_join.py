@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import struct
 import subprocess
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -109,6 +111,28 @@ def test_merged_chunks_are_told_apart(tmp_path):
     assert (found.merged, found.unmerged_chunks.n) == (2, 3)
 
 
+def test_what_is_read_at_once_by_how_calls_are_cut_is_left_out(tmp_path):
+    """Role and first token, last token and finish: due together, so read together."""
+    kinds = [(1, 1050), (3, 1050), (3, 1060), (3, 1070), (4, 1070), (4, 1070)]
+    rows = []
+    for index, (kind, due_ms) in enumerate(kinds):
+        serial, _, *rest = row(1, index, due_ms * MS + 1_000 * index, kind)
+        rows.append((serial, due_ms * MS, *rest))
+    write_log(tmp_path / "log", rows, [(1, 1000 * MS)])
+    stamps = [due_ms * MS + 10_000 for _, due_ms in kinds]
+    plain = columns(stamps)
+    bound = [True, False, True, True, True, False]  # 1060 and 1070 by one late read
+    sizes = struct.pack("<6I", *(10 | (UPPER_BOUND if flag else 0) for flag in bound))
+    mixed = msgspec.structs.replace(plain, size=sizes)
+    one = call(server={"harness_sim": "b007-1"}, chunks=mixed)
+    found = join(write_run(tmp_path / "run", [one]), tmp_path / "log")
+    assert (found.chunks, found.cut, found.all_chunks.n) == (6, 3, 3)
+    assert (found.merged, found.unmerged_chunks.n) == (2, 2), (
+        "role and 1060: content came with them"
+    )
+    assert found.all_chunks.max_ns == 9_000, "that of 1050; 1070 and its finish are not in it"
+
+
 def test_nothing_to_join(tmp_path):
     write_log(tmp_path / "sims" / "one", [row(1, 0, 5, 3)], [(1, 1)])
     run = write_run(tmp_path / "run", [call(server={"harness_sim": "feed-1"})])
@@ -118,6 +142,15 @@ def test_nothing_to_join(tmp_path):
         find_log(run, tmp_path / "sims")
     with pytest.raises(StoreError):
         join(run, tmp_path / "nowhere")
+
+
+def test_a_run_without_ok_calls_says_so(tmp_path):
+    write_log(tmp_path / "sims" / "one", [row(1, 0, 5, 3)], [(1, 1)])
+    failed = call(server={"harness_sim": "b007-1"}, status="error")
+    run = write_run(tmp_path / "run", [failed, call(ordinal=1, phase="warmup")])
+    for look in (lambda: join(run, tmp_path / "sims" / "one"), lambda: find_log(run, tmp_path)):
+        with pytest.raises(StoreError, match=r"none of the run's measured calls is ok.*try: "):
+            look()
 
 
 def test_the_log_is_found_by_what_the_calls_say(tmp_path):
@@ -167,3 +200,4 @@ def test_a_real_run(tmp_path, backend):
     assert ttft.median * 1e6 == pytest.approx(found["ttft_reported_median_ns"], rel=1e-9)
     text = subprocess.run(show, cwd=tmp_path, capture_output=True, text=True).stdout
     assert "first-token stamp error" in text and f"{requests} of {requests} ok calls" in text
+    assert max(len(line) for line in text.splitlines() if "/" not in line) <= 80

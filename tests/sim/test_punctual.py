@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.testing.sim.log import row_blocks, row_type
@@ -12,7 +12,6 @@ from harness.testing.sim.punctual import punctuality
 
 MS = 1_000_000
 US = 1_000
-relaxed = settings(deadline=None)
 
 
 def row(serial, due_ns, late_ns, *, index=0, kind=3, tries=1):
@@ -54,7 +53,6 @@ def test_none_and_one():
     assert punctuality(table([row(1, 5, 0)]))["max_ns"] == 0
 
 
-@relaxed
 @given(
     st.lists(st.tuples(st.integers(0, 300_000), st.integers(0, 3 * MS)), min_size=2, max_size=60),
     st.integers(1, 60),

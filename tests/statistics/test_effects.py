@@ -18,7 +18,7 @@ from harness.statistics import (
     in_blocks,
     trial_figures,
 )
-from tests.statistics.test_significance import DEPRESSION, PERMEABILITY
+from tests.statistics.textbook import DEPRESSION, PERMEABILITY
 
 floats = st.lists(st.floats(1.0, 1e4), min_size=6, max_size=8)
 
@@ -208,7 +208,7 @@ def test_the_normal_approximation_joins_the_exact_bounds(paired):
     assert exact / count[0] == pytest.approx(normal / count[1], abs=0.015)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(floats, floats, st.booleans())
 def test_shifts_swap_and_scale(a, b, paired):
     size = min(len(a), len(b))
@@ -231,7 +231,7 @@ def test_one_outlying_trial_hardly_moves_the_shift():
 # ------------------------------------------------------------------------------------ Cliff's delta
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(*[st.lists(st.integers(1, 9), min_size=5, max_size=12)] * 2)
 def test_delta_counts_pairs_and_swaps(a, b):
     found, back = cliffs_delta(a, b), cliffs_delta(b, a)

@@ -67,7 +67,7 @@ def test_figures_without_spread_decide():
     assert verdict([0.1] * 5, [0.1] * 9) == "no regression"
 
 
-# ----------------------------------------------------------------------------------- few and unusual
+# ---------------------------------------------------------------------------------- few and unusual
 
 
 @pytest.mark.parametrize(("count", "more"), [(0, 5), (1, 4), (2, 3), (4, 1)])
@@ -110,9 +110,11 @@ def test_looks_divide_the_levels():
 # ------------------------------------------------------------------------------------------- bounds
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(figures, figures)
 def test_the_lower_bound_is_welchs_one_sided_test(a, b):
+    size = min(len(a), len(b))
+    a, b = a[:size], b[:size]
     if np.ptp(a) < 1e-6 or np.ptp(b) < 1e-6:
         return
     found = gate(a, b, margin=3.0, relative=False, better="lower")
@@ -136,7 +138,7 @@ def test_fiellers_bounds_are_where_the_contrast_is_just_not_rejected(paired):
         assert float(bound) == pytest.approx(expected, rel=1e-9)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(figures, figures, st.sampled_from(["lower", "higher"]))
 def test_the_unit_does_not_matter_and_a_worse_candidate_is_never_let_off(a, b, better):
     found = gate(a, b, margin=0.05, better=better)
@@ -148,7 +150,7 @@ def test_the_unit_does_not_matter_and_a_worse_candidate_is_never_let_off(a, b, b
     assert order.index(verdict(a, worse, better=better)) >= order.index(found.verdict)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(figures, figures, st.floats(0.001, 0.5))
 def test_a_wider_margin_never_makes_a_regression(a, b, margin):
     tight, wide = verdict(a, b, margin), verdict(a, b, 2 * margin)
@@ -178,6 +180,13 @@ def test_identical_arms_of_unlike_launches_give_alarms_at_the_level_and_values_d
     assert decided(a.reshape(4000, -1), b.reshape(4000, -1), 1e-9)[0] > 0.1
 
 
+def test_skewed_figures_of_unequally_many_trials_keep_the_level():
+    rng = np.random.default_rng(6)
+    few, many = 100 + rng.exponential(5, (4000, 5)), 100 + rng.exponential(5, (4000, 15))
+    assert decided(few, many, 1e-9)[0] < 0.015
+    assert decided(many, few, 1e-9)[0] < 0.015
+
+
 def test_a_loss_of_the_margin_passes_at_its_level_and_twice_that_is_found():
     rng = np.random.default_rng(4)
     a, b = rng.normal(100, 3, (4000, 10)), rng.normal(100, 3, (4000, 10))
@@ -198,7 +207,7 @@ def test_trials_needed_by_the_book():
     assert trials_needed(0.5, 1.0, alpha=0.05) == 27
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.floats(0.05, 5), st.integers(3, 60), st.floats(0.005, 0.1))
 def test_power_is_the_noncentral_t_and_the_trials_are_the_least(distance, trials, alpha):
     df = trials - 1

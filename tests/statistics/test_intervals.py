@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.statistics import (
@@ -24,7 +24,6 @@ def covers(interval, mean):
 # ------------------------------------------------------------------------------------------ Student
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(1.0, 1e6), min_size=2, max_size=50), st.floats(0.5, 0.999))
 def test_t_interval_equals_scipys(values, level):
     found = t_interval(values, level=level)
@@ -171,7 +170,6 @@ def test_the_bound_holds_as_often_as_it_says():
     assert held / 1000 >= 0.935
 
 
-@settings(deadline=None)
 @given(st.floats(0.01, 0.999), st.floats(0.01, 0.999))
 def test_needed_is_the_least_n(q, confidence):
     n = needed_for_upper_bound(q, confidence=confidence)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.statistics import flag_outliers, scaled_deviations
@@ -43,7 +43,6 @@ def test_nothing_stands_out_of_nothing(values):
     assert flag_outliers(values).tolist() == [False] * len(values)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60),
     st.floats(0.125, 8.0),

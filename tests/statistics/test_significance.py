@@ -23,24 +23,10 @@ from harness.statistics import (
 )
 from harness.statistics.ranks import doubled_ranks, signed_rank_ways, ways_of_rank_sum
 from harness.statistics.significance import TRIALS_NEEDED
+from tests.statistics.textbook import DEPRESSION, PERMEABILITY, SLEEP
 
 figures = st.lists(st.integers(50, 150), min_size=6, max_size=9)  # so coarse that there are ties
 pairs = st.lists(st.tuples(st.integers(50, 150), st.integers(50, 150)), min_size=6, max_size=12)
-
-# Student (1908), Biometrika 6: extra hours of sleep of ten patients under two drugs.
-SLEEP = (
-    [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0],
-    [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4],
-)
-# Hollander & Wolfe (1973), pp. 29 and 69: depression scale; permeability of membranes.
-DEPRESSION = (
-    [1.83, 0.50, 1.62, 2.48, 1.68, 1.88, 1.55, 3.06, 1.30],
-    [0.878, 0.647, 0.598, 2.05, 1.06, 1.29, 1.06, 3.14, 1.29],
-)
-PERMEABILITY = (
-    [1.15, 0.88, 0.90, 0.74, 1.21],
-    [0.80, 0.83, 1.89, 1.04, 1.45, 1.38, 1.91, 1.64, 0.73, 1.46],
-)
 
 # ----------------------------------------------------------------------------------- textbook cases
 
@@ -79,10 +65,9 @@ def test_newcombes_shares():
         assert found == pytest.approx(bounds, abs=6e-5)
 
 
-# --------------------------------------------------------------------------------------------- scipy
+# -------------------------------------------------------------------------------------------- scipy
 
 
-@settings(deadline=None)
 @given(figures, figures)
 def test_welch_equals_scipys(a, b):
     assume(np.ptp(a) > 0 and np.ptp(b) > 0)  # scipy warns of constants
@@ -92,7 +77,6 @@ def test_welch_equals_scipys(a, b):
     assert found.p_value == pytest.approx(theirs.pvalue, rel=1e-9)
 
 
-@settings(deadline=None)
 @given(pairs)
 def test_paired_t_equals_scipys(both):
     a, b = map(list, zip(*both, strict=True))
@@ -149,10 +133,10 @@ def test_shares_equal_scipys(k, rest, level):
         assert 0 <= found.low <= found.point <= found.high <= 1
 
 
-# --------------------------------------------------------------------------- permutations, one by one
+# ------------------------------------------------------------------------- permutations, one by one
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.integers(1, 5), min_size=2, max_size=9), st.data())
 def test_rank_sums_are_counted_right_with_ties(row, data):
     drawn = data.draw(st.integers(1, len(row) - 1))
@@ -163,7 +147,7 @@ def test_rank_sums_are_counted_right_with_ties(row, data):
     assert ways_of_rank_sum(doubled, drawn) == pytest.approx(expected)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=9))
 def test_signed_ranks_are_counted_right_with_ties(row):
     doubled = doubled_ranks(np.array(row, dtype=float))
@@ -173,7 +157,7 @@ def test_signed_ranks_are_counted_right_with_ties(row):
     assert signed_rank_ways(doubled) == pytest.approx(expected)
 
 
-# -------------------------------------------------------------------------------------------- holm
+# --------------------------------------------------------------------------------------------- holm
 
 
 def test_holm_by_hand():
@@ -201,10 +185,10 @@ def test_holm_lies_between_none_and_bonferroni_and_keeps_the_order(ps):
     assert in_order == sorted(in_order)
 
 
-# -------------------------------------------------------------------------------------------- tost
+# --------------------------------------------------------------------------------------------- tost
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(figures, figures, st.floats(0.01, 0.5))
 def test_tost_is_two_one_sided_tests(a, b, margin):
     assume(np.ptp(a) > 0 and np.ptp(b) > 0)  # scipy warns of constants
@@ -242,14 +226,12 @@ unpaired = pytest.mark.parametrize("test", [welch, mann_whitney], ids=lambda t: 
 
 
 @unpaired
-@settings(deadline=None)
 @given(a=figures, b=figures)
 def test_swapped_arms_have_the_same_p_value(test, a, b):
     assert test(a, b).p_value == pytest.approx(test(b, a).p_value, rel=1e-9)
 
 
 @unpaired
-@settings(deadline=None)
 @given(a=figures, b=figures)
 def test_the_unit_does_not_matter(test, a, b):
     scaled = test(np.multiply(a, 8.0), np.multiply(b, 8.0))

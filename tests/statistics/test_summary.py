@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.statistics import NEEDED, cv_percent, describe
@@ -60,7 +60,6 @@ def test_a_quantile_is_given_exactly_from_the_n_it_needs(n, withheld):
         assert getattr(described, name) == expected
 
 
-@settings(deadline=None)
 @given(figures)
 def test_figures_agree_with_the_standard_library(values):
     described = describe(values)
@@ -73,7 +72,6 @@ def test_figures_agree_with_the_standard_library(values):
         assert described.sd == pytest.approx(spread, rel=1e-6, abs=max(values) * 1e-12)
 
 
-@settings(deadline=None)
 @given(figures, st.randoms())
 def test_order_does_not_matter(values, rng):
     shuffled = values.copy()

@@ -14,12 +14,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
-import socket
-import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 from urllib.parse import quote
+
+from tests.raw import Connections, end_by_reset, read_request
 
 
 class Do(enum.Enum):
@@ -42,20 +42,19 @@ Step: TypeAlias = bytes | asyncio.Event | Do | Ping
 Script: TypeAlias = Sequence[Step]
 
 
-class RawServer:
+class RawServer(Connections):
     def __init__(
         self, *scripts: Script, host: str = "127.0.0.1", unix: Path | None = None, tls=None
     ):
+        super().__init__()
         self.scripts = list(scripts)
         self.requests: list[bytes] = []
-        self.connections = 0
         self.serving = 0
         self.serving_max = 0
         self._host = host
         self._unix = unix
         self._tls = tls
         self._arrived: list[tuple[int, asyncio.Event]] = []
-        self._tasks: set[asyncio.Task] = set()
         self._lost = asyncio.Event()
 
     async def __aenter__(self) -> RawServer:
@@ -71,13 +70,6 @@ class RawServer:
             self.origin = f"{scheme}://{shown}:{self._server.sockets[0].getsockname()[1]}"
         self.url = self.origin + "/v1/stream"
         return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        self._server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._server.wait_closed()
 
     async def arrived(self, count: int) -> None:
         """Return once this many requests have been read whole."""
@@ -95,25 +87,15 @@ class RawServer:
             if len(self.requests) >= count:
                 event.set()
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        try:
-            while (request := await _read_request(reader)) is not None:
-                script = self.scripts[min(len(self.requests), len(self.scripts) - 1)]
-                self.requests.append(request)
-                self.serving += 1
-                self.serving_max = max(self.serving_max, self.serving)
-                self._tell()
-                if not await self._play(script, reader, writer):
-                    break
-        except (ConnectionError, asyncio.CancelledError):
-            pass
-        finally:
-            writer.transport.abort()
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while (request := await read_request(reader)) is not None:
+            script = self.scripts[min(len(self.requests), len(self.scripts) - 1)]
+            self.requests.append(request)
+            self.serving += 1
+            self.serving_max = max(self.serving_max, self.serving)
+            self._tell()
+            if not await self._play(script, reader, writer):
+                break
 
     async def _play(
         self, script: Script, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -175,8 +157,7 @@ async def _until_eof(reader: asyncio.StreamReader) -> None:
 
 async def _end(step: Do, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     if step is RESET:
-        linger = struct.pack("ii", 1, 0)
-        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        end_by_reset(writer)
         writer.transport.abort()
     elif step is CLOSE:
         writer.close()  # what was written goes out first
@@ -184,18 +165,6 @@ async def _end(step: Do, reader: asyncio.StreamReader, writer: asyncio.StreamWri
     else:
         writer.write_eof()
         await _until_eof(reader)
-
-
-async def _read_request(reader: asyncio.StreamReader) -> bytes | None:
-    try:
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = 0
-        for line in head.split(b"\r\n"):
-            if line.lower().startswith(b"content-length:"):
-                length = int(line.split(b":", 1)[1])
-        return head + await reader.readexactly(length)
-    except asyncio.IncompleteReadError:
-        return None  # the client hung up
 
 
 # ------------------------------------------------------------------------- literal responses

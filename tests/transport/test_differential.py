@@ -67,7 +67,7 @@ async def both(script: Script) -> list[Record]:
         return [await fetch(kind, server.url) for kind in KINDS]
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     body=BODIES,
     at=st.lists(st.integers(0, 10_000), max_size=6),
@@ -94,7 +94,7 @@ def test_the_same_bytes_make_the_same_chunks(
         assert not arrival or arrival[-1] <= record.body_end_ns <= record.closed_ns
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     start=st.sampled_from(
         [

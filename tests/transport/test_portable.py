@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ssl
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import trustme
 
 from harness._native.recorder import FLAG_UPPER_BOUND, FLAG_USER_STAMP
+from harness.schema import TimeoutsSpec
 from tests.transport.kit import AMPLE, fetch, opened, post, until
 from tests.transport.raw_server import (
     CLOSE,
@@ -145,6 +147,64 @@ async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
         pass
     finally:
         writer.close()
+
+
+# ------------------------------------------------------------------------ room for connections
+
+
+@pytest.fixture
+def room_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.transport.portable.connections_max", lambda: 1)
+
+
+@pytest.mark.usefixtures("room_for_one")
+async def test_a_dead_connection_leaves_its_place_to_the_one_that_replaces_it() -> None:
+    scripts = [OK], [CLOSE], [OK]
+    async with RawServer(*scripts) as server, opened("portable", server.url) as transport:
+        records = [await transport.send(post(server.url), AMPLE) for _ in range(2)]
+        assert transport.stats()["reconnects"] == 1
+    assert [record.outcome for record in records] == ["complete"] * 2, records[1].detail
+
+
+@pytest.mark.usefixtures("room_for_one")
+async def test_an_idle_connection_makes_room_for_one_to_another_server() -> None:
+    async with (
+        RawServer([OK]) as one,
+        RawServer([OK]) as other,
+        opened("portable", one.url, other.url) as transport,
+    ):
+        for server in (one, other, one, one):
+            record = await transport.send(post(server.url), AMPLE)
+            assert record.outcome == "complete", record.detail
+        assert (one.connections, other.connections) == (2, 1)
+
+
+@pytest.mark.usefixtures("room_for_one")
+async def test_a_connection_in_use_makes_no_room() -> None:
+    gate = asyncio.Event()
+    async with (
+        RawServer([gate, OK]) as one,
+        RawServer([OK]) as other,
+        opened("portable", one.url, other.url) as transport,
+    ):
+        held = transport.send(post(one.url), AMPLE)
+        await one.arrived(1)
+        refused = await transport.send(post(other.url), AMPLE)
+        gate.set()
+        assert (await held).outcome == "complete"
+        assert (await transport.send(post(other.url), AMPLE)).outcome == "complete"
+    assert (refused.outcome, refused.errno) == ("connect", errno.EMFILE)
+
+
+@pytest.mark.usefixtures("room_for_one")
+async def test_the_next_call_waits_for_the_place_of_one_that_failed() -> None:
+    brief = TimeoutsSpec(connect_s=30, first_byte_s=0.2, between_payloads_s=30, total_s=60)
+    scripts = [asyncio.Event()], [OK]
+    async with RawServer(*scripts) as server, opened("portable", server.url) as transport:
+        lane = transport.lane(1)
+        first, second = (transport.send(post(server.url), t, lane=lane) for t in (brief, AMPLE))
+        assert (await first).outcome == "timeout_first_byte"
+        assert (await second).outcome == "complete"
 
 
 # ---------------------------------------------------------------------------------------- stamps

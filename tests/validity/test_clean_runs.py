@@ -4,24 +4,111 @@ from __future__ import annotations
 
 from collections import Counter
 
-from tests.validity.clean import OF_THE_MACHINE, host, judge, servers, specs, supported
+import pytest
+
+from harness.schema import Caveat, HostLoad, IterationRecord
+from tests.validity.clean import (
+    ATTEMPTS,
+    EXCUSED_SHARE_MAX,
+    OF_THE_MACHINE,
+    Judged,
+    host,
+    judge,
+    servers,
+    settle,
+    specs,
+)
 
 RUNS = 200
 
 
 def test_no_alarm_in_200_clean_runs(tmp_path):
     plugins = host()
-    false, true = [], Counter()
+    false, excused = [], Counter()
     kinds: Counter[str] = Counter()
-    with servers(tmp_path) as urls:
-        for raw in specs(urls, RUNS):
-            judged = judge(raw, plugins)
+    with servers(tmp_path) as logs:
+        for raw in specs(list(logs), RUNS):
+            made = settle(lambda raw=raw: judge(raw, plugins, logs))
             kinds[raw.get("load", {"mode": "workflow"})["mode"]] += 1
-            for alarm in judged.alarms:
-                if alarm.code in OF_THE_MACHINE and supported(alarm, judged):
-                    true[alarm.code] += 1
-                else:
-                    false.append((alarm.code, alarm.message, alarm.evidence, raw))
-    print(f"{RUNS} runs ({dict(kinds)}); alarms with cause: {dict(true)}")
+            excused.update({a.code for a in made[0].alarms} if made[0].alarms else ())
+            excused["runs"] += bool(made[0].alarms)
+            false += [(a.code, a.message, a.evidence, raw) for a in made[-1].false_alarms]
+    print(f"{RUNS} runs ({dict(kinds)}); with an alarm that had a cause: {dict(excused)}")
     assert false == []
+    assert excused["runs"] <= EXCUSED_SHARE_MAX * RUNS
     assert min(kinds[kind] for kind in ("closed", "open", "workflow")) >= RUNS // 10
+
+
+# What is excused, and what is not ----------------------------------------------------------------
+
+QUIET = HostLoad(
+    wall_ns=100_000_000,
+    steal_share=0.02,
+    run_wait_share=0.2,  # 20 ms in all: far more than the lag that is complained of
+    pressure_share=0.45,
+)
+
+
+def planted(code="schedule-slip", arm="a", late_ns=(), **seen):
+    told = {"send_lag_worst_ms": 4.0, "send_lag_max_ms": 1.0}
+    alarm = Caveat(code=code, severity="doubtful", message="late", evidence=told, arm=arm)
+    iteration = IterationRecord(
+        arm="a",
+        cell="base",
+        trial=0,
+        iteration=0,
+        phase="measured",
+        status="ok",
+        start_ns=1_000,
+        end_ns=2_000,
+        planned_calls=1,
+        host=HostLoad(**{name: getattr(QUIET, name) for name in QUIET.__struct_fields__} | seen),
+    )
+    return Judged(raw={}, caveats=(alarm,), iterations=(iteration,), server_late_ns=late_ns)
+
+
+@pytest.mark.parametrize("code", OF_THE_MACHINE)
+def test_a_false_alarm_is_not_excused_by_what_every_run_meets(code):
+    assert [alarm.code for alarm in planted(code).false_alarms] == [code]
+    assert planted(code, late_ns=(999, 2_001)).false_alarms  # at another time
+    assert planted(code, arm="b", run_wait_share=1.0).false_alarms  # in another arm
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        {"run_wait_share": 0.24},
+        {"steal_share": 0.06},
+        {"pressure_share": 0.5},
+        {"late_ns": (1_500,)},
+    ],
+)
+def test_a_machine_that_kept_us_waiting_is_an_excuse_for_its_own_rules_alone(seen):
+    assert planted(**seen).false_alarms == []
+    assert planted("token-mismatch", **seen).false_alarms
+
+
+def test_an_excuse_holds_once_more_and_then_for_the_whole_run():
+    silent = Judged(raw={}, caveats=(), iterations=())
+    excused, false = planted(pressure_share=0.9), planted()
+
+    def settled(*runs):
+        return settle(iter(runs).__next__)
+
+    assert settled(silent) == [silent]
+    assert settled(false) == [false]
+    assert settled(excused, silent) == [excused, silent]
+    assert settled(excused, false)[-1].false_alarms
+    assert settled(*[excused] * 9) == [excused] * ATTEMPTS
+
+
+def test_a_rule_that_cries_wolf_is_found(tmp_path):
+    """Bounds of nothing, so that every request is late, on runs that are as clean as the others. On
+    a busy machine one of them may have an excuse, but not eight."""
+    plugins = host()
+    strict = {"validity": {"send_lag_max_ms": 0.0, "send_lag_share_max": 0.0}}
+    with servers(tmp_path) as logs:
+        opened = [raw for raw in specs(list(logs), 100) if raw.get("load", {}).get("rate_per_s")]
+        made = [judge(raw | strict, plugins, logs) for raw in opened[:8]]
+    assert all("schedule-slip" in {alarm.code for alarm in run.alarms} for run in made)
+    assert any(run.false_alarms for run in made)

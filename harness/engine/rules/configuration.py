@@ -11,24 +11,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import combinations
 from statistics import median
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from harness.engine.readings import CONFIGURATION
 from harness.engine.rules.view import ArmView, RunView, label, places
 from harness.metrics import call_metric
-from harness.schema import ArmSpec, CallRecord, Caveat, Effective
+from harness.schema import ArmSpec, CallRecord, Caveat, Effective, ValiditySpec
+from harness.text import whole_number
 
 __all__ = ["cold_in_warm", "config_not_effective"]
 
-_SAME: Final = (
-    "server",
-    "server_version",
-    "model",
-    "model_digest",
-    "context_length",
-    "layers_on_gpu",
-    "size_bytes",
-    "size_vram_bytes",
-)
+_SAME: Final = (*CONFIGURATION, "size_bytes", "size_vram_bytes")
 """Fields of Effective that two arms share if they are one configuration. Unknown to both is no
 difference; unknown to one alone is."""
 
@@ -47,13 +40,10 @@ def config_not_effective(view: RunView) -> Iterator[Caveat]:
 def _not_effective(view: RunView) -> Iterator[Caveat]:
     said: dict[tuple[tuple[str, str], ...], list[ArmView]] = {}
     for arm in view.arms:
-        found: dict[str, str] = {}
-        for trial in arm.trials:
-            found |= trial.effective.not_effective
-        if found:
-            said.setdefault(tuple(found.items()), []).append(arm)
-    for items, arms in said.items():
-        options = dict(items)
+        if found := _found(arm):
+            said.setdefault(tuple(sorted(found.items())), []).append(arm)
+    for arms in said.values():
+        options = _found(arms[0])
         shown = [f"{name}: {how}" for name, how in options.items()]
         more = f", and {len(shown) - SHOWN_OPTIONS} more" if len(shown) > SHOWN_OPTIONS else ""
         for place in places(arms, view):
@@ -64,17 +54,25 @@ def _not_effective(view: RunView) -> Iterator[Caveat]:
                 + "; ".join(shown[:SHOWN_OPTIONS])
                 + more,
                 evidence={"options": options},
-                remedy=_ask_for_what_runs(options),
+                remedy=_ask_for_what_runs(arms[0], next(iter(options))),
                 arm=place,
             )
 
 
-def _ask_for_what_runs(options: dict[str, str]) -> str:
-    if any(" at the end" in how for how in options.values()):
+def _found(arm: ArmView) -> dict[str, str]:
+    """Option → how it runs otherwise, over all trials."""
+    return {n: how for trial in arm.trials for n, how in trial.effective.not_effective.items()}
+
+
+def _ask_for_what_runs(arm: ArmView, name: str) -> str:
+    """By what was read: the text of `not_effective` may quote a server."""
+    accounts = [trial.effective for trial in arm.trials]
+    if any(account.changed for account in accounts):
         return "keep other clients off the server, and its options, while it is measured"
-    name, how = next(iter(options.items()))
-    runs = how.rpartition(", runs ")[2]
-    if runs.isdigit():
+    account = next(account for account in accounts if name in account.not_effective)
+    runs = whole_number(account.read_back.get(name))
+    # The first of several endpoints may well run what was asked for.
+    if runs is not None and runs != account.options.get(name):
         return f"-o {name}={runs} asks for what runs, or change what the server is able to run"
     return f"see `harness show` for what runs, and ask for that ({name})"
 
@@ -159,30 +157,39 @@ def _runs(account: Effective, name: str) -> Any:
 # Cold starts. -------------------------------------------------------------------------------------
 
 
+class _Load(NamedTuple):
+    took_ms: float
+    bound_ms: float
+    call: CallRecord
+
+
 def cold_in_warm(view: RunView) -> Iterator[Caveat]:
     """Measured calls for which the server loaded the model. Warm ones take some ms to 100 ms until
     the model is ready, which is handling and no load."""
-    load_ms = call_metric("server_load_ms").formula
     for arm in view.arms:
-        known = [(load_ms(call), call) for call in arm.calls if call.status == "ok"]
-        found = _loads([(took, call) for took, call in known if took is not None], view)
-        if not found:
+        loads = _loads(arm, view.manifest.spec.validity)
+        if not loads:
             continue
-        loads, bound_ms = found
-        worst_ms, worst = max(loads, key=lambda pair: pair[0])
+        worst = max(loads, key=lambda load: load.took_ms)
+        first_ns: dict[int, int] = {}
+        for call in arm.calls:
+            due_ns = call.instants.due_ns
+            first_ns[call.trial] = min(due_ns, first_ns.get(call.trial, due_ns))
         no_warmup = view.manifest.spec.iterations.warmup == 0
         yield Caveat(
             code="cold-in-warm",
             severity="doubtful",
             message=f"{len(loads)} of {len(arm.calls)} measured calls waited for the model to be "
-            f"loaded, the longest {worst_ms / 1000:.1f} s: a cold start is in the warm figures"
+            f"loaded, the longest {worst.took_ms / 1000:.1f} s: a cold start is in the warm figures"
             + (" (iterations.warmup is 0: nothing ran before them)" if no_warmup else ""),
             evidence={
                 "calls": len(loads),
-                "first_of_their_trial": sum(_is_first(call, arm) for _, call in loads),
-                "server_load_ms": worst_ms,
-                "example": worst.call_id,
-                "bound_ms": bound_ms,
+                "first_of_their_trial": sum(
+                    load.call.instants.due_ns == first_ns[load.call.trial] for load in loads
+                ),
+                "server_load_ms": worst.took_ms,
+                "example": worst.call.call_id,
+                "bound_ms": worst.bound_ms,
             },
             remedy="--warmup 1"
             if no_warmup
@@ -192,19 +199,47 @@ def cold_in_warm(view: RunView) -> Iterator[Caveat]:
         )
 
 
-def _loads(
-    known: list[tuple[float, CallRecord]], view: RunView
-) -> tuple[list[tuple[float, CallRecord]], float] | None:
-    """Those over the bound, and the bound: that of the warm ones among them, if there are any."""
-    bounds = view.manifest.spec.validity
-    warm = [took for took, _ in known if took <= bounds.load_max_ms]
-    bound_ms = bounds.load_max_ms
-    if warm:
-        bound_ms = max(bound_ms, bounds.load_ratio_max * median(warm))
-    over = [(took, call) for took, call in known if took > bound_ms]
-    return (over, bound_ms) if over else None
+def _loads(arm: ArmView, bounds: ValiditySpec) -> list[_Load]:
+    """Calls whose time is that of a load. A queue in the server's scheduler is in that time, too,
+    and makes calls alike that overlap: of those, only what stands out from all calls is a load.
+    But one call is at the head of a queue that forms when nothing was under way, and waits for
+    nobody. If not one of those that came first was warm, the model was not there."""
+    load_ms = call_metric("server_load_ms").formula
+    taken = {call.call_id: load_ms(call) for call in arm.calls if call.status == "ok"}
+    known = {call_id: took for call_id, took in taken.items() if took is not None}
+    warm = [took for took in known.values() if took <= bounds.load_max_ms]
+    bound_ms = _bound_ms(warm, bounds)
+    queue_ms = max(bound_ms, _bound_ms(list(known.values()), bounds))
+    cold: set[str] = set()
+    for first in _begun_together(arm.calls):
+        if min((known[i] for i in first if i in known), default=0.0) > bound_ms:
+            cold.update(first)
+    loads = []
+    for call in arm.calls:
+        took, own_ms = known.get(call.call_id), bound_ms if call.call_id in cold else queue_ms
+        if took is not None and took > own_ms:
+            loads.append(_Load(took, own_ms, call))
+    return loads
 
 
-def _is_first(call: CallRecord, arm: ArmView) -> bool:
-    dues = [c.instants.due_ns for c in arm.calls if c.trial == call.trial]
-    return call.instants.due_ns == min(dues)
+def _bound_ms(usual_ms: list[float], bounds: ValiditySpec) -> float:
+    return max(bounds.load_max_ms, bounds.load_ratio_max * median(usual_ms) if usual_ms else 0.0)
+
+
+def _begun_together(calls: list[CallRecord]) -> list[list[str]]:
+    """The calls that were sent when no other one of their trial was under way, each with those that
+    were sent before one of them had ended."""
+    groups: list[list[str]] = []
+    trial, busy_until_ns, first_end_ns = -1, 0, 0
+    sent = [(call.trial, call.instants.sent_ns, call) for call in calls]
+    on_wire = [(number, ns, call) for number, ns, call in sent if ns is not None]
+    for number, sent_ns, call in sorted(on_wire, key=lambda item: item[:2]):
+        done_ns = max(sent_ns, call.instants.closed_ns or call.instants.end_ns or 0)
+        if number != trial or sent_ns >= busy_until_ns:
+            groups.append([])
+            trial, busy_until_ns, first_end_ns = number, done_ns, max(done_ns, sent_ns + 1)
+        busy_until_ns = max(busy_until_ns, done_ns)
+        if sent_ns < first_end_ns:
+            groups[-1].append(call.call_id)
+            first_end_ns = min(first_end_ns, done_ns)
+    return groups

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Final
 
+from harness.engine.rules.outcome import errors
 from harness.engine.rules.view import RunView, label, places
 from harness.schema import Caveat, OpenLoad, RunSpec
 
@@ -42,43 +43,48 @@ def unbounded_output(view: RunView) -> Iterator[Caveat]:
 
 
 def too_few(view: RunView) -> Iterator[Caveat]:
-    """Figures that n cannot carry; single launches."""
+    """Figures that n cannot carry; single launches. Where calls fail so often that the errors make
+    the run invalid, more of them are no remedy."""
+    broken = {caveat.arm for caveat in errors(view) if caveat.severity == "invalid"}
     is_open = isinstance(view.manifest.spec.load, OpenLoad)
     shown = ("ttft_from_due_ms", "e2e_from_due_ms") if is_open else ("ttft_ms", "e2e_ms")
     lacking = {
         label(arm, view): one
         for arm in view.arms
         for one in arm.summary.metrics
-        if one.name in shown and one.n and "p95" in one.needs
+        if arm.name not in broken and one.name in shown and one.n and "p95" in one.needs
     }
+    measured = [arm for arm in view.arms if not arm.is_empty]
+    single = bool(measured) and all(arm.summary.trials < 2 for arm in measured)
+    runs = TRIALS_ADVISED if single else 0
     if lacking:
         needs = max(one.needs["p95"] for one in lacking.values())
+        times = needs / min(one.n for one in lacking.values())
+        runs = max(runs, math.ceil(view.manifest.spec.trials * times))
         have = ", ".join(f"{one.n} ({name})" for name, one in lacking.items())
         yield Caveat(
             code="too-few",
             severity="note",
             message=f"a p95 needs {needs} values; there are {have}",
             evidence={name: {"n": one.n, "needs": one.needs} for name, one in lacking.items()},
-            remedy=_flags(view.manifest.spec, needs / min(one.n for one in lacking.values()))
+            remedy=_flags(view.manifest.spec, times, runs)
             if view.state == "finished"
             else "let it run to its end",
         )
-    measured = [arm for arm in view.arms if not arm.is_empty]
-    if measured and all(arm.summary.trials < 2 for arm in measured):
+    if single:
         yield Caveat(
             code="single-launch",
             severity="note",
             message="one trial per arm: what differs from launch to launch is in no interval",
-            remedy=f"--runs {TRIALS_ADVISED}",
+            remedy=f"--runs {runs}",
         )
 
 
-def _flags(spec: RunSpec, times: float) -> str:
-    """What to add to the command so that there are `times` as many values."""
-    runs = f"--runs {math.ceil(spec.trials * times)}"
+def _flags(spec: RunSpec, times: float, runs: int) -> str:
+    """What to add to the command so that there are `times` as many values, or more."""
     if spec.load is None:
-        return runs
-    return f"--requests {math.ceil(spec.load.requests * times)}, or {runs}"
+        return f"--runs {runs}"
+    return f"--requests {math.ceil(spec.load.requests * times)}, or --runs {runs}"
 
 
 def what_was_measured(view: RunView) -> Iterator[Caveat]:

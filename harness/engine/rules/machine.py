@@ -2,9 +2,10 @@
 
 A busy machine is no doubt by itself: a local server may use every core, and so it should. CPU use
 and pressure (PSI) count that server, so they stand in the evidence and decide nothing. What does
-decide is what no benchmark does to itself: time taken by the hypervisor, pages that come from a
-disk, a clock that slows down, and our own threads being kept from running, for longer than a server
-explains or beside more tasks than one has.
+decide is time taken by the hypervisor, pages that come from a disk, cores that heat slows down, and
+our own threads being kept from running, for longer than a server explains or beside more tasks than
+one has. Frequencies are evidence, too, and decide nothing: they are of two instants, at which a
+laptop's clock is what its governor makes of a client that waits.
 """
 
 from __future__ import annotations
@@ -30,16 +31,11 @@ figure was seen to suffer."""
 
 def host_noise(view: RunView) -> Iterator[Caveat]:
     """Another load on this machine reached the measurement."""
-    top_mhz = _most([host.frequency_max_mhz for arm in view.arms for host in _hosts(arm)])
     for arm in view.arms:
         hosts = _hosts(arm)
         if not hosts:
             continue
-        figures = _figures(hosts) | _frequencies(hosts, top_mhz)
-        # The load is that of the whole machine, however few of its CPUs we may use.
-        cpus = view.manifest.environment.cpu_count or figures["cpus"]
-        load = figures["load_average"]
-        figures["load_per_cpu"] = load / cpus if load is not None and cpus else None
+        figures = _figures(hosts)
         is_local = any(_is_local(call.endpoint) for call in arm.calls)
         problems = list(_problems(figures, is_local, view.manifest.spec.validity))
         if problems:
@@ -71,16 +67,16 @@ def _problems(
     wait_max = bounds.run_wait_share_local_max if is_local else bounds.run_wait_share_max
     if over("run_wait_share", wait_max):
         yield (
-            f"our own threads waited for a core for {figures['run_wait_share']:.0%} of the time "
-            f"(bound {wait_max:.0%})",
-            "stop the other programs, or give the client a core of its own (taskset)",
+            "our own threads waited for a core, behind other programs or one another, for "
+            f"{figures['run_wait_share']:.0%} of the time (bound {wait_max:.0%})",
+            "fewer streams at once, or stop other programs",
         )
     elif over("load_per_cpu", bounds.load_per_cpu_max) and over("run_wait_share", WAITED_MIN):
         yield (
             f"{figures['load_per_cpu']:.3g} tasks per CPU wanted to run (bound "
             f"{bounds.load_per_cpu_max:.3g}), and our own threads waited for a core for "
             f"{figures['run_wait_share']:.0%} of the time",
-            "stop the other programs",
+            "fewer streams at once, or stop other programs",
         )
     if over("swap_mib_per_s", bounds.swap_mib_per_s_max):
         yield (
@@ -94,11 +90,11 @@ def _problems(
             f"(bound {bounds.major_faults_per_s_max:.3g})",
             "free memory, then run it again",
         )
-    if over("frequency_drop_share", bounds.frequency_drop_max):
+    if over("throttled_share", bounds.throttled_share_max):
         yield (
-            f"the fastest core ran at {figures['frequency_lowest_mhz']:.0f} MHz in one iteration "
-            f"and at {figures['frequency_top_mhz']:.0f} in another",
-            "a fixed clock (cpupower frequency-set -g performance), and cooling",
+            f"heat slowed a core down for {figures['throttled_share']:.0%} of the time (bound "
+            f"{bounds.throttled_share_max:.0%})",
+            "cooling, pauses between iterations, or a lower fixed clock (cpupower frequency-set)",
         )
 
 
@@ -112,6 +108,10 @@ def _figures(hosts: Sequence[HostLoad]) -> dict[str, Any]:
     rated_s = max(SECOND_NS, wall_ns) / SECOND_NS
     swapped = _sum([_both(host) for host in hosts])
     faults = _sum([host.major_faults for host in hosts])
+    load = _most([host.load_average for host in hosts])
+    clocks = [host.frequency_max_mhz for host in hosts if host.frequency_max_mhz is not None]
+    # The load is that of the whole machine, however few of its CPUs we may use.
+    cpus = hosts[-1].cpus_online or hosts[-1].cpus
     return {
         "wall_s": wall_ns / SECOND_NS,
         "steal_share": _mean("steal_share", hosts),
@@ -119,22 +119,15 @@ def _figures(hosts: Sequence[HostLoad]) -> dict[str, Any]:
         "run_wait_share": _mean("run_wait_share", hosts),
         "run_wait_share_worst": _most([host.run_wait_share for host in hosts]),
         "pressure_share": _mean("pressure_share", hosts),
-        "load_average": _most([host.load_average for host in hosts]),
+        "load_average": load,
+        "load_per_cpu": load / cpus if load is not None and cpus else None,
         "cpus": hosts[-1].cpus,
+        "cpus_online": hosts[-1].cpus_online,
         "swap_mib_per_s": None if swapped is None else swapped / 2**20 / rated_s,
         "major_faults_per_s": None if faults is None else faults / rated_s,
-    }
-
-
-def _frequencies(hosts: Sequence[HostLoad], top_mhz: float | None) -> dict[str, Any]:
-    """The fastest core, as that is the one that works: idle ones are slow, and may be."""
-    highest = [host.frequency_max_mhz for host in hosts if host.frequency_max_mhz is not None]
-    lowest_mhz = min(highest, default=None)
-    drop = 1.0 - lowest_mhz / top_mhz if lowest_mhz is not None and top_mhz else None
-    return {
-        "frequency_lowest_mhz": lowest_mhz,
-        "frequency_top_mhz": top_mhz,
-        "frequency_drop_share": drop,
+        "throttled_share": _mean("throttled_share", hosts),
+        "frequency_lowest_mhz": min(clocks, default=None),
+        "frequency_highest_mhz": max(clocks, default=None),
     }
 
 

@@ -197,8 +197,11 @@ def _halved(calls: list[CallRecord], effective: dict[int, Effective]) -> set[str
     """Ollama leaves the first `num_keep` tokens and the last half of the rest of the context."""
     groups: defaultdict[tuple[int, int], list[CallRecord]] = defaultdict(list)
     for call in calls:
-        context, tokens = _context(effective.get(call.trial)), call.usage.prompt_tokens or 0
-        if context is not None and 0 <= tokens - context // 2 <= SLACK_TOKENS and call.prompt_chars:
+        account = effective.get(call.trial)
+        if account is None or account.server != "ollama" or not call.prompt_chars:
+            continue
+        context, tokens = account.context_length, call.usage.prompt_tokens or 0
+        if context is not None and 0 <= tokens - context // 2 <= SLACK_TOKENS:
             groups[context, tokens].append(call)
     found: set[str] = set()
     for group in groups.values():

@@ -14,14 +14,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from harness.engine.rules.view import ArmView, RunView
-from harness.schema import CallRecord, Caveat, ChunkKind, TokenCheck, ValiditySpec
+from harness.schema import CallRecord, Caveat, TokenCheck, ValiditySpec
 
 __all__ = ["prompt_cache", "token_mismatch"]
 
 TOOL_REASONS: Final = ("tool_calls", "function_call")
 RETOKENISED_TOKENS: Final = 8
-"""By so much may the counts of one text differ in any case: marks of reasoning and of the end are
+"""By so much may the counts of one text differ in any case: marks of its beginning and end are
 tokens, and not in the text."""
+REASONED_TOKENS: Final = 16
+"""The same where reasoning came before the answer: it has marks of its own, and in harmony they are
+10 (three that open it, one that ends it, five that open the answer, one that ends that)."""
 
 _SIGNS: Final = {
     "chunks": "more chunks with content than tokens",
@@ -94,8 +97,7 @@ def _content_chunks(call: CallRecord) -> int | None:
     arguments, its end; nothing is known of the tokens behind each."""
     if call.finish_reason in TOOL_REASONS:
         return None
-    tools = call.chunks.kind.count(ChunkKind.TOOL)
-    return None if tools else call.content_chunks
+    return None if call.tool_chunks else call.content_chunks
 
 
 def _other_counts(server: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
@@ -130,11 +132,20 @@ def _by_tokenizer(arm: ArmView, bounds: ValiditySpec) -> tuple[list[str], dict[s
         if check.output_counted and check.output_reported
     ]
     counted, reported = _sums(checks)
-    allowed = max(RETOKENISED_TOKENS * len(checks), bounds.token_count_share_max * counted)
+    reasoned = {call.call_id for call in arm.calls if _reasoned(call)}
+    marks = [
+        REASONED_TOKENS if check.call_id in reasoned else RETOKENISED_TOKENS for check in checks
+    ]
+    allowed = max(sum(marks), bounds.token_count_share_max * counted)
     if not checks or abs(reported - counted) <= allowed:
         return None
     said = {"output_tokens": reported, "tokenizer": counted, "over_calls": len(checks)}
     return [check.call_id for check in checks], {"call": checks[0].call_id, **said}
+
+
+def _reasoned(call: CallRecord) -> bool:
+    instants = call.instants
+    return bool(call.usage.reasoning_tokens) or instants.first_token_ns != instants.first_answer_ns
 
 
 def _sums(checks: list[TokenCheck]) -> tuple[int, int]:

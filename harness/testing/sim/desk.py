@@ -12,10 +12,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, Final
 
-from msgspec import Struct
-
 from harness.testing.sim.asked import Asked, NotUnderstood, read_asked, read_http
-from harness.testing.sim.context import fit
+from harness.testing.sim.context import PromptCache, fit
 from harness.testing.sim.control import control
 from harness.testing.sim.draft import HOLD, RESET, Draft, Wire, silent, whole
 from harness.testing.sim.faults import (
@@ -26,43 +24,19 @@ from harness.testing.sim.faults import (
     reworded,
     spoil,
 )
+from harness.testing.sim.job import Job
 from harness.testing.sim.laws import sampler
 from harness.testing.sim.models import Memory, same_model
 from harness.testing.sim.ollama import OllamaVoice, created_at
 from harness.testing.sim.openai import OpenAIVoice
 from harness.testing.sim.replay import Pace
 from harness.testing.sim.spec import Fault, SimSpec
-from harness.testing.sim.timeline import Timeline, make_timeline
+from harness.testing.sim.timeline import make_timeline
 from harness.testing.sim.voice import Voice, words_from
 
-__all__ = ["Desk", "Job"]
+__all__ = ["Desk"]
 
-CACHED_PROMPTS: Final = 64
 RETRY_AFTER: Final = ("Retry-After: 1",)
-
-
-class Job(Struct, kw_only=True):
-    """One request, from its arrival to its end: what the log says of it."""
-
-    serial: int
-    conn: int
-    arrived_ns: int
-    method: str = ""
-    path: str = ""
-    keep_alive: bool = True
-    request_id: str | None = None
-    ordinal: int | None = None
-    """Its number among the requests for text; None: it is none."""
-    fault: Fault | None = None
-    asked: Asked | None = None
-    timeline: Timeline | None = None
-    status: int | None = None
-    """HTTP status of the answer; None: no answer."""
-    answered_ns: int | None = None
-    """When the answer was handed to the sender. What was due before that is late because of us."""
-    held: bool = False
-    """Its answer never ends by itself."""
-    has_slot: bool = False
 
 
 class Desk:
@@ -93,7 +67,7 @@ class Desk:
         self._ordinals = 0
         self._busy = 0
         self._waiting: deque[Job] = deque()
-        self._prompts: deque[list[str]] = deque(maxlen=CACHED_PROMPTS)
+        self._prompts = PromptCache() if spec.prompt_cache else None
 
     def arrive(self, job: Job, head: bytes, body: bytes) -> None:
         """Answers at once, or when a slot is free."""
@@ -178,7 +152,7 @@ class Desk:
             arrived_ns=job.arrived_ns,
             start_ns=start_ns,
             load_ns=load_ns,
-            cached_tokens=self._cached(asked),
+            cached_tokens=self._prompts.cached(asked) if self._prompts else 0,
             realtime_offset_ns=self._offset_ns,
         )
         job.status = 200
@@ -215,30 +189,12 @@ class Desk:
             assert following.asked is not None
             self._begin(following, following.asked, at_ns)
 
-    def _cached(self, asked: Asked) -> int:
-        """Words that the prompt shares with the beginning of an earlier one. One is always left to
-        evaluate: without it there is nothing to continue from."""
-        if not self.spec.prompt_cache:
-            return 0
-        longest = 0
-        if asked.cache_prompt:
-            for earlier in self._prompts:
-                longest = max(longest, _shared(earlier, asked.words))
-        self._prompts.append(asked.words)
-        return min(longest, max(0, len(asked.words) - 1))
-
     # ---------------------------------------------------------------------------------- the others
 
     def _load(self, job: Job, asked: Asked, now_ns: int) -> int:
         """ns until the model is in memory, if it has to be loaded for this request."""
-        if not self.memory.needs_load(asked, now_ns):
-            return 0
-        load_ns = sampler(self.spec.load, Random(f"{self.spec.seed}/load/{job.serial}"))()
-        if self.memory.key is not None:  # with other options: that one has to go first
-            self.memory.drop(now_ns)
-        load_ns += max(0, round(self.memory.gone_ns) - now_ns)
-        self.memory.load(asked, now_ns + load_ns)
-        return load_ns
+        draw = sampler(self.spec.load, Random(f"{self.spec.seed}/load/{job.serial}"))
+        return self.memory.load(asked, now_ns, draw)
 
     def _load_only(self, job: Job, asked: Asked) -> None:
         reason = "load"
@@ -303,12 +259,3 @@ class Desk:
             return OllamaVoice(asked, self._version, self._offset_ns)
         unix_s = (job.arrived_ns + self._offset_ns) // 1_000_000_000
         return OpenAIVoice(self.spec, asked, f"{self._boot}-{job.serial}", self._version, unix_s)
-
-
-def _shared(one: list[str], other: list[str]) -> int:
-    count = 0
-    for a, b in zip(one, other, strict=False):
-        if a != b:
-            break
-        count += 1
-    return count

@@ -46,12 +46,15 @@ HOSTILE: Final = (
 
 
 def fault_for(spec: SimSpec, asked: Asked, ordinal: int) -> Fault | None:
-    """The first that concerns this request."""
-    for index, fault in enumerate(spec.faults):
+    """The first that concerns this request. One number is drawn for all rates, which lie side by
+    side between 0 and 1: each fault has its whole share, wherever it stands."""
+    drawn = Random(f"{spec.seed}/fault/{ordinal}").random()
+    for fault in spec.faults:
         if fault.match is not None:
             hit = fault.match in asked.text
         elif fault.rate is not None:
-            hit = Random(f"{spec.seed}/fault/{index}/{ordinal}").random() < fault.rate
+            hit = drawn < fault.rate
+            drawn -= fault.rate
         else:
             hit = ordinal in fault.requests
         if hit:

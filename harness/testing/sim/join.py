@@ -35,7 +35,7 @@ __all__ = ["Joined", "Pairs", "Spread", "find_log", "join", "pair", "serial_of",
 MERGED: Final = 1 << 31
 """Flag of a chunk's size: its stamp is an upper bound (harness._native.recorder)."""
 _CALLS: Final = ("first", "reported", "true")
-_CHUNKS: Final = ("call", "errors", "lag", "send", "content", "merged")
+_CHUNKS: Final = ("call", "errors", "lag", "send", "content", "merged", "cut")
 
 
 class Spread(Struct, frozen=True, kw_only=True):
@@ -64,7 +64,10 @@ class Joined(Struct, frozen=True, kw_only=True):
     """With another number of chunks than were sent."""
     chunks: int
     merged: int
-    """Of those, read together with a later one: their stamps are upper bounds."""
+    """Of those, read together with a later one with content: their stamps are upper bounds."""
+    cut: int
+    """Of those, left out of the errors: the next frame was due at the same instant, and one of the
+    two has no content. That they were read together is how the server cuts calls."""
     kernel_stamped: int
     """Calls."""
     first_token: Spread
@@ -113,7 +116,8 @@ class Pairs(Struct, frozen=True, kw_only=True):
     """Per call: `first` (error of the first-token stamp), `reported` and `true` (its TTFT by the
     stamps and by the log). Per chunk: `call` (index of its call), `errors` (of its stamp), `lag`
     (from the send to our read's return: the error that a stamp in user space has), `send` (how long
-    the send took), `content` and `merged` (bool; merged: the stamp is an upper bound)."""
+    the send took), and as bool `content`, `merged` (read together with a later one with content:
+    the stamp is an upper bound) and `cut` (see Joined)."""
 
 
 def pair(calls: Iterable[CallRecord], log: SimLog) -> Pairs:
@@ -149,14 +153,16 @@ def pair(calls: Iterable[CallRecord], log: SimLog) -> Pairs:
         columns["lag"].append(stamps + lag_ns - rows["before_ns"])
         columns["send"].append(rows["after_ns"] - rows["before_ns"])
         columns["content"].append(content)
-        columns["merged"].append(np.frombuffer(call.chunks.size, "<u4") & MERGED != 0)
+        flagged = np.frombuffer(call.chunks.size, "<u4") & MERGED != 0
+        columns["merged"].append(_before_content(flagged, content))
+        columns["cut"].append(_cut(rows["due_ns"], content))
         columns["first"].append(instants.first_token_ns - first_ns)
         columns["reported"].append(instants.first_token_ns - instants.sent_ns)
         columns["true"].append(first_ns - request["arrived_ns"])
         serials.append(serial)
         kernel.append(call.stamp_source == "kernel")
         arrival_by_kernel.append(request["arrived_by"] == "kernel")
-    kinds = {"content": bool, "merged": bool}
+    kinds = {"content": bool, "merged": bool, "cut": bool}
     whole = {name: np.array(columns[name], np.int64) for name in _CALLS}
     for name in _CHUNKS:
         kind = kinds.get(name, np.int64)
@@ -171,12 +177,34 @@ def pair(calls: Iterable[CallRecord], log: SimLog) -> Pairs:
     )
 
 
+def _before_content(flagged: Any, content: Any) -> Any:
+    """Which chunks were read together with a later one that has content. `flagged`: with any; the
+    last of a read is not."""
+    import numpy as np
+
+    index = np.arange(len(flagged))
+    read = np.concatenate([[0], np.cumsum(~flagged[:-1])])
+    last = np.full(len(flagged), -1)
+    np.maximum.at(last, read[content], index[content])
+    return flagged & (last[read] > index)
+
+
+def _cut(due_ns: Any, content: Any) -> Any:
+    """Which chunks have a next one due at the same instant, not both of them with content: the role
+    before the first token, finish and usage behind the last."""
+    import numpy as np
+
+    found = np.zeros(len(content), bool)
+    found[:-1] = (due_ns[1:] == due_ns[:-1]) & ~(content[1:] & content[:-1])
+    return found
+
+
 def join(run: Run, folder: Path) -> Joined:
-    """Raises StoreError if the log cannot be read, or has no call of this run."""
+    """Raises StoreError if the log cannot be read, the run has no ok call, or none is in the log."""
     import numpy as np
 
     log = read_log(folder)
-    calls = list(_ok_calls(run))
+    calls = _ok_calls(run)
     found = pair(calls, log)
     column = found.columns
     if not found.serials:
@@ -194,10 +222,11 @@ def join(run: Run, folder: Path) -> Joined:
         unequal=found.unequal,
         chunks=len(column["errors"]),
         merged=int(column["merged"].sum()),
+        cut=int(column["cut"].sum()),
         kernel_stamped=sum(found.kernel),
         first_token=spread(column["first"]),
-        all_chunks=spread(column["errors"]),
-        unmerged_chunks=spread(column["errors"][~column["merged"]]),
+        all_chunks=spread(column["errors"][~column["cut"]]),
+        unmerged_chunks=spread(column["errors"][~column["cut"] & ~column["merged"]]),
         send=spread(column["send"]),
         ttft_bias=spread(column["reported"] - column["true"]),
         ttft_reported_median_ns=float(np.median(column["reported"])),
@@ -207,10 +236,20 @@ def join(run: Run, folder: Path) -> Joined:
     )
 
 
-def _ok_calls(run: Run) -> Iterator[CallRecord]:
-    for record in run.records():
-        if isinstance(record, CallRecord) and record.phase == "measured" and record.status == "ok":
-            yield record
+def _ok_calls(run: Run) -> list[CallRecord]:
+    """The measured ones. Raises StoreError if there is none."""
+    found = [
+        record
+        for record in run.records()
+        if isinstance(record, CallRecord) and record.phase == "measured" and record.status == "ok"
+    ]
+    if not found:
+        raise StoreError(
+            "none of the run's measured calls is ok, and only those are joined",
+            where=str(run.path),
+            remedy=f"harness show {run.path} says how they ended",
+        )
+    return found
 
 
 def serial_of(call: CallRecord, boot: str) -> int | None:

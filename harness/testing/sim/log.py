@@ -18,7 +18,7 @@ from msgspec import Struct, field
 
 from harness._native.truth import ROW_SIZE
 from harness.errors import StoreError
-from harness.testing.sim.desk import Job
+from harness.testing.sim.job import Job
 from harness.testing.sim.punctual import LATE_NS, punctuality
 
 if TYPE_CHECKING:
@@ -69,8 +69,13 @@ class LogWriter:
             self._requests: BinaryIO = os.fdopen(os.open(folder / REQUESTS, flags, 0o644), "wb", 0)
             self._sends: BinaryIO = os.fdopen(os.open(folder / SENDS, flags, 0o644), "wb", 0)
         except OSError as error:
-            raise StoreError(error.strerror or str(error), where=str(folder)) from error
+            raise StoreError(
+                f"cannot make the log: {error.strerror or error}",
+                where=str(folder),
+                remedy="--log FOLDER, one that can be written",
+            ) from error
         self._lines: list[bytes] = []
+        self._refused: StoreError | None = None
 
     def line(self, kind: str, **what: Any) -> None:
         self._lines.append(msgspec.json.encode({"t": kind, **what}) + b"\n")
@@ -105,17 +110,30 @@ class LogWriter:
         self.line("request", **found)
 
     def rows(self, blocks: Iterable[bytes]) -> None:
-        """Raises StoreError when the disk is full."""
+        """Raises StoreError when the disk is full, and ever after: a row behind half a row would
+        be read as another."""
+        if self._refused is not None:
+            raise self._refused
+        # Block by block: the sending thread may be waiting for this core, and a long write would
+        # keep it from it.
+        for block in blocks:
+            self._write(self._sends, SENDS, block)
+        if self._lines:
+            self._write(self._requests, REQUESTS, b"".join(self._lines))
+            self._lines.clear()
+
+    def _write(self, file: BinaryIO, name: str, content: bytes) -> None:
+        rest = memoryview(content)
         try:
-            # Block by block: the sending thread may be waiting for this core, and a long write
-            # would keep it from it.
-            for block in blocks:
-                self._sends.write(block)
-            if self._lines:
-                self._requests.write(b"".join(self._lines))
-                self._lines.clear()
+            while rest:  # a disk that fills up takes a part
+                rest = rest[file.write(rest) :]
         except OSError as error:
-            raise StoreError(error.strerror or str(error), where=str(self.folder)) from error
+            self._refused = StoreError(
+                f"cannot write the log: {error.strerror or error}",
+                where=str(self.folder / name),
+                remedy="free space, or --log on another disk",
+            )
+            raise self._refused from error
 
     def close(self) -> None:
         self._requests.close()

@@ -45,13 +45,18 @@ class Memory(Struct, kw_only=True):
             self.going, self.gone_ns = self.key, now_ns + self.unload_ns()
         self.key = None
 
-    def needs_load(self, asked: Asked, now_ns: int) -> bool:
-        return not self.loaded(now_ns) or self.key != asked.load_options
-
-    def load(self, asked: Asked, ready_ns: int) -> None:
+    def load(self, asked: Asked, now_ns: int, draw_ns: Callable[[], int]) -> int:
+        """ns until the model is in memory; 0: it is there, as asked for. `draw_ns` says how long
+        loading itself takes, if it has to be."""
+        if self.loaded(now_ns) and self.key == asked.load_options:
+            return 0
+        load_ns = draw_ns()
+        self.drop(now_ns)  # with other options: that one has to go first
+        load_ns += max(0, round(self.gone_ns) - now_ns)
         self.key = asked.load_options
-        self.ready_ns = ready_ns
-        self.keep(asked, ready_ns)
+        self.ready_ns = now_ns + load_ns
+        self.keep(asked, self.ready_ns)
+        return load_ns
 
     def keep(self, asked: Asked, now_ns: int) -> None:
         """Its time counts from the end of the latest request."""

@@ -6,6 +6,7 @@ those are (signals, standard input). Nothing here prints.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import select
@@ -22,8 +23,9 @@ from harness import __version__
 from harness._native.clock import monotonic_ns, realtime_offset_ns
 from harness._native.truth import FINISHED, REQUEST, Sender
 from harness.errors import BackendError
-from harness.testing.sim.desk import Desk, Job
+from harness.testing.sim.desk import Desk
 from harness.testing.sim.draft import TIMED, Wire
+from harness.testing.sim.job import Job
 from harness.testing.sim.log import LATE_NS, LogWriter, punctuality, row_blocks
 from harness.testing.sim.spec import SimSpec
 
@@ -142,14 +144,10 @@ class SimServer:
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         try:
             listener = socket.create_server((self._host, port), family=family, backlog=BACKLOG)
-        except (OSError, OverflowError) as error:
-            # create_server adds the address to what the system said; `where` has it.
-            number = error.errno if isinstance(error, OSError) else None
-            said = os.strerror(number) if number and number > 0 else str(error)
+        except (OSError, ValueError) as error:
+            said, remedy = _refusal(error)
             raise BackendError(
-                f"cannot listen: {said.lower()}",
-                where=f"{self._host}:{port}",
-                remedy="--port 0 takes any that is free",
+                f"cannot listen: {said}", where=f"{self._host}:{port}", remedy=remedy
             ) from None
         listener.setblocking(False)
         return listener
@@ -193,6 +191,18 @@ class SimServer:
             realtime_offset_ns=offset_ns,
             realtime_uncertainty_ns=uncertainty_ns,
         )
+
+
+def _refusal(error: OSError | ValueError) -> tuple[str, str]:
+    """Why an address cannot be had, and what to try."""
+    here = "--host 127.0.0.1, or an address that `ip address` lists"
+    if isinstance(error, socket.gaierror | ValueError):
+        return "this name cannot be resolved", here
+    if error.errno == errno.EADDRNOTAVAIL:
+        return "this is no address of this machine", here
+    # create_server adds the address to what the system said; `where` has it.
+    said = os.strerror(error.errno) if error.errno else str(error)
+    return said.lower(), "--port 0 takes any that is free"
 
 
 def _waited_for_a_core_ns() -> int | None:

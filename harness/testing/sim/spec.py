@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
 
@@ -53,7 +54,8 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
 
     kind: FaultKind
     rate: Share | None = None
-    """Share of the requests, drawn from the seed and the request's number."""
+    """Share of the requests, drawn from the seed and the request's number; those of all faults
+    together are 1 at most."""
     requests: tuple[Whole, ...] = ()
     """By number: 1 is the first that asks for text. Probes and warm-ups count."""
     match: str | None = None
@@ -117,7 +119,7 @@ class SimSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     comments: Annotated[int, Meta(ge=0)] = 1
     """openrouter, deepseek: comment lines before the first token."""
     faults: tuple[Fault, ...] = ()
-    """The first that concerns a request happens to it."""
+    """The first that concerns a request happens to it; at most one rate does."""
     seed: int = 0
     """Fixes every draw, by the request's number."""
 
@@ -135,7 +137,15 @@ def sim_spec(raw: dict[str, Any]) -> SimSpec:
     faults = raw.get("faults")
     if isinstance(faults, list | tuple):
         raw["faults"] = [fault_from(f) if isinstance(f, str) else f for f in faults]
-    return decode(raw, SimSpec)
+    spec = decode(raw, SimSpec)
+    total = math.fsum(fault.rate or 0 for fault in spec.faults)
+    if total > 1 + 1e-9:  # ten times 0.1 is one
+        raise SpecError(
+            f"the rates add up to {total:g}",
+            where="$.faults",
+            remedy="shares of at most 1 together",
+        )
+    return spec
 
 
 def fault_from(text: str) -> dict[str, Any]:
