@@ -53,6 +53,7 @@ WITH_JOIN = ("run", "log", "as_json")
 @click.pass_context
 def command(
     context: click.Context,
+    /,
     spec: Path | None,
     host: str,
     port: int,

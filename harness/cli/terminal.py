@@ -38,15 +38,20 @@ def open_output() -> None:
     """Make standard output say what it is, and take any character: what its encoding lacks is
     written as `?`."""
     out = sys.stdout
-    if type(getattr(getattr(out, "buffer", None), "raw", None)) is io.FileIO:
-        sys.stdout = io.TextIOWrapper(
-            io.BufferedWriter(_Output(out.fileno(), "w", closefd=False)),
-            encoding=out.encoding,
-            errors="replace",
-            line_buffering=getattr(out, "line_buffering", False),
-        )
-    elif isinstance(out, io.TextIOWrapper):
+    if not isinstance(out, io.TextIOWrapper):
+        return  # there is none, or whoever calls us has put something else there
+    raw = getattr(out.buffer, "raw", out.buffer)
+    if type(raw) is not io.FileIO:
         out.reconfigure(errors="replace")
+        return
+    named: Any = _Output(raw.fileno(), "w", closefd=False)
+    sys.stdout = io.TextIOWrapper(
+        named if raw is out.buffer else io.BufferedWriter(named),  # python -u has no buffer
+        encoding=out.encoding,
+        errors="replace",
+        line_buffering=out.line_buffering,
+        write_through=out.write_through,
+    )
 
 
 def say(text: str) -> None:

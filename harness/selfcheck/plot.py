@@ -177,7 +177,11 @@ def _title(check: Check) -> str:
     machine, made = check.machine, check.selfcheck
     calls = sum(one.calls for one in made.loads if one.rate_tok_s)
     cores = f"{machine.cores} core{'' if machine.cores == 1 else 's'}"
-    pinned = "client and server on cores of their own" if machine.server_cores else "shared"
+    pinned = (
+        "client and server on cores of their own"
+        if machine.server_cores
+        else "shared by client and server"
+    )
     return (
         f"harness selfcheck, {made.mode}, {made.at[:10]}, n = {calls:,} calls\n"
         f"{one_line(machine.cpu or 'unknown processor', 60)}, {cores}, "

@@ -110,8 +110,7 @@ def _micro(value_ns: float | None) -> str:
     if value_ns is None:
         return UNKNOWN
     value_us = round(value_ns / 1e3, 3)
-    for digits in (3, 2):
-        text = number(value_us, digits)
+    for text in (number(value_us, 3), number(value_us, 2), f"{value_us:g}"):
         if len(text) <= CHARS:
             return text
     return f"{value_us:.0e}".replace("e+0", "e")

@@ -139,7 +139,7 @@ def test_progress_counts_what_the_result_counts(harness_command):
     words = ["--requests", "3", "--warmup", "2", "--max-tokens", "4", "--json"]
     done = harness_command("run", "load", *words)
     assert json.loads(done.out)["arms"][0]["calls"] == {"ok": 3}
-    assert "base: ok, 3 calls ok, " in done.err
+    assert ": ok, 3 calls ok, " in done.err
 
 
 def test_latest_is_found_below_runs(harness_command, tmp_path):
@@ -240,11 +240,13 @@ def test_an_open_loop_spec_can_be_shortened(harness_command, tmp_path):
     ],
     ids=" ".join,
 )
-def test_a_full_disk_is_one_line(finished_run, tmp_path, words):
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_is_one_line(finished_run, tmp_path, words, unbuffered):
     places = {"RUN": str(finished_run[0]), "LOG": str(tmp_path / "log")}
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "harness", *(places.get(word, word) for word in words)],
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
             stdin=subprocess.DEVNULL,
             stdout=full,
             stderr=subprocess.PIPE,

@@ -31,7 +31,7 @@ def targets(path):
 
 
 def anchors(path):
-    """As GitHub makes them: lower case, without punctuation, blanks as hyphens, repeats numbered."""
+    """As GitHub makes them: lower case, no punctuation, blanks as hyphens, repeats numbered."""
     seen, found = Counter(), set()
     for heading in re.findall(r"^#+ +(.*?) *#*$", prose(path), re.M):
         shown = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)

@@ -56,7 +56,7 @@ def test_a_busy_machine_is_no_noise():
     ("changes", "says"),
     [
         ({"steal_share": 0.05}, "the hypervisor took 5.0% of the CPU time (bound 2.0%)"),
-        ({"run_wait_share": 0.6}, "or one another, for 60% of the time (bound 50%)"),
+        ({"run_wait_share": 0.6}, "or one another, for 12 s of 20 s (bound 50%)"),
         ({"run_wait_share": 0.3, "load_average": 40.0}, "20 tasks per CPU wanted to run (bound 4)"),
         ({"swap_in_bytes": 20 * 2**20}, "2 MiB/s were swapped in and out"),
         ({"swap_out_bytes": 20 * 2**20}, "2 MiB/s were swapped in and out"),
@@ -118,6 +118,9 @@ def test_a_crowd_counts_by_the_machine_s_cpus():
 def test_short_iterations_are_not_blown_up():
     short = replace(QUIET, wall_ns=50_000_000, steal_share=0.1, major_faults=2)
     assert found(short) == []
+    starting = replace(QUIET, wall_ns=300_000_000, run_wait_share=1.3)
+    assert found(starting) == []
+    assert len(found(replace(starting, wall_ns=1_000_000_000))) == 2
 
 
 def test_means_are_weighted_by_time():

@@ -272,16 +272,15 @@ def test_requests_at_a_rate(host, tmp_path):
     assert any(" ms late" in reason for reason in said - honest)
 
 
-def test_a_server_that_went_away_is_said_in_its_last_words(measured, tmp_path):
+def test_a_server_that_went_away_is_said_in_its_last_words(host, tmp_path):
     server = Truth(tmp_path / "log", ["--dialect", "vllm", *PACED])
     try:
         server.wait()
+        driven, log = run(host, server, Load(streams=1, requests=1, tokens=2))
         os.kill(server.pid, signal.SIGKILL)
         (tmp_path / "log.stderr").write_text("hello\nerror: no space left on device: log\n")
-        driven, _ = measured
-        stranger = msgspec.structs.replace(
-            driven.calls[0], server={"id": f"chatcmpl-sim-{server._tail.read().boot}-0"}
-        )
+        unwritten = {"id": f"chatcmpl-sim-{log.boot}-999"}
+        stranger = msgspec.structs.replace(driven.calls[0], server=unwritten)
         with pytest.raises(BackendError, match="went away: no space left on device: log"):
             server.log_of([stranger])
     finally:

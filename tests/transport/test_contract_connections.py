@@ -1,4 +1,4 @@
-"""What every transport owes its caller on connections, time and bad requests, as in test_contract."""
+"""What every transport owes its caller about connections, time, bad requests: one suite for all."""
 
 from __future__ import annotations
 

@@ -35,11 +35,12 @@ KEPT_WAITING_MIN = 0.25
 """Share of an iteration that a hypervisor took, or in which our threads were ready and had no core:
 on two quiet cores 1 clean run of 50 had as much, and half of them less than 0.03."""
 PRESSURE_MIN = 0.5
-"""Share in which any task waited (PSI): less is what client and server do to each other there."""
+"""Share in which any task waited (PSI): client and server did that to each other in 1 of 200."""
 SERVER_LATE_NS = 5_000_000
-"""A send that began so late; punctual ones are within 1 ms, thirty due at once included."""
+"""A send that began so late; the server's own log calls 1 ms late."""
 ATTEMPTS = 3
 EXCUSED_SHARE_MAX = 0.1
+"""Of the runs: where more are, the machine is too busy to tell its faults from those of a rule."""
 
 # Backend → how `harness sim` is started. TTFT a few ms, gaps of a ms or two: each run is short.
 SERVERS: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -124,8 +125,11 @@ def specs(urls: Sequence[str], count: int, seed: int = 0) -> Iterator[dict[str, 
             arms = {"short": {"scenario": {"options": {"words": 10}}}, "long": {}}
         else:
             load = _load(rng, which, spec["transport"])
-            # In an open loop a tenth of E2E may be lag: an answer takes some 40 ms there.
+            # In an open loop a tenth of E2E may be lag: an answer takes some 40 ms there. Portable
+            # sends 1 to 3 ms late on a quiet machine: it needs longer ones.
             tokens = rng.choice((4, 6, 8)) if load["mode"] == "closed" else 16
+            if load["mode"] == "open" and spec["transport"] == "portable":
+                tokens = 48
             options = {"prompt_tokens": 24, "max_tokens": tokens}
             spec |= {"scenario": {"name": "load", "options": options}, "load": load}
             arms = {"short": {"scenario": {"options": {"prompt_tokens": 16}}}, "long": {}}
@@ -230,3 +234,17 @@ def settle(once: Callable[[], Judged]) -> list[Judged]:
     while made[-1].alarms and not made[-1].false_alarms and len(made) < ATTEMPTS:
         made.append(once())
     return made
+
+
+def complaints(runs: Sequence[Sequence[Judged]]) -> list[Any]:
+    """What speaks against the rules, `settle` of each run given: false alarms, and too many that
+    were excused."""
+    found: list[Any] = [
+        (alarm.code, alarm.message, alarm.evidence, made[-1].raw)
+        for made in runs
+        for alarm in made[-1].false_alarms
+    ]
+    excused = sum(bool(made[0].alarms) for made in runs)
+    if excused > EXCUSED_SHARE_MAX * len(runs):
+        found.append(f"{excused} of {len(runs)} runs had an alarm")
+    return found

@@ -9,9 +9,9 @@ import pytest
 from harness.schema import Caveat, HostLoad, IterationRecord
 from tests.validity.clean import (
     ATTEMPTS,
-    EXCUSED_SHARE_MAX,
     OF_THE_MACHINE,
     Judged,
+    complaints,
     host,
     judge,
     servers,
@@ -24,18 +24,14 @@ RUNS = 200
 
 def test_no_alarm_in_200_clean_runs(tmp_path):
     plugins = host()
-    false, excused = [], Counter()
-    kinds: Counter[str] = Counter()
     with servers(tmp_path) as logs:
-        for raw in specs(list(logs), RUNS):
-            made = settle(lambda raw=raw: judge(raw, plugins, logs))
-            kinds[raw.get("load", {"mode": "workflow"})["mode"]] += 1
-            excused.update({a.code for a in made[0].alarms} if made[0].alarms else ())
-            excused["runs"] += bool(made[0].alarms)
-            false += [(a.code, a.message, a.evidence, raw) for a in made[-1].false_alarms]
-    print(f"{RUNS} runs ({dict(kinds)}); with an alarm that had a cause: {dict(excused)}")
-    assert false == []
-    assert excused["runs"] <= EXCUSED_SHARE_MAX * RUNS
+        raws = list(specs(list(logs), RUNS))
+        runs = [settle(lambda raw=raw: judge(raw, plugins, logs)) for raw in raws]
+    kinds = Counter(raw.get("load", {"mode": "workflow"})["mode"] for raw in raws)
+    alarms = Counter(alarm.code for made in runs for alarm in made[0].alarms)
+    again = sum(len(made) - 1 for made in runs)
+    print(f"{RUNS} runs ({dict(kinds)}), {again} made again; alarms at first: {dict(alarms)}")
+    assert complaints(runs) == []
     assert min(kinds[kind] for kind in ("closed", "open", "workflow")) >= RUNS // 10
 
 
@@ -102,13 +98,21 @@ def test_an_excuse_holds_once_more_and_then_for_the_whole_run():
     assert settled(*[excused] * 9) == [excused] * ATTEMPTS
 
 
+def test_too_many_excuses_are_none():
+    silent = [Judged(raw={}, caveats=(), iterations=())]
+    excused = [planted(pressure_share=0.9), *silent]
+    assert complaints([excused] + [silent] * 9) == []
+    assert complaints([excused] * 2 + [silent] * 9) == ["2 of 11 runs had an alarm"]
+    assert len(complaints([[planted()]] + [silent] * 19)) == 1
+
+
 def test_a_rule_that_cries_wolf_is_found(tmp_path):
-    """Bounds of nothing, so that every request is late, on runs that are as clean as the others. On
-    a busy machine one of them may have an excuse, but not eight."""
+    """Bounds of nothing, so that every request is late, in runs as clean as the others. A machine
+    too busy to call an alarm false has too many of them."""
     plugins = host()
     strict = {"validity": {"send_lag_max_ms": 0.0, "send_lag_share_max": 0.0}}
     with servers(tmp_path) as logs:
         opened = [raw for raw in specs(list(logs), 100) if raw.get("load", {}).get("rate_per_s")]
-        made = [judge(raw | strict, plugins, logs) for raw in opened[:8]]
-    assert all("schedule-slip" in {alarm.code for alarm in run.alarms} for run in made)
-    assert any(run.false_alarms for run in made)
+        runs = [settle(lambda raw=raw: judge(raw | strict, plugins, logs)) for raw in opened[:8]]
+    assert all("schedule-slip" in {alarm.code for alarm in made[0].alarms} for made in runs)
+    assert complaints(runs)

@@ -24,6 +24,10 @@ SECOND_NS: Final = 1_000_000_000
 """Rates are per second of at least one: two page faults in a tenth of a second are no twenty. Steal
 is counted in ticks of 10 ms, and not judged below one second either."""
 
+WAIT_OVER_NS: Final = 2 * SECOND_NS
+"""Waiting for a core is taken over two seconds at least: a server that starts on every core keeps a
+run of half a second waiting for most of it, and nothing is wrong."""
+
 WAITED_MIN: Final = 0.25
 """A crowd on this machine matters only where we had to wait in it. Below a sixth of the time no
 figure was seen to suffer."""
@@ -58,6 +62,10 @@ def _problems(
     def over(name: str, bound: float) -> bool:
         return figures[name] is not None and figures[name] > bound
 
+    waited_share = (figures["run_wait_share"] or 0.0) * min(
+        1.0, figures["wall_s"] * SECOND_NS / WAIT_OVER_NS
+    )
+
     if over("steal_share", bounds.steal_share_max) and figures["wall_s"] >= 1.0:
         share = figures["steal_share"]
         yield (
@@ -65,13 +73,14 @@ def _problems(
             "a machine whose cores are not shared, or another hour",
         )
     wait_max = bounds.run_wait_share_local_max if is_local else bounds.run_wait_share_max
-    if over("run_wait_share", wait_max):
+    if waited_share > wait_max:
         yield (
-            "our own threads waited for a core, behind other programs or one another, for "
-            f"{figures['run_wait_share']:.0%} of the time (bound {wait_max:.0%})",
+            "our own threads, together, waited for a core, behind other programs or one another, "
+            f"for {figures['run_wait_share'] * figures['wall_s']:.2g} s of "
+            f"{figures['wall_s']:.2g} s (bound {wait_max:.0%})",
             "fewer streams at once, or stop other programs",
         )
-    elif over("load_per_cpu", bounds.load_per_cpu_max) and over("run_wait_share", WAITED_MIN):
+    elif over("load_per_cpu", bounds.load_per_cpu_max) and waited_share > WAITED_MIN:
         yield (
             f"{figures['load_per_cpu']:.3g} tasks per CPU wanted to run (bound "
             f"{bounds.load_per_cpu_max:.3g}), and our own threads waited for a core for "

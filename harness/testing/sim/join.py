@@ -14,7 +14,7 @@ TTFT bias     the call's TTFT − (first content sent − request arrived), the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -200,7 +200,7 @@ def _cut(due_ns: Any, content: Any) -> Any:
 
 
 def join(run: Run, folder: Path) -> Joined:
-    """Raises StoreError if the log cannot be read, the run has no ok call, or none is in the log."""
+    """Raises StoreError if the log cannot be read or has no call of this run, or if none is ok."""
     import numpy as np
 
     log = read_log(folder)

@@ -88,6 +88,7 @@ class SimServer:
             realtime=self.realtime,
             spec=msgspec.to_builtins(spec),
         )
+        self.log.rows(())  # no send is in the log before the server's name is
         self.sender.listen(listener.detach())
         self._jobs: dict[int, tuple[Job, int, bool]] = {}
         self._listen_again_s: float | None = None
@@ -144,7 +145,7 @@ class SimServer:
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         try:
             listener = socket.create_server((self._host, port), family=family, backlog=BACKLOG)
-        except (OSError, ValueError) as error:
+        except (OSError, OverflowError, UnicodeError) as error:
             said, remedy = _refusal(error)
             raise BackendError(
                 f"cannot listen: {said}", where=f"{self._host}:{port}", remedy=remedy
@@ -193,15 +194,16 @@ class SimServer:
         )
 
 
-def _refusal(error: OSError | ValueError) -> tuple[str, str]:
+def _refusal(error: Exception) -> tuple[str, str]:
     """Why an address cannot be had, and what to try."""
     here = "--host 127.0.0.1, or an address that `ip address` lists"
-    if isinstance(error, socket.gaierror | ValueError):
+    number = getattr(error, "errno", None) or 0
+    if number < 0 or isinstance(error, UnicodeError):  # the resolver's own numbers
         return "this name cannot be resolved", here
-    if error.errno == errno.EADDRNOTAVAIL:
+    if number == errno.EADDRNOTAVAIL:
         return "this is no address of this machine", here
     # create_server adds the address to what the system said; `where` has it.
-    said = os.strerror(error.errno) if error.errno else str(error)
+    said = os.strerror(number) if number else str(error)
     return said.lower(), "--port 0 takes any that is free"
 
 
