@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from harness.cli import BUILTIN
+from harness.schema import CallRecord
+from harness.store import load_run
 
 
 def one_line(done):
@@ -328,9 +330,11 @@ def test_an_interrupt_leaves_a_loadable_run(harness_command, tmp_path):
         json.loads(line)
         for line in harness_command("export", folder, "--format", "jsonl").out.splitlines()
     ]
-    ended = [row for row in rows if row["status"] == "cancelled"]
+    calls = [r for r in load_run(folder).records() if isinstance(r, CallRecord)]
+    ended = [call for call in calls if call.status == "cancelled"]
     assert 0 < len(ended) <= 4, "what was in flight"
-    assert all(row["sent_ns"] for row in ended), "and what was received of it is kept"
+    # One whose kept connection the server had closed may have been on its way a second time.
+    assert all(call.instants.sent_ns or call.reconnected for call in ended)
     assert {row["status"] for row in rows} == {"ok", "cancelled", "not_sent"}
     assert summary["arms"][0]["calls"]["ok"] > 0
 

@@ -89,7 +89,11 @@ def test_a_signal_before_anything_was_begun(tmp_path, place, number):
 def test_a_signal_while_we_are_imported(tmp_path):
     """In place of a module that we need: one that blocks when it is imported."""
     (tmp_path / "click.py").write_text(
-        "import os; open(os.environ['HARNESS_TEST_BLOCK'][1:]).read()"
+        "import os, select\n"
+        "gate = os.open(os.environ['HARNESS_TEST_BLOCK'][1:], os.O_RDONLY | os.O_NONBLOCK)\n"
+        "watch = select.poll()\n"
+        "watch.register(gate, 0)\n"
+        "while not watch.poll(50): pass\n"
     )
     with Command("list", cwd=tmp_path, block="", path=tmp_path) as command, command.gate():
         command.signal(signal.SIGINT)
