@@ -22,8 +22,8 @@ from benchmarks.peers.truth import Truth, join, read_truth
 __all__ = ["Run", "client_cores", "run_plans", "server_core"]
 
 MEASURED_SHARE_MIN = 0.6
-"""GuideLLM's warm-up ends at an instant, and takes the next wave of requests with it: of three, two are
-left. They were made and answered all the same, and the CPU per chunk goes by what the server sent."""
+"""GuideLLM's warm-up ends at an instant, and takes the next wave of requests with it: of three, two
+are left. They were answered all the same; CPU per chunk goes by what the server sent."""
 ENDS_S = 30.0
 """How long a server may take to write the rest of its log."""
 
