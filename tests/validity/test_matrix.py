@@ -78,7 +78,12 @@ class Place:
             capture_output=True,
             text=True,
             timeout=200,
-            env={**os.environ, "PYTHONPATH": str(CULPRIT), **(environment or {})},
+            env={
+                **os.environ,
+                "PYTHONPATH": str(CULPRIT),
+                "HARNESS_STATE_DIR": str(self.folder / "state"),  # no check was ever made here
+                **(environment or {}),
+            },
         )
         assert "Traceback" not in done.stderr, done.stderr
         return done

@@ -23,7 +23,7 @@ def block(place):
     if place == PLACE:
         gate = os.open(FIFO, os.O_RDONLY | os.O_NONBLOCK)
         watch = select.poll()
-        watch.register(gate, 0)  # hung up on: the writer came, and has gone
+        watch.register(gate, select.POLLIN)  # hung up on, in fact: the writer came, and has gone
         while not watch.poll(50):
             pass
         os.close(gate)
