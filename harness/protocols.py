@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, TypeAlias, runtime_checkable
 
 from msgspec import Struct
 
@@ -20,8 +20,10 @@ from harness.schema import (
     Effective,
     Exchange,
     Manifest,
+    MetricValue,
     ModelInfo,
     Request,
+    SessionRecord,
     Summary,
     TimeoutsSpec,
 )
@@ -39,7 +41,10 @@ __all__ = [
     "Executor",
     "Exporter",
     "Instrument",
+    "InstrumentConfig",
+    "InstrumentFactory",
     "ListsModels",
+    "Observation",
     "RequestContext",
     "RequestScenario",
     "RunData",
@@ -201,8 +206,15 @@ class Context(Protocol):
     def span(self, name: str) -> AbstractContextManager[None]:
         """Time a part of the iteration."""
 
-    def metric(self, name: str, value: float, unit: str) -> None:
-        """Record a figure of your own for this iteration."""
+    def metric(
+        self,
+        name: str,
+        value: float,
+        unit: str,
+        *,
+        better: Literal["lower", "higher", "neither"] = "neither",
+    ) -> None:
+        """Record a figure of your own for this iteration; `better` is what a comparison needs."""
 
     def artifact(self, name: str, content: str | bytes) -> None:
         """Leave a file with the run; written after the iteration, outside any span."""
@@ -236,6 +248,8 @@ class RunData(Protocol):
 
     manifest: Manifest
     summary: Summary
+    sessions: tuple[SessionRecord, ...]
+    """Empty, unless the run was resumed."""
 
     def records(self) -> Iterable[LogRecord]:
         """In the order of the log; can be iterated more than once."""
@@ -247,16 +261,84 @@ class Exporter(Protocol):
     def __call__(self, run: RunData, out: BinaryIO) -> None: ...
 
 
-# --------------------------------------------- registered and listed today, driven by later work
+# --------------------------------------------------------------------------------- instruments
 
 
+class InstrumentConfig(Struct, frozen=True, kw_only=True):
+    """What an instrument factory is given, in the process that executes the trial."""
+
+    options: Any
+    """An instance of the options Struct that the instrument registered."""
+    arm: str
+    cell: str
+    trial: int
+    urls: tuple[str, ...]
+    """Of the backend, once it is open: where a local server's process is to be found."""
+
+
+class Observation(Struct, frozen=True, kw_only=True):
+    """What an instrument saw of one iteration."""
+
+    metrics: tuple[MetricValue, ...] = ()
+    """Names begin with the instrument's: `psutil.rss_max_bytes`. Unknown ones are left out …"""
+    unknown: dict[str, str] = {}
+    """… and named here, with the reason."""
+    artifacts: tuple[tuple[str, str | bytes], ...] = ()
+    """(file name, content); a profile, a series of samples."""
+
+
+@runtime_checkable
 class Instrument(Protocol):
-    """Observes a trial from outside: CPU, memory, energy."""
+    """Observes iterations from outside: CPU, memory, energy. One object serves one trial.
 
-    def start(self) -> None: ...
+    The order of calls is: open, (start, stop) for each iteration, close; `close` also where `open`
+    failed. What raises loses that instrument's figures, with the reason in the record; the
+    iteration goes on. start and stop bracket the iteration as tightly as the order in the spec
+    allows: the first instrument there is the innermost.
+    """
 
-    def stop(self) -> dict[str, float]:
-        """Name with unit → value."""
+    perturbing: bool
+    """True: it slows down what it observes (a profiler). It then sees one `extra` iteration per
+    trial, after the measured ones, whose figures count for nothing else."""
+
+    def open(self) -> None:
+        """Once per trial, when the backend is open. May be slow."""
+
+    def start(self) -> None:
+        """Must be quick."""
+
+    def stop(self) -> Observation:
+        """Must be quick to stop observing; what takes time comes after that."""
+
+    def close(self) -> None: ...
+
+
+InstrumentFactory: TypeAlias = Callable[[InstrumentConfig], Instrument]
+
+
+# --------------------------------------------------------------------------------- executors
+
+
+class Executor(Protocol):
+    """Places trials: in this process, in fresh ones, on other machines. One object serves one run.
+
+    A job is bytes that `harness.engine` made and can execute anywhere where the same plugins are
+    installed; what comes of it is a stream of messages, bytes too, each to be handed to `deliver`
+    in order, on the event loop's thread.
+    """
+
+    async def execute(
+        self, job: bytes, placement: dict[str, str], deliver: Callable[[bytes], None]
+    ) -> None:
+        """Run one job to its end. Raise TrialLostError if its process or machine was lost before
+        that. Cancelled: have the job interrupted, so that its calls end with what they have; wait
+        for what it still delivers, a bounded time, and leave nothing running."""
+
+    async def close(self) -> None:
+        """Leave nothing running."""
+
+
+# --------------------------------------------- registered and listed today, driven by later work
 
 
 class Scorer(Protocol):
@@ -269,9 +351,3 @@ class Agent(Protocol):
     """A program that makes model calls by itself, in any language."""
 
     def command(self, job: dict[str, Any]) -> list[str]: ...
-
-
-class Executor(Protocol):
-    """Places trials: this process, a fresh one, another machine."""
-
-    def submit(self, job: bytes) -> Awaitable[bytes]: ...

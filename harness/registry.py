@@ -16,7 +16,7 @@ from harness.protocols import (
     BackendFactory,
     Executor,
     Exporter,
-    Instrument,
+    InstrumentFactory,
     ScenarioFactory,
     Scorer,
 )
@@ -138,7 +138,7 @@ class Registry(Generic[T]):
 BackendRegistry: TypeAlias = Registry[BackendFactory]
 ScenarioRegistry: TypeAlias = Registry[ScenarioFactory]
 AgentRegistry: TypeAlias = Registry[Callable[..., Agent]]
-InstrumentRegistry: TypeAlias = Registry[Callable[..., Instrument]]
+InstrumentRegistry: TypeAlias = Registry[InstrumentFactory]
 ScorerRegistry: TypeAlias = Registry[Callable[..., Scorer]]
 ExporterRegistry: TypeAlias = Registry[Exporter]
 ExecutorRegistry: TypeAlias = Registry[Callable[..., Executor]]

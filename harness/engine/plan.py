@@ -98,7 +98,7 @@ def _refuse_unsupported(spec: RunSpec) -> None:
         raise NotSupportedYet("$.sweep", "a sweep")
     if spec.stop is not None:
         raise NotSupportedYet("$.stop", "adaptive stopping")
-    if spec.isolation != "inline":
+    if spec.isolation == "process":
         raise NotSupportedYet("$.isolation", "a fresh process per trial")
     if spec.instruments:
         raise NotSupportedYet("$.instruments", "an instrument in a spec")

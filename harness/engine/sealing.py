@@ -23,6 +23,7 @@ from harness.schema import (
     Exchange,
     Instants,
     KeepSpec,
+    Phase,
     Request,
     Status,
 )
@@ -59,7 +60,7 @@ class CallPlace(msgspec.Struct, frozen=True, kw_only=True):
     cell: str
     trial: int
     iteration: int
-    phase: Literal["warmup", "measured"]
+    phase: Phase
 
     def call_id(self, ordinal: int) -> str:
         return f"{self.trial:04d}.{self.phase[0]}{self.iteration}.{ordinal:05d}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 from harness._native.clock import monotonic_ns
 from harness.engine.calls import Caller
@@ -57,8 +57,16 @@ class WorkflowContext:
         finally:
             self.spans.append(Span(name=name, start_ns=start_ns, end_ns=monotonic_ns()))
 
-    def metric(self, name: str, value: float, unit: str) -> None:
-        self.metrics.append(MetricValue(name=name, value=float(value), unit=unit))
+    def metric(
+        self,
+        name: str,
+        value: float,
+        unit: str,
+        *,
+        better: Literal["lower", "higher", "neither"] = "neither",
+    ) -> None:
+        one = MetricValue(name=name, value=float(value), unit=unit, better=better)
+        self.metrics.append(one)
 
     def artifact(self, name: str, content: str | bytes) -> None:
         self.artifacts.append((name, content))

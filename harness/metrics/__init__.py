@@ -5,7 +5,8 @@ server.py    the server's own figures, under whichever names it gave them
 chunks.py    gaps between chunks, and when they are gaps between tokens
 call.py      CALL_METRICS: formulas over one CallRecord
 window.py    ITERATION_METRICS: formulas over the calls of one iteration, and over any span of time
-summary.py   summarise: records of one arm and cell → MetricSummary
+series.py    all_series: records of one arm and cell → the values of every metric, with their places
+summary.py   summarise: those → MetricSummary
 
 Every formula reads records and nothing else, so every figure can be derived again. None means
 unknown; it is never replaced by 0. docs/measuring.md has an example of each, which a test executes.
@@ -23,6 +24,7 @@ from harness.metrics.chunks import (
     itl_unknown_because,
 )
 from harness.metrics.metric import Metric
+from harness.metrics.series import Series, all_series
 from harness.metrics.summary import summarise
 from harness.metrics.window import (
     ITERATION_METRICS,
@@ -41,6 +43,8 @@ __all__ = [
     "Gaps",
     "IterationView",
     "Metric",
+    "Series",
+    "all_series",
     "call_metric",
     "condense",
     "gaps",

@@ -13,7 +13,7 @@ __all__ = ["Better", "Level", "Metric", "Provenance", "find"]
 
 Better: TypeAlias = Literal["lower", "higher", "neither"]
 Level: TypeAlias = Literal["call", "iteration"]
-Provenance: TypeAlias = Literal["measured", "derived", "declared", "simulated"]
+Provenance: TypeAlias = Literal["measured", "derived", "declared", "simulated", "imported"]
 
 Over = TypeVar("Over")
 

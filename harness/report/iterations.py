@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, Literal
+from typing import Final
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from harness.protocols import RunData
-from harness.schema import CallRecord, IterationRecord, TrialRecord
+from harness.schema import CallRecord, IterationRecord, Phase, TrialRecord
 
 __all__ = ["IterationLine", "iteration_lines"]
 
@@ -31,7 +31,7 @@ class IterationLine(Struct, frozen=True, kw_only=True):
     cell: str
     trial: int
     iteration: int
-    phase: Literal["warmup", "measured"]
+    phase: Phase
     status: str
     """`unfinished`: calls were recorded, but not the iteration's end."""
     planned_calls: int | None

@@ -17,6 +17,7 @@ __all__ = [
     "ChunkKind",
     "Decoded",
     "Instants",
+    "Phase",
     "StampSource",
     "Status",
     "Usage",
@@ -24,6 +25,10 @@ __all__ = [
 
 Status: TypeAlias = Literal["ok", "error", "timeout", "truncated", "cancelled", "not_sent"]
 """Every planned call ends in exactly one of these."""
+
+Phase: TypeAlias = Literal["cold", "warmup", "measured", "extra"]
+"""What an iteration is for. Only `measured` ones are in the figures of an arm; `cold` ones have
+figures of their own; `extra` ones run under an instrument that slows them down."""
 
 StampSource: TypeAlias = Literal["kernel", "user", "in_process", "agent", "tap"]
 
@@ -123,7 +128,7 @@ class CallRecord(Struct, frozen=True, kw_only=True, tag="call", tag_field="t", o
     cell: str
     trial: int
     iteration: int
-    phase: Literal["warmup", "measured"]
+    phase: Phase
     status: Status
     instants: Instants
     agent: str = ""

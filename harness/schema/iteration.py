@@ -6,15 +6,18 @@ from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct, field
 
-from harness.schema.call import CallError, CallRecord
+from harness.schema.call import CallError, CallRecord, Phase
+from harness.schema.environment import Environment
 
 __all__ = [
     "Artifact",
     "Effective",
     "HostLoad",
     "IterationRecord",
+    "LogEntry",
     "MetricValue",
     "Record",
+    "SessionRecord",
     "Span",
     "TokenCheck",
     "TrialRecord",
@@ -35,7 +38,8 @@ class MetricValue(Struct, frozen=True, kw_only=True):
     name: str
     value: float
     unit: str
-    provenance: Literal["measured", "derived", "declared", "simulated"] = "measured"
+    provenance: Literal["measured", "derived", "declared", "simulated", "imported"] = "measured"
+    better: Literal["lower", "higher", "neither"] = "neither"
 
 
 class Artifact(Struct, frozen=True, kw_only=True):
@@ -126,7 +130,7 @@ class IterationRecord(
     cell: str
     trial: int
     iteration: int
-    phase: Literal["warmup", "measured"]
+    phase: Phase
     status: Literal["ok", "error", "cancelled"]
     start_ns: int
     end_ns: int
@@ -140,6 +144,10 @@ class IterationRecord(
     host: HostLoad | None = None
     token_checks: tuple[TokenCheck, ...] = ()
     """Of a sample of its calls, where a plugin knows the model's tokenizer."""
+    instruments: tuple[str, ...] = ()
+    """Those that observed it. In an `extra` iteration they slow down what they observe."""
+    ready_ns: int | None = None
+    """Cold starts: when the model was confirmed gone, or the restarted backend was open again."""
     error: CallError | None = None
 
 
@@ -151,15 +159,38 @@ class TrialRecord(
     arm: str
     cell: str
     trial: int
-    status: Literal["ok", "error", "cancelled"]
+    status: Literal["ok", "error", "cancelled", "skipped"]
+    """`skipped`: a rule of the spec decided that it was not needed; `error` says which, and why."""
     start_ns: int
     end_ns: int
     effective: Effective = Effective()
     transport: str = ""
     """`native` or `portable`."""
     transport_stats: dict[str, int] = field(default_factory=dict)
+    isolation: Literal["inline", "process"] = "inline"
+    placement: dict[str, str] = field(default_factory=dict)
+    """Where it ran, as far as that was asked for: `cpus`, `gpus`, later `node`."""
     error: CallError | None = None
 
 
+class SessionRecord(
+    Struct, frozen=True, kw_only=True, tag="session", tag_field="t", omit_defaults=True
+):
+    """The run was taken up again: everything behind this was recorded by another process, perhaps
+    after the machine was started anew, so that instants before and behind it cannot be compared."""
+
+    started: str
+    """ISO 8601, UTC."""
+    realtime_offset_ns: int
+    superseded: tuple[int, ...] = ()
+    """Trials that were cut short: what is recorded of them before this is void, and they run again.
+    Readers leave those records out."""
+    environment: Environment | None = None
+    """Where it differs from the one before; None: the same."""
+
+
 Record: TypeAlias = CallRecord | IterationRecord | TrialRecord
-"""What the record log holds."""
+"""What was measured."""
+
+LogEntry: TypeAlias = Record | SessionRecord
+"""What the record log holds. A loaded run gives its records, and its sessions apart."""

@@ -3,7 +3,10 @@
 Schema versions
 1   2026-11-20  first. Added since, each with a default: Summary.load_mode, MetricSummary.ci_of,
     Environment.selfcheck, Effective.read_back, .not_effective and .changed, IterationRecord.host
-    and .token_checks, CallRecord.prompt_chars, .prompt_digest, .cold_prompt and .tool_chunks
+    and .token_checks, CallRecord.prompt_chars, .prompt_digest, .cold_prompt and .tool_chunks;
+    Manifest.cells, Summary.cells, .stopping, .search and .sessions, phases `cold` and `extra`,
+    TrialRecord.isolation, .placement and status `skipped`, MetricValue.better, provenance
+    `imported`, SessionRecord
 """
 
 from __future__ import annotations
@@ -22,7 +25,10 @@ __all__ = [
     "Manifest",
     "MetricSummary",
     "ModelInfo",
+    "Probe",
     "RunState",
+    "SearchResult",
+    "Stopping",
     "Summary",
     "Verdict",
 ]
@@ -66,7 +72,7 @@ class MetricSummary(Struct, frozen=True, kw_only=True):
     name: str
     unit: str
     better: Literal["lower", "higher", "neither"]
-    provenance: Literal["measured", "derived", "declared", "simulated"]
+    provenance: Literal["measured", "derived", "declared", "simulated", "imported"]
     of: Literal["call", "iteration", "trial"]
     n: int
     mean: float | None = None
@@ -101,6 +107,49 @@ class ArmSummary(Struct, frozen=True, kw_only=True):
     planned: int
     metrics: tuple[MetricSummary, ...]
     output_tokens: int | None = None
+    skipped: int = 0
+    """Planned trials that a rule of the spec made unnecessary."""
+
+
+class Stopping(Struct, frozen=True, kw_only=True):
+    """What adaptive stopping decided for one cell, and on what evidence."""
+
+    cell: str
+    metric: str
+    trials: int
+    decision: Literal["reached", "cap", "open"]
+    """Narrow enough; not by `trials_max`; or still running, or interrupted."""
+    relative_widths: dict[str, float | None]
+    """Arm → half the width of the interval of its mean over trials / that mean."""
+    bound: float
+
+
+class Probe(Struct, frozen=True, kw_only=True):
+    """One load of a search, and whether it meets the SLO."""
+
+    cell: str
+    load: float
+    trials: int
+    requests: int
+    good: int
+    share_low: float | None = None
+    """95 % interval of the share of good requests (Clopper–Pearson)."""
+    share_high: float | None = None
+    decision: Literal["meets", "fails", "undecided", "invalid"] = "undecided"
+    """`invalid`: the client could not offer this load, so it says nothing of the server."""
+    because: str = ""
+
+
+class SearchResult(Struct, frozen=True, kw_only=True):
+    """The highest load of one arm that was shown to meet the SLO, and the lowest that was not."""
+
+    arm: str
+    path: str
+    share_min: float
+    probes: tuple[Probe, ...]
+    highest: float | None = None
+    next_higher: float | None = None
+    """The lowest load tried above it that did not pass; None: the search ended at its upper end."""
 
 
 class Summary(Struct, frozen=True, kw_only=True):
@@ -121,6 +170,12 @@ class Summary(Struct, frozen=True, kw_only=True):
     wall_s: float | None = None
     load_mode: Literal["closed", "open"] | None = None
     """How requests were offered; None for a workflow. An open loop is read from the due instant."""
+    cells: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Cell → path → value. Empty: no sweep."""
+    stopping: tuple[Stopping, ...] = ()
+    search: tuple[SearchResult, ...] = ()
+    sessions: int = 1
+    """Times that it was started or resumed."""
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
@@ -134,6 +189,8 @@ class Manifest(Struct, frozen=True, kw_only=True):
     spec_digest: str
     plan: tuple[tuple[str, str, int], ...]
     """(arm, cell, trial) in the order in which they were to run."""
+    cells: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Cell → path → value, as the sweep gives them. Empty: no sweep, one cell `base`."""
     environment: Environment
     started: str
     ended: str | None = None

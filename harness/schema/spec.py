@@ -13,13 +13,17 @@ from msgspec import Struct, field
 __all__ = [
     "ArmSpec",
     "BackendSpec",
+    "BandSpec",
     "ClosedLoad",
+    "InstrumentSpec",
     "IterationsSpec",
     "KeepSpec",
     "Load",
     "OpenLoad",
+    "PlacementSpec",
     "RunSpec",
     "ScenarioSpec",
+    "SearchSpec",
     "StopSpec",
     "SweepSpec",
     "TimeoutsSpec",
@@ -60,6 +64,9 @@ class ArmSpec(_Spec, frozen=True):
 
     backend: dict[str, Any] = field(default_factory=dict)
     scenario: dict[str, Any] = field(default_factory=dict)
+    load: dict[str, Any] = field(default_factory=dict)
+    swept: bool = True
+    """False: this arm stays out of the sweep, and runs once per block as it is (a baseline)."""
     notes: str = ""
 
 
@@ -90,6 +97,11 @@ class IterationsSpec(_Spec, frozen=True):
 
     warmup: int = 1
     measured: int = 1
+    cold: int = 0
+    """Cold starts per trial, before everything else: the model is dropped, that is confirmed, and
+    the scenario is executed once. Their figures are kept apart from warm ones."""
+    cold_by: Literal["unload", "restart"] = "unload"
+    """How: the backend unloads the model (harness.protocols.Unloads), or is closed and opened."""
 
 
 class TimeoutsSpec(_Spec, frozen=True):
@@ -167,20 +179,73 @@ class ValiditySpec(_Spec, frozen=True):
 
 
 class SweepSpec(_Spec, frozen=True):
-    """A grid over spec paths. Not supported yet."""
+    """A grid over spec paths: its points are the cells of every swept arm."""
 
-    axes: dict[str, tuple[Any, ...]]
+    axes: dict[str, Any]
+    """Dotted path (`backend.options.num_ctx`, `backend`, `load.concurrency`) → its levels: a list
+    of values, or a mapping of labels to values. A mapping as a value is merged, not assigned."""
     strategy: Literal["cartesian", "random", "zip"] = "cartesian"
+    """Every combination; `samples` of them, without replacement; or the levels side by side."""
     samples: int | None = None
     seed: int | None = None
+    """Of the random strategy; default: the run's seed."""
 
 
 class StopSpec(_Spec, frozen=True):
-    """Adaptive stopping. Not supported yet."""
+    """Adaptive stopping: `trials` are run, then more until every arm's interval is narrow enough.
+
+    The arms of a cell stop together, so that they can still be compared block by block."""
 
     metric: str
     relative_width_max: float = 0.05
+    """Half the width of the 95 % interval of the mean over trials / that mean."""
     trials_max: int = 30
+
+
+class SearchSpec(_Spec, frozen=True):
+    """The highest load that still meets the SLO: bisection over a geometric grid of loads."""
+
+    low: float
+    high: float
+    path: Literal["load.rate_per_s", "load.concurrency"] = "load.rate_per_s"
+    step: float = 1.1
+    """Ratio of neighbouring loads: how finely it is searched."""
+    share_min: float = 0.99
+    """Share of requests that must meet every bound of `slo` for a load to pass."""
+    trials_max: int = 5
+    """Trials at one load, until the share's 95 % interval lies on one side of `share_min`."""
+
+
+class BandSpec(_Spec, frozen=True):
+    """What a metric's value is called. Lower is better: at most these; higher is better: at least.
+    Beyond `moderate` it is poor."""
+
+    excellent: float
+    good: float
+    moderate: float
+    of: Literal["median", "mean", "p95", "p99"] = "median"
+
+
+class InstrumentSpec(_Spec, frozen=True):
+    """What observes the iterations from outside."""
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+    """Checked against the option type that the instrument registered."""
+
+
+class PlacementSpec(_Spec, frozen=True):
+    """Where trials run, and how long one may take."""
+
+    parallel: int = 1
+    """Trials at once. More than one measure each other too: only where each has its own machine
+    part, or where that is the question."""
+    cpus: tuple[str, ...] = ()
+    """One list of CPUs per place, such as `0-3,8`; fewer than `parallel` is a mistake."""
+    gpus: tuple[str, ...] = ()
+    """CUDA_VISIBLE_DEVICES of each place."""
+    trial_timeout_s: float | None = None
+    """A trial that takes longer is ended, with every process that it started."""
 
 
 class RunSpec(_Spec, frozen=True):
@@ -200,10 +265,17 @@ class RunSpec(_Spec, frozen=True):
     iterations: IterationsSpec = IterationsSpec()
     stop: StopSpec | None = None
     order: Literal["interleaved", "randomised", "sequential"] = "interleaved"
-    isolation: Literal["inline", "process"] = "inline"
-    instruments: tuple[str, ...] = ()
+    isolation: Literal["auto", "inline", "process"] = "auto"
+    """`process`: every trial in a fresh process. `auto`: that, where there is more than one."""
+    placement: PlacementSpec = PlacementSpec()
+    instruments: tuple[str | InstrumentSpec, ...] = ()
     seed: int = 0
     slo: dict[str, float] | None = None
+    """Metric of a call → bound: at most, or at least where higher is better. A request is good if
+    it is `ok` and meets every one."""
+    search: SearchSpec | None = None
+    bands: str | dict[str, BandSpec] = field(default_factory=dict)
+    """Metric → what its values are called; or the name of shipped ones."""
     timeouts: TimeoutsSpec = TimeoutsSpec()
     transport: Literal["auto", "native", "portable"] = "auto"
     keep: KeepSpec = KeepSpec()

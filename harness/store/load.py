@@ -20,7 +20,15 @@ from typing import Any
 import msgspec
 
 from harness.errors import StoreError
-from harness.schema import SCHEMA_VERSION, Caveat, Manifest, Record, RunState, Summary
+from harness.schema import (
+    SCHEMA_VERSION,
+    Caveat,
+    Manifest,
+    Record,
+    RunState,
+    SessionRecord,
+    Summary,
+)
 from harness.store.find import find_run
 from harness.store.folder import MANIFEST, RECORDS, SUMMARY
 from harness.store.log import being_written, reason
@@ -44,6 +52,8 @@ class Run:
         """The run folder."""
         self.manifest = manifest
         self.summary = summary
+        self.sessions: tuple[SessionRecord, ...] = ()
+        """Empty, unless the run was resumed."""
         self.warnings = warnings
         """What a reader should know: dropped bytes, a newer version. One line each."""
         self._log = log

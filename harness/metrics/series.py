@@ -1,0 +1,159 @@
+"""The values behind every figure: of one arm and cell, metric by metric, each with its place.
+
+Summaries, comparisons, stopping rules and plots all start from here, so that none of them can speak
+of other values than the rest. Only measured, `ok` units have a value: a failed call has no figure
+that belongs in an average.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal, TypeAlias
+
+from msgspec import Struct
+
+from harness.metrics.call import CALL_METRICS
+from harness.metrics.metric import Better, Provenance
+from harness.metrics.window import ITERATION_METRICS, IterationView
+from harness.schema import CallRecord, IterationRecord, Load
+
+__all__ = ["Series", "Unit", "all_series"]
+
+Unit: TypeAlias = tuple[int, int]
+"""(trial, iteration) that a value comes from."""
+
+
+class Series(Struct, frozen=True, kw_only=True):
+    """One metric of one arm and cell."""
+
+    name: str
+    unit: str
+    better: Better
+    provenance: Provenance
+    of: Literal["call", "iteration"]
+    places: Sequence[Unit]
+    """Of each value, in the order of the records."""
+    values: Sequence[float]
+    """Finite; those that are unknown are not there."""
+    missing: int
+    """`ok` units for which it is unknown."""
+
+    def by_trial(self) -> dict[int, list[float]]:
+        """Trial → its values, trials in ascending order."""
+        found: dict[int, list[float]] = defaultdict(list)
+        for (trial, _), value in zip(self.places, self.values, strict=True):
+            found[trial].append(value)
+        return dict(sorted(found.items()))
+
+
+def all_series(
+    calls: Iterable[CallRecord],
+    iterations: Iterable[IterationRecord],
+    *,
+    load: Load | None = None,
+    simulated: bool = False,
+) -> Iterator[Series]:
+    """Every metric: of the calls, of the iterations, of their spans, and what the scenario and the
+    instruments measured, in this order. A metric that no unit has is there without values.
+
+    load        of this arm and cell, for `held_throughput_tok_s`; None for a workflow
+    simulated   the server is a stub: no figure may pass for a measured one
+
+    ValueError if the records are of more than one arm or cell.
+    """
+    measured_calls = [call for call in calls if call.phase == "measured"]
+    measured = [one for one in iterations if one.phase == "measured"]
+    places = {(call.arm, call.cell) for call in measured_calls}
+    places |= {(one.arm, one.cell) for one in measured}
+    if len(places) > 1:
+        raise ValueError(f"records of more than one arm and cell: {sorted(places)}")
+    views = [view for view in _views(measured_calls, measured, load) if view.record.status == "ok"]
+    ok_calls = [call for call in measured_calls if call.status == "ok"]
+    mark: Provenance | None = "simulated" if simulated else None
+    yield from _of_calls(ok_calls, mark)
+    yield from _of_iterations(views, mark)
+    yield from _of_scenario(views, mark)
+
+
+def _views(
+    calls: Sequence[CallRecord], iterations: Sequence[IterationRecord], load: Load | None
+) -> Iterator[IterationView]:
+    made: dict[Unit, list[CallRecord]] = defaultdict(list)
+    for call in calls:
+        made[call.trial, call.iteration].append(call)
+    for one in iterations:
+        yield IterationView(record=one, calls=tuple(made[one.trial, one.iteration]), load=load)
+
+
+def _of_calls(calls: Sequence[CallRecord], mark: Provenance | None) -> Iterator[Series]:
+    units = [(call.trial, call.iteration) for call in calls]
+    for one in CALL_METRICS:
+        figures = map(one.formula, calls)
+        found = mark or one.provenance
+        yield _series(one.name, one.unit, one.better, found, "call", units, figures)
+
+
+def _of_iterations(views: Sequence[IterationView], mark: Provenance | None) -> Iterator[Series]:
+    units = [_unit(view) for view in views]
+    for one in ITERATION_METRICS:
+        figures = map(one.formula, views)
+        found = mark or one.provenance
+        yield _series(one.name, one.unit, one.better, found, "iteration", units, figures)
+
+
+def _of_scenario(views: Sequence[IterationView], mark: Provenance | None) -> Iterator[Series]:
+    """Spans, as `span.<name>_ms`, and the scenario's own metrics, under its names (with `scenario.`
+    before a name that is ours)."""
+    units = [_unit(view) for view in views]
+    for name in dict.fromkeys(span.name for view in views for span in view.record.spans):
+        lengths = (_span_ms(view.record, name) for view in views)
+        found = mark or "measured"
+        yield _series(f"span.{name}_ms", "ms", "lower", found, "iteration", units, lengths)
+    ours = {metric.name for metric in CALL_METRICS} | {metric.name for metric in ITERATION_METRICS}
+    kinds = {(m.name, m.unit, m.provenance): m.better for v in views for m in v.record.metrics}
+    for (name, unit, provenance), better in kinds.items():
+        figures = (_own(view.record, name, unit, provenance) for view in views)
+        shown = f"scenario.{name}" if name in ours else name
+        yield _series(shown, unit, better, mark or provenance, "iteration", units, figures)
+
+
+def _unit(view: IterationView) -> Unit:
+    return view.record.trial, view.record.iteration
+
+
+def _span_ms(record: IterationRecord, name: str) -> float | None:
+    """Together, if the iteration opened it several times."""
+    lengths_ns = [span.end_ns - span.start_ns for span in record.spans if span.name == name]
+    return sum(lengths_ns) / 1e6 if lengths_ns and min(lengths_ns) >= 0 else None
+
+
+def _own(record: IterationRecord, name: str, unit: str, provenance: str) -> float | None:
+    """The last value, if the scenario gave several."""
+    wanted = (name, unit, provenance)
+    values = [m.value for m in record.metrics if (m.name, m.unit, m.provenance) == wanted]
+    return values[-1] if values else None
+
+
+def _series(
+    name: str,
+    unit: str,
+    better: Better,
+    provenance: Provenance,
+    of: Literal["call", "iteration"],
+    units: Sequence[Unit],
+    figures: Iterable[float | None],
+) -> Series:
+    pairs = [*zip(units, figures, strict=True)]
+    known = [(place, x) for place, x in pairs if x is not None and math.isfinite(x)]
+    return Series(
+        name=name,
+        unit=unit,
+        better=better,
+        provenance=provenance,
+        of=of,
+        places=[place for place, _ in known],
+        values=[x for _, x in known],
+        missing=len(pairs) - len(known),
+    )
