@@ -56,6 +56,8 @@ class Host:
         self.exporters: ExporterRegistry = Registry("exporter")
         self.executors: ExecutorRegistry = Registry("executor")
         self.plugins: list[PluginInfo] = []
+        self.is_installed = False
+        """Everything in it was found by entry point, so that another process can load the same."""
         self._pm = pluggy.PluginManager("harness")
         self._pm.add_hookspecs(hookspecs)
         if os.environ.get("HARNESS_TRACE_HOOKS") == "1":
@@ -65,6 +67,7 @@ class Host:
     def load(cls) -> Host:
         """A host with every installed plugin, except those in HARNESS_DISABLE_PLUGINS."""
         host = cls()
+        host.is_installed = True
         disabled = {n for n in os.environ.get("HARNESS_DISABLE_PLUGINS", "").split(",") if n}
         found = importlib.metadata.entry_points(group=GROUP)
         for name in sorted(disabled - {point.name for point in found}):

@@ -1,7 +1,9 @@
 """From a spec to records. `run` is the way through; it knows no store, no report and no terminal.
 
 specfile.py     files and dictionaries to a RunSpec, and its digest
-plan.py         arms, order, seeds; everything that can be refused before anything starts
+plan.py         arms, order, seeds; everything that can be refused before anything starts, with
+                checks.py for numbers and cells.py for sweeps
+schedule.py     which trial is next
 execute.py      `run`, on one page
 trial.py        one launch: open, warm up, measure, close
 iterations.py   the executions of a scenario within it

@@ -13,7 +13,6 @@ from harness.engine.environment import collect_environment
 from harness.engine.limits import provide_files
 from harness.engine.plan import Plan, make_plan
 from harness.engine.seams import Observer, RunSink, Scene, Silent, TransportFactory
-from harness.engine.specfile import digest
 from harness.engine.trial import Trial
 from harness.errors import StoreError
 from harness.host import Host
@@ -98,8 +97,9 @@ def _manifest(spec: RunSpec, plan: Plan, environment: Environment) -> Manifest:
         name=spec.name or spec.scenario.name,
         state="running",
         spec=spec,
-        spec_digest=digest(spec),
+        spec_digest=plan.digest,
         plan=tuple((t.arm.name, t.cell, t.trial) for t in plan.trials),
+        cells=plan.cells,
         environment=environment,
         started=_now(),
         realtime_offset_ns=realtime_offset_ns()[0],

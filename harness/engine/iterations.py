@@ -68,7 +68,7 @@ class Iterations:
         """Raises what ends the trial: CancelledError, or the scenario's own refusal."""
         seed = self._seed("setup", 0)
         arm = self._planned.arm
-        scenario = arm.scenario.factory(arm.scenario_config(seed, self._planned.cell))
+        scenario = arm.scenario.factory(arm.scenario_config(seed))
         if isinstance(scenario, WorkflowScenario):
             await self._workflow(scenario)
         else:
@@ -77,7 +77,7 @@ class Iterations:
     # Request scenarios. ------------------------------------------------------------------------
 
     async def _requests(self, scenario: RequestScenario) -> None:
-        load = self._spec.load
+        load = self._planned.arm.load
         assert load is not None, "make_plan gives every request scenario a load"
         for phase, iteration in self._order():
             shape = load_driver.shortened(load) if phase == "warmup" else load

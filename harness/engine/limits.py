@@ -29,11 +29,11 @@ def provide_files(plan: Plan) -> None:
     """Raise the soft limit to what `plan` may use. Raises SpecError if it cannot do without more
     than the system allows; an open loop without a cap can (who knows how many it will need), and
     calls that find no file left then fail."""
-    load = plan.spec.load
     others = open_files() + SPARE
-    endpoints = max(len(trial.arm.backend_config.urls) or 1 for trial in plan.trials)
     # Beside those in flight, connections that are kept to each endpoint of several.
-    have = raise_file_limit(others + _most_calls(load) * endpoints)
+    most = max(_most_calls(arm.load) * (len(arm.backend_config.urls) or 1) for arm in plan.arms)
+    have = raise_file_limit(others + most)
+    load = max((arm.load for arm in plan.arms), key=_sure_calls)
     need = others + _sure_calls(load)
     if have is not None and have < need:
         cap = isinstance(load, OpenLoad)

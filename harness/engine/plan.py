@@ -1,19 +1,22 @@
 """From a spec to the trials it asks for, in the order in which they are to run.
 
 Everything that can be wrong with a spec is found here, before anything is started: names that no
-plugin registered, options that a plugin does not know, fields that this version does not implement.
+plugin registered, options that a plugin does not know in any arm or cell, numbers out of bounds.
 """
 
 from __future__ import annotations
 
 import hashlib
 import random
-from typing import Any
+from collections import defaultdict
+from typing import Any, Literal
 
 import msgspec
 
 from harness.addresses import server_address
-from harness.engine.specfile import merge
+from harness.engine.cells import BASE_CELL, Configuration, configuration, find_cells
+from harness.engine.checks import check_load, check_numbers
+from harness.engine.specfile import digest
 from harness.errors import NotSupportedYet, SpecError
 from harness.host import Host
 from harness.protocols import (
@@ -24,33 +27,31 @@ from harness.protocols import (
     WorkflowScenario,
 )
 from harness.registry import Entry
-from harness.schema import (
-    BackendSpec,
-    ClosedLoad,
-    OpenLoad,
-    RunSpec,
-    ScenarioSpec,
-)
-from harness.strict import decode
+from harness.schema import ArmSpec, ClosedLoad, Load, RunSpec
 
 __all__ = ["BASE_CELL", "Arm", "Plan", "PlannedTrial", "make_plan", "seed_for"]
 
-BASE_CELL = "base"
+DEFAULT_ARM = "default"
 
 
 class Arm(msgspec.Struct, frozen=True, kw_only=True):
-    """One arm, resolved: its plugins found, its options checked."""
+    """One arm in one cell, resolved: its plugins found, its options checked."""
 
     name: str
+    cell: str
+    asked: Configuration
     backend: Entry[BackendFactory]
     backend_config: BackendConfig
     scenario: Entry[ScenarioFactory]
     scenario_options: Any
     is_workflow: bool
     """Whether the scenario makes its calls itself; else it takes a load."""
+    load: Load | None
 
-    def scenario_config(self, seed: int, cell: str) -> ScenarioConfig:
-        return ScenarioConfig(options=self.scenario_options, seed=seed, arm=self.name, cell=cell)
+    def scenario_config(self, seed: int) -> ScenarioConfig:
+        return ScenarioConfig(
+            options=self.scenario_options, seed=seed, arm=self.name, cell=self.cell
+        )
 
 
 class PlannedTrial(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,137 +59,181 @@ class PlannedTrial(msgspec.Struct, frozen=True, kw_only=True):
     are compared over, and decides the seeds."""
 
     arm: Arm
-    cell: str
     trial: int
     block: int
 
+    @property
+    def cell(self) -> str:
+        return self.arm.cell
+
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What `run` executes, in order."""
+    """What `run` executes, in order. A schedule (schedule.py) may find some of it unnecessary."""
 
     spec: RunSpec
     """With the defaults that depend on plugins filled in: a request scenario has a load."""
+    arms: tuple[Arm, ...]
+    """Every arm and cell once, as the spec names them."""
+    cells: dict[str, dict[str, Any]]
+    """Cell → path → value; empty without a sweep."""
     trials: tuple[PlannedTrial, ...]
+    isolation: Literal["inline", "process"]
+
+    @property
+    def digest(self) -> str:
+        """Of the spec: the same for everybody who plans it."""
+        return digest(self.spec)
+
+    def duplicates(self) -> list[list[tuple[str, str]]]:
+        """Groups of (arm, cell) that ask for the very same: two cells by mistake, or an A/A
+        comparison on purpose."""
+        same: dict[bytes, list[tuple[str, str]]] = defaultdict(list)
+        for arm in self.arms:
+            options = (arm.backend_config, arm.scenario_options, arm.load)
+            key = msgspec.json.encode(
+                (arm.backend.name, arm.scenario.name, *map(repr, options)), order="sorted"
+            )
+            same[key].append((arm.name, arm.cell))
+        return [group for group in same.values() if len(group) > 1]
 
 
 def make_plan(spec: RunSpec, host: Host) -> Plan:
     """Raises SpecError (NotSupportedYet) with the path of what is wrong."""
     _refuse_unsupported(spec)
-    _check_numbers(spec)
-    arms = _resolve_arms(spec, host)
-    if spec.load is None and not all(arm.is_workflow for arm in arms):
-        spec = msgspec.structs.replace(spec, load=ClosedLoad())
+    check_numbers(spec)
+    cells = find_cells(spec)
+    _refuse_overruled(spec, cells)
+    if spec.arms:
+        _addresses(spec.backend.url, "$.backend.url")  # recorded even if every arm has its own
+    arms = [_resolve(spec, arm, cell, cells, host) for arm, cell in _pairs(spec, list(cells))]
+    spec, arms = _with_loads(spec, arms)
     order = _ordered(spec, arms)
     trials = tuple(
-        PlannedTrial(arm=arm, cell=BASE_CELL, trial=index, block=block)
-        for index, (arm, block) in enumerate(order)
+        PlannedTrial(arm=arm, trial=index, block=block) for index, (arm, block) in enumerate(order)
     )
-    return Plan(spec=spec, trials=trials)
+    return Plan(
+        spec=spec,
+        arms=tuple(arms),
+        cells=cells,
+        trials=trials,
+        isolation=_isolation(spec, trials, host),
+    )
 
 
 def seed_for(spec: RunSpec, block: int, phase: str, iteration: int) -> int:
-    """63 bits. Equal between the arms of a block, different otherwise."""
+    """63 bits. Equal between the arms and cells of a block, different otherwise."""
     text = f"{spec.seed}/{block}/{phase}/{iteration}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def _refuse_unsupported(spec: RunSpec) -> None:
     """What the spec has room for and this version does not do. Never ignored."""
-    if spec.sweep is not None:
-        raise NotSupportedYet("$.sweep", "a sweep")
-    if spec.stop is not None:
-        raise NotSupportedYet("$.stop", "adaptive stopping")
-    if spec.isolation == "process":
-        raise NotSupportedYet("$.isolation", "a fresh process per trial")
     if spec.instruments:
         raise NotSupportedYet("$.instruments", "an instrument in a spec")
     if spec.slo is not None:
         raise NotSupportedYet("$.slo", "an SLO")
 
 
-def _check_numbers(spec: RunSpec) -> None:
-    def at_least(least: float, value: float, where: str) -> None:
-        if not value >= least:  # also refuses nan
-            raise SpecError(f"must be at least {least:g}, is {value:g}", where=where)
-
-    at_least(1, spec.trials, "$.trials")
-    at_least(1, spec.iterations.measured, "$.iterations.measured")
-    at_least(0, spec.iterations.warmup, "$.iterations.warmup")
-    for name in spec.timeouts.__struct_fields__:
-        at_least(0.001, getattr(spec.timeouts, name), f"$.timeouts.{name}")
-    for name in spec.validity.__struct_fields__:
-        bound = getattr(spec.validity, name)
-        at_least(0, bound, f"$.validity.{name}")
-        if "share" in name and bound > 1:
-            raise SpecError(f"a share is at most 1, is {bound:g}", where=f"$.validity.{name}")
-    load = spec.load
-    if load is not None:
-        at_least(1, load.requests, "$.load.requests")
-    if isinstance(load, ClosedLoad):
-        at_least(1, load.concurrency, "$.load.concurrency")
-    elif isinstance(load, OpenLoad):
-        at_least(1e-6, load.rate_per_s, "$.load.rate_per_s")
-        at_least(1e-3, load.shape, "$.load.shape")
-        if load.shape != 1.0 and load.arrival != "gamma":
-            raise SpecError(
-                f"has no effect on {load.arrival} arrivals",
-                where="$.load.shape",
-                remedy="arrival: gamma",
-            )
-        if load.concurrency_max is not None:
-            at_least(1, load.concurrency_max, "$.load.concurrency_max")
+# Arms and cells. ----------------------------------------------------------------------------------
 
 
-def _resolve_arms(spec: RunSpec, host: Host) -> list[Arm]:
-    if not spec.arms:
-        return [_resolve("default", spec.backend, spec.scenario, spec, host, "$")]
-    _addresses(spec.backend.url, "$.backend.url")  # recorded even if every arm has its own
-    base_backend = msgspec.to_builtins(spec.backend)
-    base_scenario = msgspec.to_builtins(spec.scenario)
-    arms = []
-    for name, arm in spec.arms.items():
+def _pairs(spec: RunSpec, cells: list[str]) -> list[tuple[str, str]]:
+    """(arm, cell), arms as the spec names them; an arm that is not swept has the base cell."""
+    for name in spec.arms:
         if not name or not name.isprintable():
             raise SpecError(f"{name!r} cannot name an arm", where="$.arms")
-        where = f"$.arms.{name}"
-        backend = decode(merge(base_backend, arm.backend), BackendSpec, where=f"{where}.backend")
-        scenario = decode(
-            merge(base_scenario, arm.scenario), ScenarioSpec, where=f"{where}.scenario"
+    arms = spec.arms or {DEFAULT_ARM: ArmSpec()}
+    if cells and not any(arm.swept for arm in arms.values()):
+        raise SpecError(
+            "no arm takes part in the sweep", where="$.arms", remedy="swept: true in one of them"
         )
-        arms.append(_resolve(name, backend, scenario, spec, host, where))
-    return arms
+    return [
+        (name, cell)
+        for name, arm in arms.items()
+        for cell in (cells if cells and arm.swept else [BASE_CELL])
+    ]
+
+
+def _refuse_overruled(spec: RunSpec, cells: dict[str, dict[str, Any]]) -> None:
+    """An arm's own value at the path of an axis would never be used."""
+    paths = next(iter(cells.values()), {})
+    for name, arm in spec.arms.items():
+        for path in paths if arm.swept else ():
+            root, _, rest = path.partition(".")
+            if _has(getattr(arm, root), rest.split(".") if rest else []):
+                raise SpecError(
+                    f"the sweep sets {path} in every cell, and would overrule this",
+                    where=f"$.arms.{name}.{path}",
+                    remedy=f"leave it out, or arms.{name}.swept: false",
+                )
+
+
+def _has(patch: Any, parts: list[str]) -> bool:
+    if not parts:
+        return False  # a whole backend is merged with the arm's part of it
+    if not isinstance(patch, dict) or parts[0] not in patch:
+        return False
+    return len(parts) == 1 or _has(patch[parts[0]], parts[1:])
 
 
 def _resolve(
-    name: str, backend: BackendSpec, scenario: ScenarioSpec, spec: RunSpec, host: Host, where: str
+    spec: RunSpec, name: str, cell: str, cells: dict[str, dict[str, Any]], host: Host
 ) -> Arm:
-    backend_entry = host.backends.get(backend.name, f"{where}.backend.name")
-    scenario_entry = host.scenarios.get(scenario.name, f"{where}.scenario.name")
-    urls = _addresses(backend.url, f"{where}.backend.url")
+    where = f"$.arms.{name}" if spec.arms else "$"
+    if cell in cells:
+        where = f"$ (cell {cell})" if not spec.arms else f"{where} (cell {cell})"
+    asked = configuration(spec, name, cell, cells, where)
+    backend = host.backends.get(asked.backend.name, f"{where}.backend.name")
+    scenario = host.scenarios.get(asked.scenario.name, f"{where}.scenario.name")
     config = BackendConfig(
-        model=backend.model,
-        urls=urls,
-        options=backend_entry.decode_options(backend.options, f"{where}.backend.options"),
+        model=asked.backend.model,
+        urls=_addresses(asked.backend.url, f"{where}.backend.url"),
+        options=backend.decode_options(asked.backend.options, f"{where}.backend.options"),
         timeouts=spec.timeouts,
         seed=spec.seed,
     )
-    options = scenario_entry.decode_options(scenario.options, f"{where}.scenario.options")
-    scenario_config = ScenarioConfig(options=options, seed=spec.seed, arm=name, cell=BASE_CELL)
+    options = scenario.decode_options(asked.scenario.options, f"{where}.scenario.options")
     # Made once here to learn its kind, and so that what its factory refuses is refused now.
-    is_workflow = isinstance(scenario_entry.factory(scenario_config), WorkflowScenario)
-    if spec.load is not None and is_workflow:
+    made = scenario.factory(ScenarioConfig(options=options, seed=spec.seed, arm=name, cell=cell))
+    is_workflow = isinstance(made, WorkflowScenario)
+    if asked.load is not None and is_workflow:
         raise SpecError(
-            f"scenario {scenario.name!r} makes its calls itself and takes no load",
-            where="$.load",
+            f"scenario {asked.scenario.name!r} makes its calls itself and takes no load",
+            where="$.load" if spec.load is not None else f"{where}.load",
             remedy="leave it out; iterations and trials say how often it runs",
         )
+    check_load(asked.load, f"{where}.load")
     return Arm(
         name=name,
-        backend=backend_entry,
+        cell=cell,
+        asked=asked,
+        backend=backend,
         backend_config=config,
-        scenario=scenario_entry,
+        scenario=scenario,
         scenario_options=options,
         is_workflow=is_workflow,
+        load=asked.load,
     )
+
+
+def _with_loads(spec: RunSpec, arms: list[Arm]) -> tuple[RunSpec, list[Arm]]:
+    """With the default load, where nobody spoke of loads. Written into the spec, so that whoever
+    reads the run need not know that its scenario takes one."""
+    without = [arm for arm in arms if arm.load is None and not arm.is_workflow]
+    if not without:
+        return spec, arms
+    if any(arm.load is not None for arm in arms):
+        raise SpecError(
+            "this arm has no load, and others have",
+            where=f"$.arms.{without[0].name}.load",
+            remedy="a $.load for all of them",
+        )
+    load = ClosedLoad()
+    replace = msgspec.structs.replace
+    return replace(spec, load=load), [
+        arm if arm.is_workflow else replace(arm, load=load, asked=replace(arm.asked, load=load))
+        for arm in arms
+    ]
 
 
 def _addresses(url: str | tuple[str, ...] | None, where: str) -> tuple[str, ...]:
@@ -200,12 +245,21 @@ def _addresses(url: str | tuple[str, ...] | None, where: str) -> tuple[str, ...]
     )
 
 
+# Order. -------------------------------------------------------------------------------------------
+
+
 def _ordered(spec: RunSpec, arms: list[Arm]) -> list[tuple[Arm, int]]:
-    """(arm, block), as `spec.order` says, repeatable from the seed."""
+    """(arm, block), as `spec.order` says, repeatable from the seed. With adaptive stopping or a
+    search, as many blocks as there may be."""
+    count = spec.trials
+    if spec.stop is not None:
+        count = spec.stop.trials_max
+    if spec.search is not None:
+        count = max(count, spec.search.trials_max)
     rng = random.Random(f"order/{spec.seed}")
-    blocks = [[(arm, block) for arm in arms] for block in range(spec.trials)]
+    blocks = [[(arm, block) for arm in arms] for block in range(count)]
     if spec.order == "sequential":
-        return [(arm, block) for arm in arms for block in range(spec.trials)]
+        return [(arm, block) for arm in arms for block in range(count)]
     if spec.order == "interleaved":
         for block in blocks:
             rng.shuffle(block)
@@ -213,3 +267,13 @@ def _ordered(spec: RunSpec, arms: list[Arm]) -> list[tuple[Arm, int]]:
     if spec.order == "randomised":
         rng.shuffle(order)
     return order
+
+
+def _isolation(
+    spec: RunSpec, trials: tuple[PlannedTrial, ...], host: Host
+) -> Literal["inline", "process"]:
+    """A fresh process per trial for whatever has several, if another process can have this host."""
+    if spec.isolation != "auto":
+        return spec.isolation
+    several = len(trials) > 1 or spec.placement.parallel > 1
+    return "process" if several and host.is_installed else "inline"

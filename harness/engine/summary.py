@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Literal, get_args
 
+from harness.engine.cells import load_of
 from harness.engine.holding import Holding
 from harness.engine.rules import ArmView, RunView
 from harness.engine.validity import find_caveats, verdict
@@ -20,11 +21,9 @@ from harness.schema import (
     CallRecord,
     Caveat,
     IterationRecord,
-    Load,
     Manifest,
     OpenLoad,
     Record,
-    RunSpec,
     RunState,
     Status,
     Summary,
@@ -47,12 +46,12 @@ def derive_summary(
     caveats   doubts from elsewhere: the hook harness_find_caveats, damage to the log
     """
     ended = state or manifest.state
-    by_key = {key: _Arm(manifest.spec, *key) for key in _planned(manifest)}
+    by_key = {key: _Arm(manifest, *key) for key in _planned(manifest)}
     span = _Span()
     for record in records:
         key = (record.arm, record.cell)
         if key not in by_key:  # not in the plan: shown all the same
-            by_key[key] = _Arm(manifest.spec, *key)
+            by_key[key] = _Arm(manifest, *key)
         by_key[key].add(record)
         span.add(record)
     views = tuple(arm.view() for arm in by_key.values())
@@ -70,11 +69,15 @@ def derive_summary(
         verdict=verdict([*find_caveats(view), *caveats]),
         started=manifest.started,
         wall_s=span.seconds(),
-        load_mode=_load_mode(manifest.spec.load),
+        load_mode=_load_mode(manifest),
+        cells=manifest.cells,
     )
 
 
-def _load_mode(load: Load | None) -> Literal["closed", "open"] | None:
+def _load_mode(manifest: Manifest) -> Literal["closed", "open"] | None:
+    """Of the first arm; arms may differ."""
+    keys = _planned(manifest)
+    load = load_of(manifest.spec, *keys[0], manifest.cells) if keys else manifest.spec.load
     if load is None:
         return None
     return "open" if isinstance(load, OpenLoad) else "closed"
@@ -84,17 +87,19 @@ def _planned(manifest: Manifest) -> list[tuple[str, str]]:
     """Every (arm, cell) once, arms as the spec names them: the plan's own order is shuffled."""
     rank = {name: index for index, name in enumerate(manifest.spec.arms)}
     keys = dict.fromkeys((arm, cell) for arm, cell, _ in manifest.plan)
-    return sorted(keys, key=lambda key: rank.get(key[0], len(rank)))
+    place = {cell: index for index, cell in enumerate(manifest.cells)}
+    return sorted(keys, key=lambda k: (rank.get(k[0], len(rank)), place.get(k[1], len(place))))
 
 
 class _Arm:
     """Collects what belongs to one arm and cell. Warm-up counts for nothing but its trials."""
 
-    def __init__(self, spec: RunSpec, arm: str, cell: str) -> None:
-        self.spec = spec
+    def __init__(self, manifest: Manifest, arm: str, cell: str) -> None:
+        self.spec = manifest.spec
+        self.load = load_of(manifest.spec, arm, cell, manifest.cells)
         self.arm = arm
         self.cell = cell
-        self._held = Holding(spec.load)
+        self._held = Holding(self.load)
         self.iterations: list[IterationRecord] = []
         self.trials: list[TrialRecord] = []
         self.launches: set[int] = set()
@@ -116,7 +121,11 @@ class _Arm:
 
     def view(self) -> ArmView:
         return ArmView(
-            calls=self.calls, iterations=self.iterations, trials=self.trials, summary=self.summary()
+            calls=self.calls,
+            iterations=self.iterations,
+            trials=self.trials,
+            summary=self.summary(),
+            load=self.load,
         )
 
     def summary(self) -> ArmSummary:
@@ -133,7 +142,7 @@ class _Arm:
             metrics=summarise(
                 self.calls,
                 self.iterations,
-                load=self.spec.load,
+                load=self.load,
                 simulated=any(trial.effective.simulated for trial in self.trials),
                 seed=self.spec.seed,
             ),

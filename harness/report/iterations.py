@@ -64,9 +64,12 @@ def iteration_lines(run: RunData) -> list[IterationLine]:
 
 
 def _line(record: IterationRecord, calls: Sequence[CallRecord], run: RunData) -> IterationLine:
+    from harness.engine.cells import load_of
     from harness.metrics import ITERATION_METRICS, IterationView
 
-    view = IterationView(record=record, calls=tuple(calls), load=run.manifest.spec.load)
+    manifest = run.manifest
+    load = load_of(manifest.spec, record.arm, record.cell, manifest.cells)
+    view = IterationView(record=record, calls=tuple(calls), load=load)
     spans: dict[str, float] = defaultdict(float)
     for span in record.spans:
         spans[span.name] += (span.end_ns - span.start_ns) / 1e6

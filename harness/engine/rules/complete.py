@@ -100,7 +100,7 @@ def _cut_short(
 ) -> dict[_Place, str]:
     """Iterations that ended before all their calls had begun, and as what: an interrupt did that,
     or (of a request scenario) a refused request, and no count was lost."""
-    early = {"cancelled", "error"} if view.manifest.spec.load is not None else {"cancelled"}
+    early = {"cancelled", "error"} if arm.load is not None else {"cancelled"}
     ended = {(i.trial, i.iteration): i.status for i in arm.iterations if i.status in early}
     return {place: how for place, how in ended.items() if recorded[place] < planned[place]}
 

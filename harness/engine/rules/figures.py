@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from harness.engine.rules.outcome import errors
-from harness.engine.rules.view import RunView, label, places
+from harness.engine.rules.view import ArmView, RunView, label, places
 from harness.schema import Caveat, OpenLoad, RunSpec
 
 __all__ = ["OUTPUT_RATIO_MAX", "too_few", "unbounded_output", "what_was_measured"]
@@ -46,13 +46,11 @@ def too_few(view: RunView) -> Iterator[Caveat]:
     """Figures that n cannot carry; single launches. Where calls fail so often that the errors make
     the run invalid, more of them are no remedy."""
     broken = {caveat.arm for caveat in errors(view) if caveat.severity == "invalid"}
-    is_open = isinstance(view.manifest.spec.load, OpenLoad)
-    shown = ("ttft_from_due_ms", "e2e_from_due_ms") if is_open else ("ttft_ms", "e2e_ms")
     lacking = {
         label(arm, view): one
         for arm in view.arms
         for one in arm.summary.metrics
-        if arm.name not in broken and one.name in shown and one.n and "p95" in one.needs
+        if arm.name not in broken and one.name in _shown(arm) and one.n and "p95" in one.needs
     }
     measured = [arm for arm in view.arms if not arm.is_empty]
     single = bool(measured) and all(arm.summary.trials < 2 for arm in measured)
@@ -78,6 +76,11 @@ def too_few(view: RunView) -> Iterator[Caveat]:
             message="one trial per arm: what differs from launch to launch is in no interval",
             remedy=f"--runs {runs}",
         )
+
+
+def _shown(arm: ArmView) -> tuple[str, ...]:
+    is_open = isinstance(arm.load, OpenLoad)
+    return ("ttft_from_due_ms", "e2e_from_due_ms") if is_open else ("ttft_ms", "e2e_ms")
 
 
 def _flags(spec: RunSpec, times: float, runs: int) -> str:

@@ -51,7 +51,7 @@ def no_steady_state(view: RunView) -> Iterator[Caveat]:
     """In the second half of an arm's series, figures still rise, fall or jump: by more than chance
     explains, and by more than the bound. Whatever mean or median is read off such a series depends
     on how long the run happened to last."""
-    series = [one for arm in view.arms for one in _series_of(arm, view.manifest.spec.load)]
+    series = [one for arm in view.arms for one in _series_of(arm, arm.load)]
     bound = view.manifest.spec.validity.drift_share_max
     found: dict[str, list[_Finding]] = defaultdict(list)
     for one in series:
@@ -161,8 +161,7 @@ def _evidence(finding: _Finding) -> dict[str, Any]:
 
 
 def _remedy(view: RunView, arm: ArmView, findings: list[_Finding]) -> str:
-    spec = view.manifest.spec
-    load = spec.load
+    spec, load = view.manifest.spec, arm.load
     rising = any(f.drift.after > f.drift.before and f.drift.kind == "trend" for f in findings)
     if isinstance(load, OpenLoad) and rising:
         answered = _answered_per_s(arm.calls)

@@ -29,10 +29,10 @@ LATE_SHARE_OF_GAP: Final = 0.25
 def schedule_slip(view: RunView) -> Iterator[Caveat]:
     """Requests went out late, or fewer per second than asked for: then the load is not the one that
     the report names, and latency from the instant of sending hides the wait before it."""
-    if not isinstance(view.manifest.spec.load, OpenLoad):
-        return
     bounds = view.manifest.spec.validity
     for arm in view.arms:
+        if not isinstance(arm.load, OpenLoad):
+            continue
         calls = view.judged(arm)
         send_lag_ms = call_metric("send_lag_ms").formula
         lags_ms = [lag_ms for call in calls if (lag_ms := send_lag_ms(call)) is not None]

@@ -10,6 +10,7 @@ from harness.schema import (
     ArmSummary,
     CallRecord,
     IterationRecord,
+    Load,
     Manifest,
     RunState,
     TrialRecord,
@@ -27,6 +28,8 @@ class ArmView(Struct, frozen=True, kw_only=True):
     iterations: list[IterationRecord]
     trials: list[TrialRecord]
     summary: ArmSummary
+    load: Load | None = None
+    """None: a workflow."""
 
     @property
     def name(self) -> str:

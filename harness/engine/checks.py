@@ -1,0 +1,115 @@
+"""What numbers a spec may hold: everything that can be refused by looking at it alone."""
+
+from __future__ import annotations
+
+from harness.errors import SpecError
+from harness.metrics import CALL_METRICS, ITERATION_METRICS
+from harness.schema import ClosedLoad, Load, OpenLoad, RunSpec
+
+__all__ = ["check_load", "check_numbers"]
+
+
+def check_numbers(spec: RunSpec) -> None:
+    """Raises SpecError with the path of the first that is out of bounds."""
+    _at_least(1, spec.trials, "$.trials")
+    _at_least(1, spec.iterations.measured, "$.iterations.measured")
+    _at_least(0, spec.iterations.warmup, "$.iterations.warmup")
+    _at_least(0, spec.iterations.cold, "$.iterations.cold")
+    for name in spec.timeouts.__struct_fields__:
+        _at_least(0.001, getattr(spec.timeouts, name), f"$.timeouts.{name}")
+    for name in spec.validity.__struct_fields__:
+        bound = getattr(spec.validity, name)
+        _at_least(0, bound, f"$.validity.{name}")
+        if "share" in name and bound > 1:
+            raise SpecError(f"a share is at most 1, is {bound:g}", where=f"$.validity.{name}")
+    check_load(spec.load, "$.load")
+    _check_placement(spec)
+    _check_stop(spec)
+    _check_search(spec)
+
+
+def check_load(load: Load | None, where: str) -> None:
+    """Raises SpecError."""
+    if load is not None:
+        _at_least(1, load.requests, f"{where}.requests")
+    if isinstance(load, ClosedLoad):
+        _at_least(1, load.concurrency, f"{where}.concurrency")
+    elif isinstance(load, OpenLoad):
+        _at_least(1e-6, load.rate_per_s, f"{where}.rate_per_s")
+        _at_least(1e-3, load.shape, f"{where}.shape")
+        if load.shape != 1.0 and load.arrival != "gamma":
+            raise SpecError(
+                f"has no effect on {load.arrival} arrivals",
+                where=f"{where}.shape",
+                remedy="arrival: gamma",
+            )
+        if load.concurrency_max is not None:
+            _at_least(1, load.concurrency_max, f"{where}.concurrency_max")
+
+
+def _check_placement(spec: RunSpec) -> None:
+    where, place = "$.placement", spec.placement
+    _at_least(1, place.parallel, f"{where}.parallel")
+    if place.trial_timeout_s is not None:
+        _at_least(0.001, place.trial_timeout_s, f"{where}.trial_timeout_s")
+    for name in ("cpus", "gpus"):
+        given = len(getattr(place, name))
+        if given and given < place.parallel:
+            raise SpecError(
+                f"{place.parallel} trials at once need as many places, and {given} are given",
+                where=f"{where}.{name}",
+                remedy=f"parallel: {given}",
+            )
+
+
+def _check_stop(spec: RunSpec) -> None:
+    where, stop = "$.stop", spec.stop
+    if stop is None:
+        return
+    _at_least(1e-6, stop.relative_width_max, f"{where}.relative_width_max")
+    if stop.trials_max < spec.trials:
+        raise SpecError(
+            f"{stop.trials_max} trials at most, and $.trials asks for {spec.trials} at least",
+            where=f"{where}.trials_max",
+            remedy=f"trials_max: {spec.trials * 2}",
+        )
+    names = [one.name for one in CALL_METRICS] + [one.name for one in ITERATION_METRICS]
+    if spec.load is not None and stop.metric not in names:
+        from harness.strict import nearest
+
+        raise SpecError(
+            f"there is no metric {stop.metric!r}",
+            where=f"{where}.metric",
+            remedy=nearest(stop.metric, names) or "one of: " + ", ".join(names),
+        )
+
+
+def _check_search(spec: RunSpec) -> None:
+    where, search = "$.search", spec.search
+    if search is None:
+        return
+    for other in ("sweep", "stop"):
+        if getattr(spec, other) is not None:
+            raise SpecError(
+                f"a search decides itself which loads to try, and for how long: not with {other}",
+                where=where,
+                remedy=f"leave out $.{other}",
+            )
+    if not spec.slo:
+        raise SpecError(
+            "what is to be met?", where="$.slo", remedy="slo: {ttft_ms: 500, tpot_ms: 50}"
+        )
+    if not 0 < search.share_min < 1:
+        raise SpecError(
+            f"must lie between 0 and 1, is {search.share_min:g}", where=f"{where}.share_min"
+        )
+    _at_least(1, search.trials_max, f"{where}.trials_max")
+    is_rate = search.path == "load.rate_per_s"
+    if spec.load is not None and isinstance(spec.load, OpenLoad) is not is_rate:
+        kind = "open loop (rate_per_s)" if is_rate else "closed loop (concurrency)"
+        raise SpecError(f"the search is over the loads of an {kind}", where="$.load")
+
+
+def _at_least(least: float, value: float, where: str) -> None:
+    if not value >= least:  # also refuses nan
+        raise SpecError(f"must be at least {least:g}, is {value:g}", where=where)
