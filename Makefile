@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+WORKERS ?= 2
 NATIVE := $(wildcard _native/*.pyx _native/*.pxd)
 
 .PHONY: demo test lint fuzz sanitize valgrind soak bench peers native clean help
@@ -24,8 +25,10 @@ help:
 demo: $(READY)
 	$(BIN)/harness run plugins/harness_single_agent/specs/demo.yaml
 
+# What measures, or judges what was measured, has the machine to itself; the rest shares it.
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not quiet" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m quiet
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ import click
 from harness.cli import load_host
 from harness.cli.harmless import print_json
 from harness.cli.terminal import console
+from harness.presets import find_presets
 
 if TYPE_CHECKING:
     from harness.registry import Registry
@@ -32,6 +33,7 @@ def command(as_json: bool) -> None:
         kind: [(entry.name, entry.summary, entry.plugin) for entry in registry]
         for kind, registry in kinds.items()
     }
+    rows["presets"] = [(p.name, p.summary(), p.plugin) for p in find_presets(host.plugins)]
     broken = [plugin for plugin in host.plugins if plugin.status == "broken"]
     if as_json:
         plain = {

@@ -22,7 +22,8 @@ DEFAULT_BACKEND = {"name": "llamacpp", "model": "tiny"}
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """The options of `harness run`, as given; None is not given."""
 
-    what: str
+    what: str | None = None
+    preset: str | None = None
     backend: str | None = None
     model: str | None = None
     url: tuple[str, ...] = ()
@@ -75,6 +76,17 @@ def split_pair(pair: str, option: str) -> tuple[str, Any]:
 
 
 def _base(asked: Asked, host: Host) -> dict[str, Any]:
+    if (asked.what is None) is (asked.preset is None):
+        raise SpecError(
+            "what is to be run?" if asked.what is None else "a preset is a spec of its own",
+            where="--preset" if asked.preset else "harness run",
+            remedy="harness run SPEC, harness run SCENARIO, or harness run --preset NAME",
+        )
+    if asked.preset is not None:
+        from harness.presets import get_preset
+
+        return read_spec(get_preset(asked.preset, host.plugins).path)
+    assert asked.what is not None
     path = Path(asked.what)
     if path.suffix.lower() in SPEC_SUFFIXES or path.is_file():
         return read_spec(path)

@@ -14,7 +14,8 @@ LEVELS = ["debug", "info", "warning", "error"]
 
 
 @click.command("run", short_help="Run a spec file, or a scenario by name.")
-@click.argument("what", metavar="SPEC|SCENARIO")
+@click.argument("what", metavar="[SPEC|SCENARIO]", required=False)
+@click.option("--preset", metavar="NAME", help="A shipped spec (see `harness list`).")
 @click.option("--backend", metavar="NAME", help="Backend plugin (see `harness list`).")
 @click.option("--model", metavar="NAME", help="Model, as the backend names it.")
 @click.option("--url", metavar="URL", multiple=True, help="Endpoint; repeat for several.")
@@ -32,6 +33,7 @@ LEVELS = ["debug", "info", "warning", "error"]
 @click.option("--max-tokens", type=click.IntRange(1), help="Upper bound of the output length.")
 @click.option("--seed", type=int, help="Seed of prompts, arrivals and order.")
 @click.option("--limit", type=click.IntRange(1), help="At most this many of everything.")
+@click.option("--dry-run", is_flag=True, help="Show the plan and its digest; start nothing.")
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder itself.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary alone, as JSON.")
 @click.option(
@@ -39,7 +41,13 @@ LEVELS = ["debug", "info", "warning", "error"]
 )
 @click.pass_context
 def command(
-    ctx: click.Context, /, out: Path | None, as_json: bool, log_level: str, **words: Any
+    ctx: click.Context,
+    /,
+    out: Path | None,
+    as_json: bool,
+    dry_run: bool,
+    log_level: str,
+    **words: Any,
 ) -> None:
     """Run SPEC (a .yaml, .json or .toml file), or a SCENARIO by name with sensible defaults.
 
@@ -53,6 +61,7 @@ def command(
       harness run load --backend openai --url http://127.0.0.1:8080 --concurrency 64 --requests 640
       harness run load --rate 5 --requests 100          open loop, Poisson arrivals
       harness run spec.yaml --set arms.chimera.backend.options.num_ctx=1024
+      harness run --preset tr109 --model gemma3:latest --dry-run
     """
     logging.getLogger("harness").setLevel(log_level.upper())
     from harness.cli.conduct import conduct
@@ -60,4 +69,10 @@ def command(
 
     host = load_host()
     spec = build_spec(Asked(**words), host)
+    if dry_run:
+        from harness.cli.dry_run import show_plan
+        from harness.engine import make_plan
+
+        show_plan(make_plan(spec, host), as_json=as_json)
+        return
     ctx.exit(conduct(spec, host, out=out, as_json=as_json))

@@ -48,6 +48,11 @@ class Caller:
         self._sample: CallSample | None = None
 
     @property
+    def urls(self) -> tuple[str, ...]:
+        """Where the model is served."""
+        return tuple(self._backend.urls)
+
+    @property
     def ended(self) -> bool:
         """Whether the trial was interrupted: no further call is made."""
         return self._ending is not None

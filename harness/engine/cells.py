@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from harness.engine.specfile import merge, set_path, with_mode
+from harness.engine.specfile import merge, with_mode
 from harness.errors import SpecError
 from harness.schema import (
     ArmSpec,
@@ -95,7 +95,7 @@ def configuration(
         "load": merge(msgspec.to_builtins(spec.load) if spec.load else {}, one.load),
     }
     for path, value in cells.get(cell, {}).items():
-        _set(raw, path, value)
+        raw = _with(raw, path, value)
     return Configuration(
         backend=decode(raw["backend"], BackendSpec, where=f"{where}.backend"),
         scenario=decode(raw["scenario"], ScenarioSpec, where=f"{where}.scenario"),
@@ -115,7 +115,7 @@ def load_of(
         "load": merge(msgspec.to_builtins(spec.load) if spec.load else {}, one.load if one else {})
     }
     for path, value in values.items():
-        _set(raw, path, value)
+        raw = _with(raw, path, value)
     return _decode_load(raw["load"], "$.load")
 
 
@@ -286,14 +286,11 @@ def _root(path: str) -> str:
     return path.partition(".")[0]
 
 
-def _set(raw: dict[str, Any], path: str, value: Any) -> None:
-    if not isinstance(value, Mapping):
-        set_path(raw, path, value)
-        return
-    patch: dict[str, Any] = dict(value)
+def _with(raw: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """A copy of `raw` with `value` at `path`. The parts of a spec are shared by all its cells."""
     for part in reversed(path.split(".")):
-        patch = {part: patch}
-    raw.update(merge(raw, patch))
+        value = {part: value}
+    return merge(raw, value)
 
 
 def _decode_load(raw: dict[str, Any], where: str) -> Load | None:

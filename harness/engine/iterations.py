@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import msgspec
@@ -19,6 +19,7 @@ from harness._native.clock import monotonic_ns
 from harness.engine import load as load_driver
 from harness.engine.calls import Caller
 from harness.engine.hostload import Reading, host_load, read_host
+from harness.engine.instruments import Instruments
 from harness.engine.plan import PlannedTrial, seed_for
 from harness.engine.sealing import CallPlace, unmade
 from harness.engine.seams import Scene
@@ -40,7 +41,7 @@ __all__ = ["Iterations"]
 
 log = logging.getLogger("harness.engine")
 
-Phase = Literal["warmup", "measured"]
+Phase = Literal["warmup", "measured", "extra"]
 
 INTERRUPTED = CallError(code="cancelled", message="the run was interrupted")
 
@@ -63,16 +64,20 @@ class Iterations:
         self._effective = effective
         self._deliver = deliver
         self._host_before: Reading | None = None
+        self._instruments = Instruments(scene.plan.instruments)
 
     async def run(self) -> None:
         """Raises what ends the trial: CancelledError, or the scenario's own refusal."""
         seed = self._seed("setup", 0)
         arm = self._planned.arm
         scenario = arm.scenario.factory(arm.scenario_config(seed))
-        if isinstance(scenario, WorkflowScenario):
-            await self._workflow(scenario)
-        else:
-            await self._requests(scenario)
+        try:
+            if isinstance(scenario, WorkflowScenario):
+                await self._workflow(scenario)
+            else:
+                await self._requests(scenario)
+        finally:
+            self._instruments.close()
 
     # Request scenarios. ------------------------------------------------------------------------
 
@@ -102,6 +107,7 @@ class Iterations:
             self._end(record, "cancelled", INTERRUPTED)
             raise asyncio.CancelledError
         end_ns = monotonic_ns()
+        self._instruments.stop()
         ended = msgspec.structs.replace(
             record,
             planned_calls=planned,
@@ -148,6 +154,7 @@ class Iterations:
             if self._caller.ended:
                 status, error = "cancelled", INTERRUPTED
             end_ns = monotonic_ns()
+            self._instruments.stop()
             host = self._host_load()  # before we use the machine ourselves
             planned = max(context.calls, declared)
             artifacts, refused = self._artifacts(context)
@@ -188,10 +195,12 @@ class Iterations:
 
     # ------------------------------------------------------------------------------------------
 
-    def _order(self) -> list[tuple[Phase, int]]:
-        counts = self._spec.iterations
-        warmup: list[tuple[Phase, int]] = [("warmup", i) for i in range(counts.warmup)]
-        return warmup + [("measured", i) for i in range(counts.measured)]
+    def _order(self) -> Iterator[tuple[Phase, int]]:
+        counts, planned = self._spec.iterations, self._planned
+        self._instruments.open(planned.arm.name, planned.cell, planned.trial, self._caller.urls)
+        yield from (("warmup", i) for i in range(counts.warmup))
+        yield from (("measured", i) for i in range(counts.measured))
+        yield from (("extra", i) for i in range(self._instruments.extra()))
 
     def _seed(self, phase: str, iteration: int) -> int:
         return seed_for(self._spec, self._planned.block, phase, iteration)
@@ -234,6 +243,7 @@ class Iterations:
 
     def _begun(self, place: CallPlace, planned: int) -> IterationRecord:
         self._host_before = read_host() if place.phase == "measured" else None
+        self._instruments.start(place.phase, place.iteration)
         now_ns = monotonic_ns()
         return IterationRecord(
             arm=place.arm,
@@ -254,14 +264,13 @@ class Iterations:
         error: CallError | None,
         end_ns: int | None = None,
     ) -> None:
-        self._scene.sink.append(
-            msgspec.structs.replace(
-                record,
-                status=status,
-                error=error,
-                end_ns=monotonic_ns() if end_ns is None else end_ns,
-            )
+        ended = msgspec.structs.replace(
+            record,
+            status=status,
+            error=error,
+            end_ns=monotonic_ns() if end_ns is None else end_ns,
         )
+        self._scene.sink.append(self._instruments.finish(ended, self._scene.sink.artifact))
 
 
 class _RequestContext:

@@ -16,6 +16,7 @@ import msgspec
 from harness.addresses import server_address
 from harness.engine.cells import BASE_CELL, Configuration, configuration, find_cells
 from harness.engine.checks import check_load, check_numbers
+from harness.engine.instruments import ResolvedInstrument, resolve_instruments
 from harness.engine.specfile import digest
 from harness.errors import NotSupportedYet, SpecError
 from harness.host import Host
@@ -78,6 +79,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Cell → path → value; empty without a sweep."""
     trials: tuple[PlannedTrial, ...]
     isolation: Literal["inline", "process"]
+    instruments: tuple[ResolvedInstrument, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -117,6 +119,7 @@ def make_plan(spec: RunSpec, host: Host) -> Plan:
         cells=cells,
         trials=trials,
         isolation=_isolation(spec, trials, host),
+        instruments=resolve_instruments(spec, host),
     )
 
 
@@ -128,8 +131,6 @@ def seed_for(spec: RunSpec, block: int, phase: str, iteration: int) -> int:
 
 def _refuse_unsupported(spec: RunSpec) -> None:
     """What the spec has room for and this version does not do. Never ignored."""
-    if spec.instruments:
-        raise NotSupportedYet("$.instruments", "an instrument in a spec")
     if spec.slo is not None:
         raise NotSupportedYet("$.slo", "an SLO")
 

@@ -152,9 +152,13 @@ def merge(base: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
 
 
 def set_path(raw: dict[str, Any], path: str, value: Any) -> None:
-    """Set `a.b.c` in nested mappings, making them on the way."""
+    """Set `a.b.c` in nested mappings, making them on the way. What follows `sweep.axes.` is one
+    key: axes are named by paths."""
     here = raw
-    *parents, last = path.removeprefix("$.").split(".")
+    path = path.removeprefix("$.")
+    before, axes, axis = path.partition("sweep.axes.")
+    parts = ["sweep", "axes", axis] if axes and not before else path.split(".")
+    *parents, last = parts
     for name in parents:
         here = here.setdefault(name, {})
         if not isinstance(here, dict):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 from harness.engine.cells import load_of
 from harness.engine.holding import Holding
@@ -30,7 +30,10 @@ from harness.schema import (
     TrialRecord,
 )
 
-__all__ = ["derive_summary"]
+__all__ = ["IMPORTED", "derive_summary"]
+
+IMPORTED: Final = "imported"
+"""`transport` of a trial that was read from a table."""
 
 
 def derive_summary(
@@ -151,6 +154,12 @@ class _Arm:
         )
 
 
+def is_imported(record: Record) -> bool:
+    if isinstance(record, TrialRecord):
+        return record.transport == IMPORTED
+    return isinstance(record, IterationRecord) and record.imported
+
+
 class _Span:
     """First start to last end of anything recorded, on the monotonic clock."""
 
@@ -159,6 +168,8 @@ class _Span:
         self.last_ns: int | None = None
 
     def add(self, record: Record) -> None:
+        if is_imported(record):  # nobody knows when
+            return
         if isinstance(record, CallRecord):
             start_ns = record.instants.due_ns
             end_ns = record.instants.closed_ns or record.instants.end_ns or start_ns

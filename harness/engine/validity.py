@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Literal, TypeAlias
 
+import msgspec
+
 from harness.engine.rules import (
     RunView,
     complete,
@@ -43,6 +45,7 @@ RULES: Final[tuple[Rule, ...]] = (
     configuration.config_not_effective,
     configuration.cold_in_warm,
     figures.unbounded_output,
+    figures.imported,
     figures.what_was_measured,
     timing.user_stamps,
     timing.clock_step,
@@ -55,7 +58,22 @@ _ORDER: Final = {"invalid": 0, "doubtful": 1, "note": 2}
 
 def find_caveats(view: RunView) -> list[Caveat]:
     """All doubts about a run, in the order of the rules."""
-    return [caveat for rule in RULES for caveat in rule(view)]
+    return [caveat for rule in RULES for caveat in _once(rule(view))]
+
+
+def _once(caveats: Iterable[Caveat]) -> Iterator[Caveat]:
+    """What a rule says of many cells of an arm, said of the first, with the names of the others: a
+    sweep of 90 cells must not bury one doubt under 90 copies of another."""
+    found: dict[tuple[str, str, str | None], list[Caveat]] = {}
+    for caveat in caveats:
+        key = (caveat.code, caveat.severity, caveat.arm)
+        found.setdefault(key, []).append(caveat)
+    for same in found.values():
+        swept = [caveat for caveat in same if caveat.cell is not None]
+        yield from (caveat for caveat in same if caveat.cell is None)
+        if swept:
+            more = tuple(str(caveat.cell) for caveat in swept[1:])
+            yield msgspec.structs.replace(swept[0], more_cells=more)
 
 
 def verdict(caveats: Iterable[Caveat]) -> Verdict:

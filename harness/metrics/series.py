@@ -56,7 +56,8 @@ def all_series(
     simulated: bool = False,
 ) -> Iterator[Series]:
     """Every metric: of the calls, of the iterations, of their spans, and what the scenario and the
-    instruments measured, in this order. A metric that no unit has is there without values.
+    instruments measured, in this order. A metric that no unit has is there without values. Of
+    imported iterations, only what the table had.
 
     load        of this arm and cell, for `held_throughput_tok_s`; None for a workflow
     simulated   the server is a stub: no figure may pass for a measured one
@@ -72,6 +73,9 @@ def all_series(
     views = [view for view in _views(measured_calls, measured, load) if view.record.status == "ok"]
     ok_calls = [call for call in measured_calls if call.status == "ok"]
     mark: Provenance | None = "simulated" if simulated else None
+    if measured and all(one.imported for one in measured) and not measured_calls:
+        yield from _of_scenario(views, mark)  # a table has no stamps to derive anything from
+        return
     yield from _of_calls(ok_calls, mark)
     yield from _of_iterations(views, mark)
     yield from _of_scenario(views, mark)
@@ -105,7 +109,8 @@ def _of_iterations(views: Sequence[IterationView], mark: Provenance | None) -> I
 
 def _of_scenario(views: Sequence[IterationView], mark: Provenance | None) -> Iterator[Series]:
     """Spans, as `span.<name>_ms`, and the scenario's own metrics, under its names (with `scenario.`
-    before a name that is ours)."""
+    before a name that is ours; `imported.` before that of an imported figure: whatever it was that
+    somebody called TTFT, it is not known to be what we call so)."""
     units = [_unit(view) for view in views]
     for name in dict.fromkeys(span.name for view in views for span in view.record.spans):
         lengths = (_span_ms(view.record, name) for view in views)
@@ -115,7 +120,8 @@ def _of_scenario(views: Sequence[IterationView], mark: Provenance | None) -> Ite
     kinds = {(m.name, m.unit, m.provenance): m.better for v in views for m in v.record.metrics}
     for (name, unit, provenance), better in kinds.items():
         figures = (_own(view.record, name, unit, provenance) for view in views)
-        shown = f"scenario.{name}" if name in ours else name
+        whose = "imported" if provenance == "imported" else "scenario"
+        shown = f"{whose}.{name}" if name in ours else name
         yield _series(shown, unit, better, mark or provenance, "iteration", units, figures)
 
 

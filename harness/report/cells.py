@@ -37,7 +37,11 @@ def table(head: Sequence[Any], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
 
 
 def of_arm(caveat: Caveat) -> str:
-    return f" ({markdown(caveat.arm)})" if caveat.arm else ""
+    if not caveat.arm:
+        return ""
+    cell = f" / {markdown(caveat.cell)}" if caveat.cell else ""
+    more = f", and {len(caveat.more_cells)} more cells" if caveat.more_cells else ""
+    return f" ({markdown(caveat.arm)}{cell}{more})"
 
 
 def sentence(caveat: Caveat) -> str:

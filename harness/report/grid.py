@@ -14,9 +14,9 @@ import msgspec
 from msgspec import Struct
 
 from harness.report.figures import UNKNOWN, number
-from harness.schema import ArmSummary, Summary
+from harness.schema import Summary
 
-__all__ = ["MANY", "Axis", "axes", "axis_columns", "is_many", "level", "place", "value"]
+__all__ = ["MANY", "Axis", "axes", "axis_columns", "is_many", "level", "value"]
 
 Cells = Mapping[str, Mapping[str, Any]]
 
@@ -64,17 +64,8 @@ def axis_columns(cells: Cells) -> dict[str, Axis]:
     return {f"axis.{axis.path}": axis for axis in axes(cells)}
 
 
-def place(arm: ArmSummary, summary: Summary) -> str:
-    """Arm and cell in a few words."""
-    return arm.arm if not _has_cells(summary) else f"{arm.arm} / {arm.cell}"
-
-
 def is_many(summary: Summary) -> bool:
     return bool(summary.cells) or len(summary.arms) > MANY
-
-
-def _has_cells(summary: Summary) -> bool:
-    return len({arm.cell for arm in summary.arms}) > 1
 
 
 def _head(path: str, paths: list[str]) -> str:

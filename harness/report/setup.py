@@ -12,8 +12,9 @@ from typing import Any
 import msgspec
 
 from harness.protocols import RunData
+from harness.report.aggregate import label
 from harness.report.configuration import NO_TRIAL, Field, find_setup, spread
-from harness.report.grid import is_many, place
+from harness.report.grid import is_many
 from harness.report.sanitise import code, markdown
 
 __all__ = ["setup_lines"]
@@ -24,7 +25,7 @@ def setup_lines(run: RunData) -> Iterator[str]:
     summary = run.summary
     yield from _asked(run)
     setup = find_setup(run, code, markdown)
-    heads = [markdown(place(arm, summary)) for arm in summary.arms]
+    heads = [markdown(label(arm, summary)) for arm in summary.arms]
     several = len(heads) > 1
     if several:
         yield from _heading("What the arms differ in, as read back from the backend")
@@ -35,9 +36,7 @@ def setup_lines(run: RunData) -> Iterator[str]:
     if setup.launch:
         yield from _heading("What changed from launch to launch")
         yield from _fields(setup.launch, heads, is_many(summary))
-    yield from _heading(
-        "What they have in common" if several else "As read back from the backend"
-    )
+    yield from _heading("What they have in common" if several else "As read back from the backend")
     if setup.alike:
         yield from _fields(setup.alike, ["Value"], many=False)
     else:

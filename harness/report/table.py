@@ -219,7 +219,9 @@ def _verdict(summary: Summary) -> Text:
 def _caveat(caveat: Caveat) -> RenderableType:
     from rich.padding import Padding
 
-    where = f" ({one_line(caveat.arm, 40)})" if caveat.arm else ""
+    parts = [one_line(part, 60) for part in (caveat.arm, caveat.cell) if part]
+    more = f", and {len(caveat.more_cells)} more cells" if caveat.more_cells else ""
+    where = f" ({' / '.join(parts)}{more})" if parts else ""
     line = _text(f"{caveat.severity} {caveat.code}{where}: ", _STYLES[caveat.severity])
     line += _text(one_line(caveat.message))
     if caveat.remedy:

@@ -82,8 +82,13 @@ class Effect(Struct, frozen=True, kw_only=True):
     shift: float | None = None
     """Hodges–Lehmann, of trial means."""
     cliffs_delta: float | None = None
+    p_mcnemar: float | None = None
+    """Of a figure that is 0 or 1, where both sides answered the same questions; it then takes the
+    place of `p_welch` in `p_holm`."""
     margin: float | None = None
-    """Share within which the two count as equal, stated before (TOST)."""
+    """Share within which the two count as equal, stated before (TOST) …"""
+    margin_absolute: bool = False
+    """… or an amount, in `unit`."""
     p_equivalent: float | None = None
     more_trials: int | None = None
     """How many more each side would need; None: enough, or it cannot be said."""
@@ -96,11 +101,14 @@ class GateResult(Struct, frozen=True, kw_only=True):
     margin: float
     """Largest loss that is allowed: a share, unless `absolute`."""
     absolute: bool
+    statistic: Literal["mean", "median", "p95", "p99"] = "mean"
+    """What each trial's values are taken together to."""
     status: Literal["no regression", "regression", "not enough data", "not comparable"]
     sentence: str
     loss: float | None = None
     loss_low: float | None = None
-    """One-sided lower bound of the loss: above the margin is a regression."""
+    """One-sided lower bound of the loss. Above 0, with `loss` at the margin or beyond, it is a
+    regression (harness.statistics.gate)."""
     loss_high: float | None = None
     more_trials: int | None = None
 

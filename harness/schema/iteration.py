@@ -146,8 +146,13 @@ class IterationRecord(
     """Of a sample of its calls, where a plugin knows the model's tokenizer."""
     instruments: tuple[str, ...] = ()
     """Those that observed it. In an `extra` iteration they slow down what they observe."""
+    unobserved: dict[str, str] = field(default_factory=dict)
+    """Instrument, or one of its figures → why it is not there."""
     ready_ns: int | None = None
     """Cold starts: when the model was confirmed gone, or the restarted backend was open again."""
+    imported: bool = False
+    """Read from a table that somebody else made: `metrics` is all there is of it. Its instants are
+    0 and say nothing."""
     error: CallError | None = None
 
 

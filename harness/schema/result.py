@@ -6,7 +6,7 @@ Schema versions
     and .token_checks, CallRecord.prompt_chars, .prompt_digest, .cold_prompt and .tool_chunks;
     Manifest.cells, Summary.cells, .stopping, .search and .sessions, phases `cold` and `extra`,
     TrialRecord.isolation, .placement and status `skipped`, MetricValue.better, provenance
-    `imported`, SessionRecord
+    `imported`, SessionRecord, IterationRecord.imported
 """
 
 from __future__ import annotations
@@ -56,6 +56,10 @@ class Caveat(Struct, frozen=True, kw_only=True):
     evidence: dict[str, Any] = field(default_factory=dict)
     remedy: str = ""
     arm: str | None = None
+    cell: str | None = None
+    """Of a sweep. None: the arm as a whole."""
+    more_cells: tuple[str, ...] = ()
+    """Cells of the same arm of which the same is to be said; only the first is spelt out."""
 
 
 class Verdict(Struct, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ LOAD = Load("tiny", "tiny", 4, 2, 2, "20", True, {"": (5, 25)}, 60)
 NO_WORDS = Tokenizer(Path("none"), Path("none"), "none")
 
 
+@pytest.mark.quiet
 def test_ours_beside_the_servers_log(tmp_path):
     plans = [Plan(LOAD, 1, 1, ("ours",), ("short", "long"), ("long",))]
     short, long = run_plans(plans, NO_WORDS, tmp_path / "runs", keep=False)

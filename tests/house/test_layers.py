@@ -29,6 +29,7 @@ LAYERS = {
     "statistics": 1,
     "transport": 1,
     "engine": 2,
+    "presets": 3,
     "store": 3,
     "compare": 3,
     "report": 3,

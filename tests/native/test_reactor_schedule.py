@@ -148,6 +148,7 @@ def test_stamps_agree_with_a_server_that_knows_when_it_sent():
     assert client.reactor.stats()["clock_steps"] == 0
 
 
+@pytest.mark.quiet
 def test_pauses_come_with_many_streams_and_lose_nothing():
     def run(window_ns):
         with stream_server() as port, Client(batch_window_ns=window_ns) as client:

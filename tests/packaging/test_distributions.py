@@ -128,7 +128,7 @@ def test_pip_install_from_the_tree(how, tmp_path, distributions):
     call("tar", "-xzf", distributions[0], "-C", tmp_path)  # tarfile's filter came with 3.11.4
     (tree,) = (p for p in tmp_path.iterdir() if p.is_dir())
     environment = Environment(tmp_path / "venv")
-    environment.pip("install", "--no-deps", *how, tree)
+    environment.pip("install", "--no-deps", *how, tree, HARNESS_NATIVE_QUICK="1")
     # The few that `harness --help` needs: the whole list is installed with the wheel, above.
     environment.pip("install", "pluggy", "msgspec", "click")
     assert "Commands:" in environment.harness("--help")

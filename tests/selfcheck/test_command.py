@@ -51,6 +51,7 @@ def do(*words, cwd, **environment):
     )
 
 
+@pytest.mark.quiet
 def test_a_real_check_and_a_run_after_it(tmp_path, state):
     """The streams are those of the quick check's least load with a p99."""
     words = ["selfcheck", "--streams", 2, "--streams", 16, "--json", "--plot", "plot.png"]

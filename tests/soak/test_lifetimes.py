@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.quiet
+
 GROWN_MAX_BYTES = 1_000_000
 """In the second half of the lives. Measured: 12 kB in 500 lives of a reactor or a native transport,
 100 kB in those of the portable one, whose rise still flattens. Planted: 3 MB and more."""

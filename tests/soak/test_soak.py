@@ -35,6 +35,7 @@ def soak(chunks: int, *words: str) -> tuple[int, dict]:
     return done.returncode, found
 
 
+@pytest.mark.quiet
 @pytest.mark.parametrize(("transport", "chunks"), [("native", 200_000), ("portable", 100_000)])
 def test_a_short_soak_is_steady(transport, chunks):
     status, found = soak(chunks, "--transport", transport)
@@ -44,6 +45,7 @@ def test_a_short_soak_is_steady(transport, chunks):
     assert len(found["rests"]) == 8  # as many transports were opened and closed
 
 
+@pytest.mark.quiet
 @pytest.mark.parametrize(("plant", "said"), [("memory", "memory grows"), ("threads", "threads: ")])
 def test_a_planted_leak_is_found(plant, said):
     status, found = soak(150_000, "--plant", plant)

@@ -22,6 +22,7 @@ from tests.validity.clean import (
 RUNS = 200
 
 
+@pytest.mark.quiet
 def test_no_alarm_in_200_clean_runs(tmp_path):
     plugins = host()
     with servers(tmp_path) as logs:
@@ -106,6 +107,7 @@ def test_too_many_excuses_are_none():
     assert len(complaints([[planted()]] + [silent] * 19)) == 1
 
 
+@pytest.mark.quiet
 def test_a_rule_that_cries_wolf_is_found(tmp_path):
     """Bounds of nothing, so that every request is late, in runs as clean as the others. A machine
     too busy to call an alarm false has too many of them."""

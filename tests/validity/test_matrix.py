@@ -295,6 +295,7 @@ def matrix(tmp_path_factory):
             return list(pool.map(one, enumerate(CASES)))
 
 
+@pytest.mark.quiet
 @pytest.mark.real_model
 @pytest.mark.parametrize("number", range(len(CASES)), ids=lambda n: f"{CASES[n].code}-{n}")
 def test_the_fault_triggers_the_rule(matrix, number):

@@ -3,7 +3,7 @@
 view.py      what the rules look at
 complete.py  is anything missing: incomplete, counts, empty_workload
 outcome.py   did it go well: errors, failures
-figures.py   can it be read, and compared: unbounded_output, too_few, what_was_measured
+figures.py   can it be read, and compared: unbounded_output, too_few, imported, what_was_measured
 timing.py    are the stamps and the schedule what they seem: schedule_slip, client_lag, user_stamps,
              clock_step
 machine.py   did the machine do something else meanwhile: host_noise

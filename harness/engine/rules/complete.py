@@ -80,6 +80,7 @@ def _calls(arm: ArmView, view: RunView) -> Iterator[Caveat]:
             evidence={"iterations": wrong[:10], "twice": twice[:10]},
             remedy="report this as a defect: the harness lost count",
             arm=arm.name,
+            cell=arm.cell,
         )
     cut = [place for place, status in short.items() if status == "cancelled"]
     if cut:
@@ -92,6 +93,7 @@ def _calls(arm: ArmView, view: RunView) -> Iterator[Caveat]:
             evidence={"recorded": len(arm.calls), "planned": of, "iterations": len(cut)},
             remedy="run it again for the rest",
             arm=arm.name,
+            cell=arm.cell,
         )
 
 
@@ -142,6 +144,7 @@ def empty_workload(view: RunView) -> Iterator[Caveat]:
             remedy=_first_failure(arm)
             or ("run it again" if view.state == "interrupted" else "give the scenario some input"),
             arm=arm.name,
+            cell=arm.cell,
         )
 
 

@@ -196,6 +196,7 @@ def cold_in_warm(view: RunView) -> Iterator[Caveat]:
             else "-o keep_alive=30m, the same options in every call, and no other client that "
             "makes the server unload this model",
             arm=arm.name,
+            cell=arm.cell,
         )
 
 

@@ -10,7 +10,7 @@ from harness.engine.rules.outcome import errors
 from harness.engine.rules.view import ArmView, RunView, label, places
 from harness.schema import Caveat, OpenLoad, RunSpec
 
-__all__ = ["OUTPUT_RATIO_MAX", "too_few", "unbounded_output", "what_was_measured"]
+__all__ = ["OUTPUT_RATIO_MAX", "imported", "too_few", "unbounded_output", "what_was_measured"]
 
 OUTPUT_RATIO_MAX: Final = 1.10
 """Mean output tokens per call between arms. Duration is close to proportional to it, so a larger
@@ -42,6 +42,10 @@ def unbounded_output(view: RunView) -> Iterator[Caveat]:
         )
 
 
+SHOWN_MAX: Final = 3
+"""Arms and cells that a message lists; the evidence has all."""
+
+
 def too_few(view: RunView) -> Iterator[Caveat]:
     """Figures that n cannot carry; single launches. Where calls fail so often that the errors make
     the run invalid, more of them are no remedy."""
@@ -59,7 +63,9 @@ def too_few(view: RunView) -> Iterator[Caveat]:
         needs = max(one.needs["p95"] for one in lacking.values())
         times = needs / min(one.n for one in lacking.values())
         runs = max(runs, math.ceil(view.manifest.spec.trials * times))
-        have = ", ".join(f"{one.n} ({name})" for name, one in lacking.items())
+        fewest = sorted(lacking.items(), key=lambda item: item[1].n)
+        have = ", ".join(f"{one.n} ({name})" for name, one in fewest[:SHOWN_MAX])
+        have += f" and {len(fewest) - SHOWN_MAX} more" if len(fewest) > SHOWN_MAX else ""
         yield Caveat(
             code="too-few",
             severity="note",
@@ -74,7 +80,7 @@ def too_few(view: RunView) -> Iterator[Caveat]:
             code="single-launch",
             severity="note",
             message="one trial per arm: what differs from launch to launch is in no interval",
-            remedy=f"--runs {runs}",
+            remedy="that is all the table has" if _is_imported(view) else f"--runs {runs}",
         )
 
 
@@ -83,11 +89,30 @@ def _shown(arm: ArmView) -> tuple[str, ...]:
     return ("ttft_from_due_ms", "e2e_from_due_ms") if is_open else ("ttft_ms", "e2e_ms")
 
 
+def _is_imported(view: RunView) -> bool:
+    return any(iteration.imported for arm in view.arms for iteration in arm.iterations)
+
+
 def _flags(spec: RunSpec, times: float, runs: int) -> str:
     """What to add to the command so that there are `times` as many values, or more."""
     if spec.load is None:
         return f"--runs {runs}"
     return f"--requests {math.ceil(spec.load.requests * times)}, or --runs {runs}"
+
+
+def imported(view: RunView) -> Iterator[Caveat]:
+    """Figures that somebody else measured."""
+    rows = sum(iteration.imported for arm in view.arms for iteration in arm.iterations)
+    if rows:
+        source = view.manifest.spec.scenario.options
+        yield Caveat(
+            code="imported",
+            severity="note",
+            message=f"the figures were read from {rows} rows of {source.get('file', 'a table')}: "
+            "how they were measured is not recorded, and nothing was measured here",
+            evidence={name: source.get(name) for name in ("file", "sha256")} | {"rows": rows},
+            remedy="`harness audit` says what the table itself contradicts",
+        )
 
 
 def what_was_measured(view: RunView) -> Iterator[Caveat]:

@@ -51,6 +51,7 @@ def host_noise(view: RunView) -> Iterator[Caveat]:
                 evidence={**figures, "server_is_local": is_local, "iterations": len(hosts)},
                 remedy=", ".join(dict.fromkeys(remedy for _, remedy in problems)),
                 arm=arm.name,
+                cell=arm.cell,
             )
 
 

@@ -47,6 +47,7 @@ def errors(view: RunView) -> Iterator[Caveat]:
             # A run is also found by the beginning of its id.
             remedy=f"harness export {view.manifest.run_id} --format jsonl gives the error of each",
             arm=arm.name,
+            cell=arm.cell,
         )
 
 
@@ -86,4 +87,5 @@ def failures(view: RunView) -> Iterator[Caveat]:
             evidence={"first": reason},
             remedy="see to the first failure, then run again",
             arm=arm.name,
+            cell=arm.cell,
         )

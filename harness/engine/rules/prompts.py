@@ -99,6 +99,7 @@ def _truncated(
         },
         remedy=_longer_context(arm, view, _needed(arm, hit)),
         arm=arm.name,
+        cell=arm.cell,
     )
 
 
@@ -135,6 +136,7 @@ def _no_room(
         evidence={"calls": len(over), "example": call.call_id, "context_length": context},
         remedy=_longer_context(arm, view, _needed(arm, [call for call, _ in over])),
         arm=arm.name,
+        cell=arm.cell,
     )
 
 

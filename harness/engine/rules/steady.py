@@ -71,6 +71,7 @@ def no_steady_state(view: RunView) -> Iterator[Caveat]:
             },
             remedy=_remedy(view, arm, findings),
             arm=arm.name,
+            cell=arm.cell,
         )
 
 
@@ -88,7 +89,7 @@ def _series_of(arm: ArmView, load: Load | None) -> Iterator[_Series]:
     a workflow differ by nature), and of whole iterations."""
     walls: dict[int, list[float]] = defaultdict(list)
     for iteration in sorted(arm.iterations, key=lambda i: (i.trial, i.start_ns)):
-        if iteration.status == "ok":
+        if iteration.status == "ok" and not iteration.imported:
             walls[iteration.trial].append((iteration.end_ns - iteration.start_ns) / 1e6)
     if _longest(walls.values()) >= DRIFT_NEEDS:
         yield _Series(arm=arm, metric="wall_ms", of="iterations", replicates=list(walls.values()))

@@ -70,6 +70,7 @@ def schedule_slip(view: RunView) -> Iterator[Caveat]:
                 remedy="a lower --rate, a higher load.concurrency_max where one is set, or less "
                 "other work on this machine",
                 arm=arm.name,
+                cell=arm.cell,
             )
 
 
@@ -137,6 +138,7 @@ def _late_stamps(arm: ArmView, ok: Sequence[CallRecord], bounds: ValiditySpec) -
             },
             remedy="fewer streams at once, or less other work on this machine",
             arm=arm.name,
+            cell=arm.cell,
         )
 
 
@@ -185,6 +187,7 @@ def _late_reads(arm: ArmView, ok: Sequence[CallRecord], bounds: ValiditySpec) ->
             },
             remedy=", ".join([*remedies, "or less other work on this machine"]),
             arm=arm.name,
+            cell=arm.cell,
         )
 
 
@@ -226,6 +229,7 @@ def user_stamps(view: RunView) -> Iterator[Caveat]:
             evidence={"user": user, "calls": len(stamped), "transports": transports},
             remedy="plain HTTP on Linux has kernel stamps; TLS, proxies and other systems do not",
             arm=arm.name,
+            cell=arm.cell,
         )
 
 
@@ -242,6 +246,7 @@ def clock_step(view: RunView) -> Iterator[Caveat]:
                 evidence={"calls": stepped},
                 remedy="let the clock settle (chronyc tracking), then run again",
                 arm=arm.name,
+                cell=arm.cell,
             )
 
 

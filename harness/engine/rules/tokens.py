@@ -73,6 +73,7 @@ def _mismatch(
         remedy="compare TTFT, E2E and inter-chunk latency, which need no count; "
         "--set keep.payloads=true keeps what the server sent",
         arm=arm.name,
+        cell=arm.cell,
     )
 
 
@@ -181,6 +182,7 @@ def prompt_cache(view: RunView) -> Iterator[Caveat]:
             },
             remedy=_without_cache(view),
             arm=arm.name,
+            cell=arm.cell,
         )
 
 

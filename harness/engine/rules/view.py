@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
+from harness.engine.cells import BASE_CELL
 from harness.schema import (
     ArmSummary,
     CallRecord,
@@ -34,6 +35,11 @@ class ArmView(Struct, frozen=True, kw_only=True):
     @property
     def name(self) -> str:
         return self.summary.arm
+
+    @property
+    def cell(self) -> str | None:
+        """None where nothing is swept."""
+        return None if self.summary.cell == BASE_CELL else self.summary.cell
 
     @property
     def is_empty(self) -> bool:

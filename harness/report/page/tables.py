@@ -100,6 +100,4 @@ def _told(one: MetricSummary) -> str:
 def table(
     caption: str, columns: Sequence[Column], rows: Sequence[Sequence[Cell]], heads: int = 1
 ) -> Table:
-    return Table(
-        caption=caption, columns=tuple(columns), rows=tuple(map(tuple, rows)), heads=heads
-    )
+    return Table(caption=caption, columns=tuple(columns), rows=tuple(map(tuple, rows)), heads=heads)

@@ -1,0 +1,159 @@
+"""What `harness run --dry-run` shows: the plan, before anything is started."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from harness.cli.estimate import Estimate, estimate
+from harness.cli.harmless import print_json
+from harness.cli.terminal import console
+from harness.text import one_line
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from harness.engine.plan import Arm, Plan
+
+__all__ = ["show_plan"]
+
+ROWS_MAX = 60
+ORDER_SHOWN = 12
+
+
+def show_plan(plan: Plan, *, as_json: bool) -> None:
+    found = estimate(plan, Path("runs"))
+    if as_json:
+        print_json(_plain(plan, found), indent=2)
+        return
+    out = console()
+    for line in _head(plan, found):
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
+    _table(plan, out)
+    for line in _notes(plan):
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _head(plan: Plan, found: Estimate) -> Iterator[str]:
+    spec = plan.spec
+    name = one_line(spec.name or spec.scenario.name, 100)
+    yield f"{name}: {_count(len(plan.trials), 'trial')}, nothing was started"
+    yield f"spec digest     {plan.digest}"
+    per_cell = len(plan.trials) // len(plan.arms)
+    limit = "up to " if spec.stop is not None or spec.search is not None else ""
+    yield (
+        f"plan            {_size(plan)}, {limit}"
+        f"{_count(per_cell, 'trial')} each, of {spec.iterations.warmup} warm-up + "
+        f"{spec.iterations.measured} measured"
+        + (f" + {spec.iterations.cold} cold" if spec.iterations.cold else "")
+        + " iterations"
+    )
+    yield f"order           {spec.order}, seed {spec.seed}"
+    places = f", {spec.placement.parallel} at once" if spec.placement.parallel > 1 else ""
+    fresh = "a fresh process per trial" if plan.isolation == "process" else "in this process"
+    yield f"isolation       {fresh}{places}"
+    yield f"estimated time  {found.words}"
+    yield ""
+
+
+def _size(plan: Plan) -> str:
+    """`2 arms × 9 cells`; arms that are not swept by name."""
+    cells = Counter(arm.name for arm in plan.arms)
+    if not plan.cells:
+        return _count(len(cells), "arm")
+    if len(set(cells.values())) == 1:
+        return f"{_count(len(cells), 'arm')} × {_count(len(plan.cells), 'cell')}"
+    each = (f"{one_line(a, 40)}{f' × {n} cells' if n > 1 else ''}" for a, n in cells.items())
+    return f"{_count(len(cells), 'arm')} ({', '.join(each)})"
+
+
+def _table(plan: Plan, out: Console) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    paths = list(next(iter(plan.cells.values()), {}))
+    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False)
+    table.add_column("arm")
+    for path in paths:
+        table.add_column(path.rpartition(".")[2], justify="right")
+    table.add_column("load" if any(arm.load for arm in plan.arms) else "")
+    table.add_column("same as")
+    twins = _twins(plan)
+    for arm in plan.arms[:ROWS_MAX]:
+        values = plan.cells.get(arm.cell, {})
+        cells = [one_line(_value(values[p]), 40) if p in values else "" for p in paths]
+        same = twins.get((arm.name, arm.cell), "")
+        row = (one_line(arm.name, 40), *cells, _load(arm), one_line(same, 60))
+        table.add_row(*map(Text, row))
+    out.print(table)
+    if len(plan.arms) > ROWS_MAX:
+        out.print(f"… and {len(plan.arms) - ROWS_MAX} more (--json lists all)")
+
+
+def _notes(plan: Plan) -> Iterator[str]:
+    yield ""
+    order = [f"{t.arm.name}/{t.cell}" if plan.cells else t.arm.name for t in plan.trials]
+    shown = " → ".join(one_line(name, 60) for name in order[:ORDER_SHOWN])
+    more = f" → … {len(order) - ORDER_SHOWN} more" if len(order) > ORDER_SHOWN else ""
+    if plan.spec.search is None:
+        yield f"in this order: {shown}{more}"
+    else:
+        yield "a search decides from the results which of these loads are tried, and how often"
+    groups = plan.duplicates()
+    if groups:
+        count = sum(len(group) - 1 for group in groups)
+        yield (
+            f"note: {_count(count, 'cell')} asked for the same as another (column `same as`): "
+            "an A/A comparison if that is meant, a waste of time otherwise"
+        )
+    if plan.spec.trials < 5 and len(plan.arms) > 1 and plan.spec.search is None:
+        yield (
+            f"note: {_count(plan.spec.trials, 'trial')} per arm and cell: differences need at "
+            "least 5 before anything can be said of them (--runs 5)"
+        )
+
+
+def _twins(plan: Plan) -> dict[tuple[str, str], str]:
+    """(arm, cell) → the first that asks for the same."""
+    found: dict[tuple[str, str], str] = {}
+    for (arm, cell), *rest in plan.duplicates():
+        for other in rest:
+            found[other] = f"{arm} / {cell}" if plan.cells else arm
+    return found
+
+
+def _load(arm: Arm) -> str:
+    load: Any = arm.load
+    if load is None:
+        return ""
+    if hasattr(load, "rate_per_s"):
+        return f"{load.requests} at {load.rate_per_s:g}/s"
+    return f"{load.requests} × {load.concurrency} at a time"
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
+def _plain(plan: Plan, found: Estimate) -> dict[str, Any]:
+    return {
+        "spec_digest": plan.digest,
+        "spec": plan.spec,
+        "isolation": plan.isolation,
+        "cells": plan.cells,
+        "trials": [
+            {"trial": t.trial, "block": t.block, "arm": t.arm.name, "cell": t.cell}
+            for t in plan.trials
+        ],
+        "duplicates": plan.duplicates(),
+        "estimated_s": found.seconds,
+        "estimated_from": found.source,
+    }

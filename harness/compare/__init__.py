@@ -1,0 +1,42 @@
+"""Two configurations, compared: are they comparable, what differs, and what may be said of it.
+
+sides.py       from `RUN`, `RUN:arm`, `RUN:arm/cell` to pairs of arms and cells
+measured.py    what one arm and cell recorded: series by trial, prompts, configuration read back
+conditions.py  every recorded condition that differs, with its weight, from
+  asked.py       what the specs asked for
+  work.py        prompts, output, calls: whether the same was done
+  machine.py     host and software
+effects.py     one metric of two sides: difference, interval, tests
+words.py       the verdict in words, and one sentence of it
+gates.py       `METRIC=MARGIN`, and what comes of it
+comparing.py   all of it together
+
+Pure functions over `RunData`: nothing here prints, and nothing is read but the records. A
+difference is always candidate − baseline; the unit of analysis is the trial.
+"""
+
+from __future__ import annotations
+
+from harness.compare.comparing import Asked, compare, compare_arms
+from harness.compare.conditions import conditions, explain
+from harness.compare.gates import Amount, GateSpec, gate_status, parse_gate, parse_margin
+from harness.compare.sides import Pairing, Place, Ref, find_ref, pair_keys, pairs
+
+__all__ = [
+    "Amount",
+    "Asked",
+    "GateSpec",
+    "Pairing",
+    "Place",
+    "Ref",
+    "compare",
+    "compare_arms",
+    "conditions",
+    "explain",
+    "find_ref",
+    "gate_status",
+    "pair_keys",
+    "pairs",
+    "parse_gate",
+    "parse_margin",
+]

@@ -1,0 +1,259 @@
+"""All of it together: pairs of sides in, comparisons out.
+
+Records are read once for each run. Then, pair by pair: may they be compared; how does each metric
+differ. Then, over all pairs: p-values corrected for their number, and only then words. A sweep of
+nine cells and four metrics asks 36 questions, and one in twenty would be "significant" by chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from harness.compare.conditions import conditions, forbidding
+from harness.compare.effects import effect_of
+from harness.compare.gates import Amount, GateSpec, gate_of, in_unit, not_comparable
+from harness.compare.measured import Measured, Party, measured
+from harness.compare.sides import Key, Place, pair_keys
+from harness.compare.words import corrected, spoken
+from harness.compare.work import unequal_output
+from harness.errors import SpecError
+from harness.protocols import RunData
+from harness.schema import Comparison, Condition, Effect, GateResult, Side
+from harness.strict import nearest
+from harness.text import one_line
+
+__all__ = ["Asked", "compare", "compare_arms", "headlines_of"]
+
+OF_ALL_WORK: Final = ("throughput_tok_s", "held_throughput_tok_s", "requests_per_s", "wall_ms")
+"""Like E2E latency and spans: not to be compared where outputs differ in length."""
+
+
+class Asked(Struct, frozen=True, kw_only=True):
+    """What is wanted of a comparison."""
+
+    metrics: tuple[str, ...] = ()
+    """Empty: the headlines."""
+    all_metrics: bool = False
+    gates: tuple[GateSpec, ...] = ()
+    margins: tuple[Amount, ...] = ()
+    """Within which two sides count as equal, by metric."""
+    paired: bool | None = None
+    """None: by blocks, where both are of one interleaved run."""
+    looks: int = 1
+    allow_invalid: bool = False
+
+
+class _Question(Struct, frozen=True, kw_only=True):
+    """One pair, read."""
+
+    a: Party
+    b: Party
+    paired: bool
+    conditions: tuple[Condition, ...]
+    metrics: tuple[str, ...] = field(default_factory=tuple)
+
+
+def compare(pairs: Sequence[tuple[Place, Place]], asked: Asked) -> tuple[Comparison, ...]:
+    """In the order of `pairs`. Raises SpecError: a metric that there is not, a margin in another
+    unit, blocks that do not pair; StoreError: a log that cannot be read."""
+    questions = [_question(a, b, asked) for a, b in _read(pairs)]
+    found = [_effects(question, asked) for question in questions]
+    family = [effect for effects in found for effect in effects]
+    p_values = corrected([_p(effect) for effect in family])
+    adjusted = dict(zip(map(id, family), p_values, strict=True))
+    tests = sum(p is not None for p in p_values)
+    gates = len(asked.gates) * sum(not forbidding(one.conditions) for one in questions)
+    made = []
+    for question, effects in zip(questions, found, strict=True):
+        unequal = unequal_output(question.a.data, question.b.data)
+        words = tuple(
+            spoken(
+                replace(effect, p_holm=adjusted[id(effect)]),
+                family=tests,
+                unequal_work=unequal if _of_all_work(effect.metric) else "",
+            )
+            for effect in effects
+        )
+        made.append(_comparison(question, words, _gates(question, asked, max(gates, 1))))
+    return tuple(made)
+
+
+def compare_arms(run: RunData) -> tuple[Comparison, ...]:
+    """The headlines of every arm against the baseline, cell by cell, with words; nothing where
+    there is one arm and cell."""
+    keys = [(arm.arm, arm.cell) for arm in run.summary.arms]
+    pairs = [
+        (
+            Place(run=run, name=run.manifest.name, arm=a[0], cell=a[1]),
+            Place(run=run, name=run.manifest.name, arm=b[0], cell=b[1]),
+        )
+        for a, b in pair_keys(keys)
+    ]
+    return compare(pairs, Asked()) if pairs else ()
+
+
+def _p(effect: Effect) -> float | None:
+    return effect.p_welch if effect.p_mcnemar is None else effect.p_mcnemar
+
+
+def _of_all_work(metric: str) -> bool:
+    return metric in OF_ALL_WORK or metric.startswith(("e2e_", "span."))
+
+
+# ---- reading
+
+
+def _read(pairs: Iterable[tuple[Place, Place]]) -> list[tuple[Party, Party]]:
+    places = [place for pair in pairs for place in pair]
+    runs: dict[int, tuple[RunData, dict[Key, None]]] = {}
+    for place in places:
+        runs.setdefault(id(place.run), (place.run, {}))[1][place.arm, place.cell] = None
+    data = {at: measured(run, keys) for at, (run, keys) in runs.items()}
+    parties = [
+        Party(place=place, data=data[id(place.run)][place.arm, place.cell]) for place in places
+    ]
+    return list(zip(parties[::2], parties[1::2], strict=True))
+
+
+def _question(a: Party, b: Party, asked: Asked) -> _Question:
+    return _Question(
+        a=a,
+        b=b,
+        paired=_is_paired(a, b, asked.paired),
+        conditions=conditions(a, b, allow_invalid=asked.allow_invalid),
+        metrics=_metrics(a.data, b.data, asked),
+    )
+
+
+def _is_paired(a: Party, b: Party, wanted: bool | None) -> bool:
+    one, other = a.place.run.manifest, b.place.run.manifest
+    blocks = one.run_id == other.run_id and a.key != b.key and one.spec.order == "interleaved"
+    if wanted and not blocks:
+        raise SpecError(
+            "only arms and cells of one interleaved run have blocks to pair",
+            where="--paired",
+            remedy="--unpaired",
+        )
+    return blocks if wanted is None else wanted
+
+
+def headlines_of(a: Measured, b: Measured) -> tuple[str, ...]:
+    """What is read first, of what both sides have: latencies (from the due instant in an open loop)
+    and throughput; the time and the own figures of what makes no calls."""
+    due = "_from_due" if b.is_open else ""
+    first = (f"ttft{due}_ms", "tpot_ms", f"e2e{due}_ms", "throughput_tok_s")
+    found = [name for name in first if _has(a, name) or _has(b, name)]
+    if found:
+        return tuple(found)
+    own = [
+        one.name for one in b.series.values() if one.of == "iteration" and one.better != "neither"
+    ]
+    return tuple(name for name in own if name == "wall_ms" or _has(a, name) or _has(b, name))
+
+
+def _has(of: Measured, name: str) -> bool:
+    return name in of.series and bool(of.series[name].values)
+
+
+def _metrics(a: Measured, b: Measured, asked: Asked) -> tuple[str, ...]:
+    known = {**a.series, **b.series}
+    named = [*asked.metrics, *(m.metric for m in asked.margins), *(g.metric for g in asked.gates)]
+    for name in named:
+        if name not in known:
+            with_values = [one for one in known if _has(a, one) or _has(b, one)]
+            raise SpecError(
+                f"there is no metric {one_line(name, 60)!r}",
+                where="--metric",
+                remedy=nearest(name, known) or ", ".join(with_values[:12]) or "another run",
+            )
+    if asked.all_metrics:
+        return tuple(one for one in known if _has(a, one) or _has(b, one))
+    wanted = asked.metrics or headlines_of(a, b)
+    more = [m.metric for m in asked.margins] + [g.metric for g in asked.gates]
+    return tuple(dict.fromkeys([*wanted, *more]))
+
+
+# ---- deciding
+
+
+def _effects(question: _Question, asked: Asked) -> list[Effect]:
+    """None where the two are not to be compared."""
+    if forbidding(question.conditions):
+        return []
+    a, b = question.a.data, question.b.data
+    margins = {one.metric: one for one in asked.margins}
+    found = []
+    for name in question.metrics:
+        if name not in a.series or name not in b.series:
+            continue
+        series = b.series[name]
+        margin = in_unit(margins[name], series.unit) if name in margins else None
+        found.append(effect_of(name, a, b, paired=question.paired, margin=margin))
+    return found
+
+
+def _gates(question: _Question, asked: Asked, gates: int) -> tuple[GateResult, ...]:
+    found = []
+    stops = forbidding(question.conditions)
+    a, b = question.a.data, question.b.data
+    for one in asked.gates:
+        unit = (b.series.get(one.metric) or a.series[one.metric]).unit
+        if stops:
+            why = f"{stops[0].name}: {stops[0].why}"
+        elif one.metric not in a.series or one.metric not in b.series:
+            why = f"the {'baseline' if one.metric in b.series else 'candidate'} has no such figure"
+        elif _of_all_work(one.metric) and (unequal := unequal_output(a, b)):
+            why = unequal
+        else:
+            paired = question.paired
+            found.append(gate_of(one, a, b, paired=paired, gates=gates, looks=asked.looks))
+            continue
+        found.append(not_comparable(one, unit, why))
+    return tuple(found)
+
+
+def _comparison(
+    question: _Question, effects: tuple[Effect, ...], gates: tuple[GateResult, ...]
+) -> Comparison:
+    a, b = question.a, question.b
+    labels = _labels(a.place, b.place)
+    return Comparison(
+        baseline=_side(a, labels[0]),
+        candidate=_side(b, labels[1]),
+        comparable=not forbidding(question.conditions),
+        conditions=question.conditions,
+        effects=effects,
+        gates=gates,
+        simulated=a.data.simulated or b.data.simulated,
+        random_weights=a.data.random_weights or b.data.random_weights,
+    )
+
+
+def _side(of: Party, label: str) -> Side:
+    run = of.place.run
+    return Side(
+        run_id=run.manifest.run_id,
+        run=of.place.name,
+        arm=of.place.arm,
+        cell=of.place.cell,
+        label=label,
+        trials=len({trial.trial for trial in of.data.trials if trial.status != "skipped"}),
+        calls=of.data.calls,
+        started=run.manifest.started,
+    )
+
+
+def _labels(a: Place, b: Place) -> tuple[str, str]:
+    """By what they differ in: the arm, the cell, the run."""
+    parts = [
+        (a.name, b.name, a.run.manifest.run_id != b.run.manifest.run_id),
+        (a.arm, b.arm, a.arm != b.arm),
+        (a.cell, b.cell, a.cell != b.cell),
+    ]
+    one = " / ".join(x for x, _, differs in parts if differs) or "baseline"
+    other = " / ".join(y for _, y, differs in parts if differs) or "candidate"
+    return (one, other) if one != other else (f"{one} (baseline)", f"{other} (candidate)")

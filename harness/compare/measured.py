@@ -1,0 +1,163 @@
+"""What one arm and cell of a run recorded, as far as a comparison needs it.
+
+One pass over the log for all that is compared of a run. Values come from harness.metrics.all_series
+and so are those of every other report; their trials are named by block, so that the k-th trial of
+one arm stands beside the k-th of another.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from harness.compare.sides import Key, Place
+from harness.engine.cells import load_of
+from harness.engine.holding import Holding
+from harness.metrics import Series, all_series
+from harness.protocols import RunData
+from harness.schema import CallRecord, IterationRecord, Load, OpenLoad, TrialRecord
+
+__all__ = ["Measured", "Party", "Prompts", "Unit", "measured"]
+
+Unit: TypeAlias = tuple[int, int]
+"""(block, iteration)"""
+
+
+class Prompts(Struct, frozen=True, kw_only=True):
+    """What is known of the prompts of measured calls."""
+
+    by_unit: dict[Unit, frozenset[str]]
+    """Digests. Those of prompts that no cache may know are left out: they differ between runs by
+    design."""
+    first: dict[Unit, str]
+    """Digest of the iteration's first prompt: the question, where there is one."""
+    cold: int
+    chars_mean: float | None
+
+
+class Measured(Struct, frozen=True, kw_only=True):
+    """One arm and cell."""
+
+    series: dict[str, Series]
+    blocks: dict[int, int]
+    """Trial → which one of this arm and cell it is in the plan, from 0."""
+    load: Load | None
+    trials: tuple[TrialRecord, ...]
+    calls: int
+    calls_ok: int
+    tokens_per_call: float | None
+    stamps: dict[str, int]
+    """Source of the first-token stamp → calls."""
+    prompts: Prompts
+
+    @property
+    def is_open(self) -> bool:
+        return isinstance(self.load, OpenLoad)
+
+    @property
+    def simulated(self) -> bool:
+        return any(trial.effective.simulated for trial in self.trials)
+
+    @property
+    def random_weights(self) -> bool:
+        return any(trial.effective.random_weights for trial in self.trials)
+
+    def by_block(self, name: str) -> dict[int, list[float]]:
+        """Block → the values of its trial, in ascending order of blocks."""
+        found = self.series[name].by_trial() if name in self.series else {}
+        return dict(sorted((self.blocks[trial], values) for trial, values in found.items()))
+
+
+class Party(Struct, frozen=True, kw_only=True):
+    """One side, with what it measured."""
+
+    place: Place
+    data: Measured
+
+    @property
+    def key(self) -> Key:
+        return self.place.arm, self.place.cell
+
+
+class _Collected:
+    def __init__(self, load: Load | None) -> None:
+        self.held = Holding(load)
+        self.iterations: list[IterationRecord] = []
+        self.trials: list[TrialRecord] = []
+        self.stamps: Counter[str] = Counter()
+
+
+def measured(run: RunData, keys: Iterable[Key]) -> dict[Key, Measured]:
+    """Each of `keys`, from the measured iterations alone. StoreError if the log is corrupt."""
+    manifest = run.manifest
+    loads = {key: load_of(manifest.spec, *key, manifest.cells) for key in keys}
+    found = {key: _Collected(load) for key, load in loads.items()}
+    for record in run.records():
+        one = found.get((record.arm, record.cell))
+        if one is None:
+            continue
+        if isinstance(record, TrialRecord):
+            one.trials.append(record)
+        elif record.phase != "measured":
+            continue
+        elif isinstance(record, IterationRecord):
+            one.iterations.append(record)
+        else:
+            if record.chunks.count:
+                one.stamps[record.stamp_source] += 1
+            one.held.add(record)
+    return {key: _measured(run, key, loads[key], one) for key, one in found.items()}
+
+
+def _measured(run: RunData, key: Key, load: Load | None, of: _Collected) -> Measured:
+    calls = of.held.calls
+    ok = [call for call in calls if call.status == "ok"]
+    tokens = [call.usage.output_tokens for call in ok if call.usage.output_tokens is not None]
+    simulated = any(trial.effective.simulated for trial in of.trials)
+    every = all_series(calls, of.iterations, load=load, simulated=simulated)
+    seen = {call.trial for call in calls} | {one.trial for one in of.iterations}
+    blocks = _blocks(run, key, seen)
+    return Measured(
+        series={one.name: one for one in every},
+        blocks=blocks,
+        load=load,
+        trials=tuple(of.trials),
+        calls=len(calls),
+        calls_ok=len(ok),
+        tokens_per_call=sum(tokens) / len(tokens) if tokens else None,
+        stamps=dict(of.stamps),
+        prompts=_prompts(calls, blocks),
+    )
+
+
+def _blocks(run: RunData, key: Key, seen: set[int]) -> dict[int, int]:
+    """A trial that the plan does not know comes behind all others."""
+    planned = [trial for arm, cell, trial in run.manifest.plan if (arm, cell) == key]
+    order = dict.fromkeys([*planned, *sorted(seen)])
+    return {trial: block for block, trial in enumerate(order)}
+
+
+def _prompts(calls: Iterable[CallRecord], blocks: dict[int, int]) -> Prompts:
+    by_unit: dict[Unit, set[str]] = defaultdict(set)
+    first: dict[Unit, tuple[str, str]] = {}
+    chars, cold = [], 0
+    for call in calls:
+        if call.prompt_chars is not None:
+            chars.append(call.prompt_chars)
+        if call.cold_prompt:
+            cold += 1
+        elif call.prompt_digest is not None:
+            unit = blocks[call.trial], call.iteration
+            by_unit[unit].add(call.prompt_digest)
+            first[unit] = min(
+                first.get(unit, (call.call_id, "")), (call.call_id, call.prompt_digest)
+            )
+    return Prompts(
+        by_unit={unit: frozenset(digests) for unit, digests in by_unit.items()},
+        first={unit: digest for unit, (_, digest) in first.items()},
+        cold=cold,
+        chars_mean=sum(chars) / len(chars) if chars else None,
+    )

@@ -1,0 +1,166 @@
+"""What may be said of a difference: a word, and one sentence with its interval.
+
+better, worse          significant after Holm's correction for all that was tested together
+changed                the same, of a figure of which neither direction is better, or where the
+                       two sides did not do the same amount of work
+equivalent             a difference beyond the margin that was stated before is excluded
+no difference shown    none of these; not a proof that there is none
+not enough data        fewer than 5 trials a side
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec.structs import replace
+
+from harness.schema import Effect
+from harness.schema.comparison import Words
+from harness.statistics import GROUPS_MIN, holm
+
+__all__ = ["ALPHA", "amount", "corrected", "percent", "spoken", "within"]
+
+ALPHA: Final = 0.05
+TIMES: Final = ("ns", "us", "µs", "ms", "s")
+
+
+def corrected(p_values: list[float | None]) -> list[float | None]:
+    return holm(p_values)
+
+
+def spoken(effect: Effect, *, family: int = 1, unequal_work: str = "") -> Effect:
+    """With its words, from the p-values it has. `family`: metrics that were tested together;
+    `unequal_work`: why durations of the two are not of the same work, if so."""
+    word = _word(effect, bool(unequal_work))
+    sentence = _sentence(effect, word, family)
+    if unequal_work and word not in ("not enough data", "no difference shown"):
+        sentence += f"; but {unequal_work}"
+    return replace(effect, words=word, sentence=sentence)
+
+
+def _word(effect: Effect, unequal_work: bool) -> Words:
+    if effect.difference is None or (min(effect.n) < GROUPS_MIN and effect.p_mcnemar is None):
+        return "not enough data"
+    if effect.p_equivalent is not None and effect.p_equivalent < ALPHA and not unequal_work:
+        return "equivalent"
+    if effect.p_holm is None or not effect.p_holm < ALPHA or effect.difference == 0:
+        return "no difference shown"
+    if effect.better == "neither" or unequal_work:
+        return "changed"
+    return "better" if (effect.difference > 0) == (effect.better == "higher") else "worse"
+
+
+def _sentence(effect: Effect, word: Words, family: int) -> str:
+    if word == "not enough data":
+        return _not_enough(effect)
+    if effect.p_mcnemar is not None and word != "equivalent":
+        return _of_questions(effect, word)
+    trials = _trials(effect)
+    if word == "equivalent":
+        return f"equivalent within {within(effect)}: {_interval(effect)}, {trials}"
+    if word == "no difference shown":
+        chance = effect.p_welch is not None and effect.p_welch < ALPHA
+        why = f" once corrected for {family} tests" if chance and effect.difference else ""
+        return f"no difference shown{why}: {_interval(effect)}, {trials}{_further(effect)}"
+    bounds = sorted(abs(bound) for bound in _bounds(effect))
+    if effect.share is None:
+        size, low, high = (f"{x:.4g}" for x in (abs(effect.difference or 0), *bounds))
+        how = f"{size} {effect.unit}".rstrip()
+    else:
+        size, low, high = (percent(x) for x in (abs(effect.share), *bounds))
+        how = f"{size} %"
+    level = f"{effect.level * 100:g} % interval"
+    return f"{_direction(effect)} by {how} ({level} {low} to {high}), {trials}"
+
+
+def _of_questions(effect: Effect, word: Words) -> str:
+    shown = word if word == "no difference shown" else _direction(effect).rstrip(",")
+    means = f"{effect.candidate_mean:.3g} against {effect.baseline_mean:.3g}"
+    return f"{shown}: {means}, the same questions, McNemar p = {effect.p_mcnemar:.2g}"
+
+
+def _direction(effect: Effect) -> str:
+    """Of times: faster or slower; of all else: lower or higher, and whether that is good."""
+    up = (effect.difference or 0) > 0
+    if effect.unit in TIMES and effect.better == "lower":
+        return "slower" if up else "faster"
+    plain = "higher" if up else "lower"
+    if effect.better == "neither":
+        return plain
+    return f"{plain}, {'better' if up == (effect.better == 'higher') else 'worse'},"
+
+
+def _not_enough(effect: Effect) -> str:
+    n, m = effect.n
+    if effect.more_trials is None:
+        return f"not enough data: {n} and {m} trials"
+    text = f"not enough data: {_more(effect.more_trials)}"
+    if max(n, m) == 1 and max(effect.values) > 1:
+        text += f" ({max(effect.values)} values of one launch say nothing of the next)"
+    elif not max(n, m):
+        text += " (neither side has this figure)"
+    elif not min(n, m):
+        text += f" (the {'candidate' if n else 'baseline'} has none)"
+    elif effect.more_trials > GROUPS_MIN - min(n, m):
+        text += f" to see a difference of {_resolution(effect)}"
+    return text
+
+
+def _further(effect: Effect) -> str:
+    if effect.more_trials is None:
+        return ""
+    return f"; {_more(effect.more_trials)} would show one of {_resolution(effect)}"
+
+
+def _more(count: int) -> str:
+    return f"{count} more {'trial' if count == 1 else 'trials'} each"
+
+
+def _resolution(effect: Effect) -> str:
+    return within(effect) if effect.margin is not None else "5 %"
+
+
+def within(effect: Effect) -> str:
+    margin = effect.margin or 0.0
+    return f"{margin:.4g} {effect.unit}" if effect.margin_absolute else f"{percent(margin)} %"
+
+
+def _trials(effect: Effect) -> str:
+    n, m = effect.n
+    if effect.paired:
+        return f"{n} blocks"
+    return f"{n} trials each" if n == m else f"{n} and {m} trials"
+
+
+def _bounds(effect: Effect) -> tuple[float, float]:
+    if effect.share_low is not None and effect.share_high is not None and effect.share is not None:
+        return effect.share_low, effect.share_high
+    return effect.difference_low or 0.0, effect.difference_high or 0.0
+
+
+def _interval(effect: Effect) -> str:
+    low, high = _bounds(effect)
+    level = f"{effect.level * 100:g} % interval"
+    if effect.share is None:
+        return f"{level} {low:+.4g} to {high:+.4g} {effect.unit}".rstrip()
+    return f"{level} {amount(low)} to {amount(high)} %"
+
+
+def amount(share: float) -> str:
+    """A share as per cent, with its sign and a real minus."""
+    text = percent(abs(share))
+    if not float(text):
+        return text
+    return f"{'−' if share < 0 else '+'}{text}"
+
+
+def percent(share: float) -> str:
+    """A share (0.07) as a number of per cent (7.0), to the digits that anybody reads."""
+    figure = share * 100
+    return (
+        f"{figure:.0f}"
+        if abs(figure) >= 100
+        else f"{figure:.1f}"
+        if abs(figure) >= 0.95
+        else f"{figure:.2g}"
+    )

@@ -1,0 +1,219 @@
+"""Arms and cells: the figures that come first, every figure, and the iterations one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from harness.protocols import RunData
+from harness.report.aggregate import durations, label, metric
+from harness.report.figures import UNKNOWN, interval_of, number
+from harness.report.grid import Axis, axes, level, value
+from harness.report.iterations import IterationLine, iteration_lines
+from harness.report.page.tables import Cell, Column, Table, as_cell, figure, of_number, table
+from harness.report.page.tables import label as text
+from harness.schema import ArmSummary, MetricSummary, Summary
+
+__all__ = ["ROWS_MAX", "ArmFigures", "cells_table", "cold_table", "every_figure", "place_cells"]
+
+ROWS_MAX: Final = 200
+"""Iterations listed one by one; metrics.json has all of them."""
+COLD: Final = "cold"
+"""Figures of cold starts have names that begin so."""
+
+
+class ArmFigures(Struct, frozen=True, kw_only=True):
+    """One arm and cell, with every figure that it has."""
+
+    name: str
+    counts: str
+    table: Table
+
+
+def cells_table(summary: Summary) -> Table:
+    """One row per arm and cell: where it lies in the sweep, how its calls ended, what came out."""
+    swept = axes(summary.cells)
+    shown = _headlines(summary)
+    columns = [*place_columns(swept), Column(head="ok", numeric=True, title=_OK)]
+    columns += [Column(head=head, unit=unit, numeric=True) for _, head, unit in shown]
+    rows = []
+    for arm in summary.arms:
+        cells = [*place_cells(arm.arm, arm.cell, summary), _ok(arm)]
+        cells += [figure(metric(arm, name)) for name, _, _ in shown]
+        rows.append(cells)
+    return table("Median of every arm and cell", columns, rows, 1 + len(swept))
+
+
+_OK: Final = "Measured calls that ended well, of those that were planned"
+
+
+def _headlines(summary: Summary) -> list[tuple[str, str, str]]:
+    """(metric, head, unit): latencies first, then throughput and what SLOs say; of a scenario
+    without model calls, its own figures."""
+    known = {one.name: one.unit for arm in summary.arms for one in arm.metrics if one.n}
+    named = {name: head for name, head in durations(summary).items() if name in known}
+    named |= {name: head for name, head in _ALSO.items() if name in known}
+    if not named:
+        named = {name: name for name in list(known)[:5] if not name.startswith(COLD)}
+    return [(name, head, known[name]) for name, head in named.items()]
+
+
+_ALSO: Final = {
+    "throughput_tok_s": "Throughput",
+    "goodput_share": "Goodput",
+    "goodput_req_s": "Goodput rate",
+    "wall_ms": "Iteration",
+}
+
+
+def place_columns(swept: Sequence[Axis]) -> list[Column]:
+    return [Column(head="Arm"), *(Column(head=axis.head, title=axis.path) for axis in swept)]
+
+
+def place_cells(arm: str, cell: str, summary: Summary) -> list[Cell]:
+    """Arm and the levels of the cell: numbers sort as numbers, labels read as the spec has them."""
+    cells = [text(arm)]
+    for axis in axes(summary.cells):
+        found = value(summary.cells, cell, axis)
+        named = level(summary.cells, cell, axis)
+        if found is None:
+            cells.append(Cell(text=UNKNOWN, unknown=True, title="not swept"))
+        elif isinstance(found, str | bool):
+            cells.append(text(named))
+        else:
+            cells.append(of_number(found, named))
+    return cells
+
+
+def _ok(arm: ArmSummary) -> Cell:
+    ok, planned = arm.calls.get("ok", 0), max(arm.planned, sum(arm.calls.values()))
+    trials = f"{arm.trials} trial{'s' * (arm.trials != 1)}"
+    skipped = (f"{arm.skipped} skipped",) if arm.skipped else ()
+    return Cell(
+        text=f"{ok} / {planned}",
+        lines=(trials, *skipped),
+        sort=ok / planned if planned else None,
+        tone="" if ok == planned else "bad",
+        title=", ".join(f"{count} {status}" for status, count in arm.calls.items()),
+    )
+
+
+def cold_table(summary: Summary) -> Table | None:
+    """Cold starts, apart from everything warm."""
+    known = {
+        one.name: one.unit
+        for arm in summary.arms
+        for one in arm.metrics
+        if one.n and one.name.startswith(COLD)
+    }
+    if not known:
+        return None
+    columns = place_columns(axes(summary.cells))
+    columns += [Column(head=name, unit=unit, numeric=True) for name, unit in known.items()]
+    rows = [
+        [
+            *place_cells(arm.arm, arm.cell, summary),
+            *(figure(metric(arm, name)) for name in known),
+        ]
+        for arm in summary.arms
+    ]
+    return table("Cold starts, median", columns, rows, 1 + len(axes(summary.cells)))
+
+
+def every_figure(summary: Summary) -> Iterator[ArmFigures]:
+    for arm in summary.arms:
+        rows = [_row(one) for one in arm.metrics if one.n]
+        yield ArmFigures(
+            name=label(arm, summary),
+            counts=_counts(arm),
+            table=table(f"Every figure of {label(arm, summary)}", _COLUMNS, rows),
+        )
+
+
+_COLUMNS: Final = (
+    Column(head="Metric", code=True),
+    Column(head="Unit"),
+    Column(head="n", numeric=True),
+    Column(head="Unknown", numeric=True, title="Units for which the figure is not known"),
+    Column(head="Median", numeric=True),
+    Column(head="Mean", numeric=True),
+    Column(head="95 % of the mean", numeric=True),
+    Column(head="SD", numeric=True, title="Spread of the values: not an interval"),
+    Column(head="p95", numeric=True),
+    Column(head="p99", numeric=True),
+    Column(head="Provenance"),
+)
+
+
+def _row(one: MetricSummary) -> list[Cell]:
+    return [
+        text(one.name, code=True, title=_direction(one)),
+        text(one.unit),
+        of_number(one.n),
+        of_number(one.missing, tone="" if one.missing else "dim"),
+        of_number(one.median),
+        of_number(one.mean),
+        Cell(text=interval_of(one), sort=one.ci_low, unknown=one.ci_low is None),
+        of_number(one.sd),
+        _tail(one, "p95"),
+        _tail(one, "p99"),
+        text(f"{one.provenance}, per {one.of}"),
+    ]
+
+
+def _direction(one: MetricSummary) -> str:
+    return "" if one.better == "neither" else f"{one.better} is better"
+
+
+def _tail(one: MetricSummary, name: str) -> Cell:
+    if name in one.needs:
+        return Cell(text=f"n ≥ {one.needs[name]}", unknown=True, tone="dim", title="too few values")
+    return of_number(getattr(one, name))
+
+
+def _counts(arm: ArmSummary) -> str:
+    statuses = ", ".join(f"{count:,} {status}" for status, count in arm.calls.items())
+    return (
+        f"{arm.trials} trials, {arm.iterations} measured iterations, {arm.planned:,} planned "
+        f"calls: {statuses or 'none recorded'}"
+    )
+
+
+# ------------------------------------------------------------------------------------- run by run
+
+
+def iterations_table(run: RunData) -> tuple[Table, int]:
+    """Measured iterations, and how many more than ROWS_MAX there are."""
+    lines = [line for line in iteration_lines(run) if line.phase in ("measured", "cold")]
+    summary = run.summary
+    shown = durations(summary)
+    columns = [
+        Column(head="Trial", numeric=True),
+        Column(head="Iteration", numeric=True),
+        *place_columns(axes(summary.cells)),
+        Column(head="Status"),
+        Column(head="ok", numeric=True, title=_OK),
+        *(Column(head=head, unit="ms", numeric=True) for head in shown.values()),
+        Column(head="Throughput", unit="tok/s", numeric=True),
+        Column(head="Wall", unit="ms", numeric=True),
+    ]
+    rows = [_line(line, summary, list(shown)) for line in lines[:ROWS_MAX]]
+    return table("Iterations", columns, rows), max(len(lines) - ROWS_MAX, 0)
+
+
+def _line(line: IterationLine, summary: Summary, shown: list[str]) -> list[Cell]:
+    status = line.status if line.error is None else f"{line.status}: {line.error}"
+    phase = f"cold, {status}" if line.phase == "cold" else status
+    planned = UNKNOWN if line.planned_calls is None else str(line.planned_calls)
+    return [
+        of_number(line.trial),
+        of_number(line.iteration),
+        *place_cells(line.arm, line.cell, summary),
+        text(phase, tone="" if line.status == "ok" else "bad"),
+        text(f"{line.calls.get('ok', 0)} / {planned}"),
+        *(of_number(line.call_means.get(name)) for name in shown),
+        of_number(line.figures.get("throughput_tok_s")),
+        of_number(line.figures.get("wall_ms")),
+    ]

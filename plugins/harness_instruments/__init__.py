@@ -1,0 +1,89 @@
+"""Instruments for any machine: what an iteration cost in time, CPU, memory and I/O, and where.
+
+options.py    what each can be asked for
+timing.py     `timing`: wall and CPU time of the iteration, context switches
+groups.py     which processes belong together: ours with its children, a server on this machine
+counters.py   their counters now, and what happened between two readings
+sampling.py   a thread that does something at a steady pace, and what that cost
+processes.py  `psutil`: CPU, memory, I/O and network of those processes and of the machine
+profiler.py   `cprofile`: every function call of an extra iteration
+stacks.py     `sampler`: what our threads were doing, asked at a steady pace
+pyspy.py      `pyspy`: the same from outside, of the server too, by py-spy
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import harness
+from harness_instruments.options import (
+    CProfileOptions,
+    PsutilOptions,
+    PySpyOptions,
+    SamplerOptions,
+)
+
+if TYPE_CHECKING:
+    from harness.protocols import Instrument, InstrumentConfig
+    from harness.registry import InstrumentRegistry
+
+__all__ = ["CProfileOptions", "PsutilOptions", "PySpyOptions", "SamplerOptions"]
+
+
+def timing(config: InstrumentConfig) -> Instrument:
+    from harness_instruments.timing import Timing
+
+    return Timing()
+
+
+def processes(config: InstrumentConfig) -> Instrument:
+    from harness_instruments.processes import Processes
+
+    return Processes(config.options, config.urls)
+
+
+def cprofile(config: InstrumentConfig) -> Instrument:
+    from harness_instruments.profiler import CProfile
+
+    return CProfile(config.options)
+
+
+def sampler(config: InstrumentConfig) -> Instrument:
+    from harness_instruments.stacks import Sampler
+
+    return Sampler(config.options)
+
+
+def pyspy(config: InstrumentConfig) -> Instrument:
+    from harness_instruments.pyspy import PySpy
+
+    return PySpy(config.options, config.urls)
+
+
+@harness.hookimpl
+def harness_register_instruments(registry: InstrumentRegistry) -> None:
+    registry.add("timing", timing, summary="wall and CPU time of each iteration, context switches")
+    registry.add(
+        "psutil",
+        processes,
+        options=PsutilOptions,
+        summary="CPU, memory, I/O of us, our children and a local server; network of the machine",
+    )
+    registry.add(
+        "cprofile",
+        cprofile,
+        options=CProfileOptions,
+        summary="every Python call of an extra iteration, counted and timed (perturbs it)",
+    )
+    registry.add(
+        "sampler",
+        sampler,
+        options=SamplerOptions,
+        summary="stacks of our own threads, sampled: a flame graph at little cost",
+    )
+    registry.add(
+        "pyspy",
+        pyspy,
+        options=PySpyOptions,
+        summary="stacks of us, our children or a local Python server, by py-spy (an extra)",
+    )

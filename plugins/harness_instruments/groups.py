@@ -1,0 +1,85 @@
+"""Which processes belong together: ours with its children, and a server on this machine.
+
+A local server is found by the port of the backend's loopback address: whoever listens there, and
+its children. One that this process started is among our own children too; its figures are then in
+both groups, and are not to be added up.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from urllib.parse import unquote, urlsplit
+
+import psutil
+
+__all__ = ["server_processes", "with_children"]
+
+
+def with_children(roots: list[psutil.Process]) -> list[psutil.Process]:
+    """The living ones of `roots` and everything below them, each once."""
+    found: dict[int, psutil.Process] = {}
+    for root in roots:
+        if root.is_running():
+            found[root.pid] = root
+            try:
+                found.update({child.pid: child for child in root.children(recursive=True)})
+            except psutil.Error:
+                continue  # it ended just now
+    return list(found.values())
+
+
+def server_processes(urls: tuple[str, ...]) -> tuple[list[psutil.Process], str]:
+    """Those that listen at `urls`, or none and why. Takes some ten milliseconds: the system is
+    asked for every socket it has."""
+    if not urls:
+        return [], "the backend has no server"
+    ports, sockets = set(), set()
+    for url in urls:
+        parts = urlsplit(url)
+        if parts.scheme == "http+unix":
+            sockets.add(unquote(parts.netloc) or parts.path)
+        elif not _is_loopback(parts.hostname or ""):
+            return [], "the server is not on this machine: its address is no loopback one"
+        else:
+            ports.add(parts.port or (443 if parts.scheme == "https" else 80))
+    try:
+        pids = _listeners(ports) | _unix_listeners(sockets)
+    except (psutil.Error, OSError) as error:
+        return [], f"the system does not tell who listens: {error}"
+    if None in pids or not pids:
+        return [], "no process was found listening there, or it is another user's"
+    if os.getpid() in pids:
+        return [], "the server is a part of this very process"
+    found = []
+    for pid in pids:
+        try:
+            found.append(psutil.Process(pid))
+        except psutil.Error:
+            return [], "the server ended"
+    return found, ""
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _listeners(ports: set[int]) -> set[int | None]:
+    if not ports:
+        return set()
+    return {
+        one.pid
+        for one in psutil.net_connections("tcp")
+        if one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port in ports
+    }
+
+
+def _unix_listeners(paths: set[str]) -> set[int | None]:
+    """Whoever has the socket's file: accepted connections carry its name too."""
+    if not paths:
+        return set()
+    ours = {one.pid for one in psutil.net_connections("unix") if one.laddr in paths}
+    return ours - {os.getpid(), None} or ours
