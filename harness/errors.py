@@ -8,6 +8,7 @@ HarnessError                  a person can act on it: printed in one line, never
 ├── BackendError              the model server: not there, refuses, does not know the model
 ├── ScenarioError             the scenario cannot run on this input (an empty corpus, say)
 ├── StoreError                a run folder that cannot be made, written or read
+├── TrialLostError            the process or machine of a trial is gone: killed, or out of memory
 └── NativeMissing             the compiled part is absent; we never fall back silently
 
 Each carries `what` happened, `where`, and the `remedy`: the next command or edit to try.
@@ -26,6 +27,7 @@ __all__ = [
     "ScenarioError",
     "SpecError",
     "StoreError",
+    "TrialLostError",
 ]
 
 
@@ -78,6 +80,10 @@ class ScenarioError(HarnessError):
 
 class StoreError(HarnessError):
     """`where` is the path."""
+
+
+class TrialLostError(HarnessError):
+    """`where` is the trial. What it delivered before that is kept, and the run goes on."""
 
 
 class NativeMissing(HarnessError):  # noqa: N818

@@ -21,10 +21,11 @@ import pluggy
 
 from harness import hookspecs
 from harness.errors import PluginError
-from harness.protocols import RunData
+from harness.protocols import RunData, ScenarioFactory
 from harness.registry import (
     AgentRegistry,
     BackendRegistry,
+    Entry,
     ExecutorRegistry,
     ExporterRegistry,
     InstrumentRegistry,
@@ -49,7 +50,7 @@ class Host:
 
     def __init__(self) -> None:
         self.backends: BackendRegistry = Registry("backend")
-        self.scenarios: ScenarioRegistry = Registry("scenario")
+        self.scenarios: ScenarioRegistry = Registry("scenario", _by_reference)
         self.agents: AgentRegistry = Registry("agent")
         self.instruments: InstrumentRegistry = Registry("instrument")
         self.scorers: ScorerRegistry = Registry("scorer")
@@ -67,7 +68,6 @@ class Host:
     def load(cls) -> Host:
         """A host with every installed plugin, except those in HARNESS_DISABLE_PLUGINS."""
         host = cls()
-        host.is_installed = True
         disabled = {n for n in os.environ.get("HARNESS_DISABLE_PLUGINS", "").split(",") if n}
         found = importlib.metadata.entry_points(group=GROUP)
         for name in sorted(disabled - {point.name for point in found}):
@@ -90,10 +90,12 @@ class Host:
                 host._list(point.name, "broken", f"import failed: {_one_line(error)}", facts)
                 continue
             host.add(point.name, module, **facts)
+        host.is_installed = True
         return host
 
     def add(self, name: str, plugin: Any, **facts: str | None) -> bool:
         """Register one plugin object (a module, usually). False, and listed, when it is broken."""
+        self.is_installed = False
         try:
             self._pm.register(plugin, name=name)
             self._refuse_unknown_hooks(plugin)
@@ -191,6 +193,15 @@ class Host:
             msgspec.structs.replace(p, status="broken", reason=reason) if p.name == name else p
             for p in self.plugins
         ]
+
+
+def _by_reference(name: str, where: str) -> Entry[ScenarioFactory] | None:
+    """`bench.py:parse` and `package.module:parse` need no registration."""
+    if ":" not in name and not name.endswith(".py"):
+        return None
+    from harness.references import resolve
+
+    return resolve(name, where)
 
 
 def _number_of_tokens(value: Any) -> int | None:

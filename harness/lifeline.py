@@ -3,7 +3,8 @@
 A child that knows this module says, first of all, `die_with_parent(parent)`; when it is about to
 say that it is ready, `watched = watch(parent)`; and then `wait(watched)`, which returns when it is
 to end. A program that knows nothing of us is started as `guarded([program, …])`: between it and us
-stands a process that does know, and that ends the program with everything it has started.
+stands a process that does know, and that ends the program with everything it has started. A child
+of Python that is to have such a guard of its own calls `fork_guarded(parent)`, first of all.
 
 Three means, because each has a hole. (1) The pipe on standard input: it ends when its other end is
 closed by any kind of death, on every system; but a process forked meanwhile may hold a copy of that
@@ -26,7 +27,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-__all__ = ["die_with_parent", "guarded", "wait", "watch"]
+__all__ = ["die_with_parent", "fork_guarded", "guarded", "wait", "watch"]
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
@@ -80,6 +81,76 @@ def guarded(command: Sequence[str]) -> list[str]:
     return [sys.executable, "-P", __file__, str(os.getpid()), *command]
 
 
+def fork_guarded(parent: int) -> None:
+    """Go on in a new process, in a session of its own; the one that called this stays behind as its
+    guard, and exits as it does (a signal that ended it ends the guard too).
+
+    To be called before there is any thread. Standard input is left to the new process: when its
+    other end is closed, or `parent` ends in any way, everything is killed that came from here; and
+    so is, when the new process ends, whatever it leaves behind.
+    """
+    die_with_parent(parent)
+    watched = watch(parent)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    reader = _wake_on(signal.SIGCHLD)
+    guard = os.getpid()
+    child = os.fork()
+    if child == 0:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for descriptor in (watched, reader):
+            if descriptor is not None:
+                os.close(descriptor)
+        os.setsid()
+        die_with_parent(guard)  # which has one thread, and so ends as a whole
+        return
+    status = _attend(child, watched, reader)
+    _kill_all()
+    if status is not None and os.WIFSIGNALED(status):
+        _die_of(os.WTERMSIG(status))
+    os._exit(1 if status is None else os.waitstatus_to_exitcode(status))
+
+
+def _attend(child: int, parent: int | None, reader: int) -> int | None:
+    """The status with which `child` ended; None if it is to be ended first."""
+    poller = select.poll()
+    poller.register(_STDIN, 0)  # nothing but the end of it
+    for descriptor in (parent, reader):
+        if descriptor is not None:
+            poller.register(descriptor, select.POLLIN)
+    while True:
+        ready = {descriptor for descriptor, _ in poller.poll()}
+        if reader in ready:
+            os.read(reader, 4096)
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == child:
+                return status
+            if pid == 0:
+                break
+        if ready - {reader}:
+            return None
+
+
+def _die_of(number: int) -> None:
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # one core file is enough
+    if number != signal.SIGKILL:
+        signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+def _wake_on(*numbers: int) -> int:
+    """A descriptor that is readable once one of these signals has come; they do nothing else."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    for number in numbers:
+        signal.signal(number, lambda *_: None)
+    return reader
+
+
 def _guard(parent: int, command: Sequence[str]) -> int:
     """The process between: see `guarded`. Returns the exit status."""
     die_with_parent(parent)
@@ -88,11 +159,7 @@ def _guard(parent: int, command: Sequence[str]) -> int:
     watched = watch(parent)
     # What the program leaves behind becomes ours, and so can be found.
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
-        signal.signal(number, lambda *_: None)
+    reader = _wake_on(signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
     try:
         child = subprocess.Popen(
             command,
@@ -122,6 +189,8 @@ def _signalled(parent: int | None, reader: int) -> bool:
 def _kill_all() -> None:
     """Every descendant. Who is orphaned by that becomes our child, and has its turn. Left alone is
     who may not be killed (it runs as somebody else), or does not die in a while."""
+    if not _has_children():
+        return
     import psutil
 
     spared: set[psutil.Process] = set()
@@ -139,6 +208,14 @@ def _kill_all() -> None:
                 pass
         if not _reap():
             time.sleep(_POLL_S)
+
+
+def _has_children() -> bool:
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _reap() -> bool:

@@ -5,7 +5,9 @@ A mistake in `add` raises in the plugin's own frame, so that the traceback point
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
@@ -60,8 +62,13 @@ class Entry(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 class Registry(Generic[T]):
     """What a registration hook is given: `add`. What the harness asks: `get`, iteration."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(
+        self, kind: str, resolve: Callable[[str, str], Entry[T] | None] | None = None
+    ) -> None:
+        """`resolve(name, where)` finds what nobody registered, or gives None."""
         self.kind = kind
+        self._resolve = resolve
+        self._resolved: dict[str, Entry[T]] = {}
         self._entries: dict[str, Entry[T]] = {}
         self._plugin = "harness"
 
@@ -78,7 +85,7 @@ class Registry(Generic[T]):
         """Offer `factory` under `name`.
 
         options     msgspec Struct with `forbid_unknown_fields`; the spec's options decode into it
-        summary     one line for `harness list`
+        summary     one line for `harness list`; default: the first of the factory's docstring
         suffix      exporters: usual file name suffix, such as `.csv`
         automatic   exporters: write this file under reports/ after every run
 
@@ -102,16 +109,34 @@ class Registry(Generic[T]):
             name=name,
             factory=factory,
             options=options,
-            summary=summary,
+            summary=summary or _first_line(factory),
             plugin=self._plugin,
             suffix=suffix,
             automatic=automatic,
         )
 
+    def add_callables(self: Registry[ScenarioFactory], module: ModuleType) -> None:
+        """Offer every function that `module` defines and marks with `@harness.benchmark`.
+
+        Raises PluginError when a name is taken, SpecError for parameters that cannot be options.
+        """
+        from harness.callables import FunctionFactory, benchmarks_in
+
+        if self.kind != "scenario":
+            raise PluginError(f"a function is no {self.kind}", where=self._plugin)
+        for one in benchmarks_in(module):
+            self.add(one.name, FunctionFactory(one), options=one.options, summary=one.summary)
+
     def get(self, name: str, where: str = "") -> Entry[T]:
         """Raises SpecError that names the nearest known name."""
         if name in self._entries:
             return self._entries[name]
+        if name not in self._resolved and self._resolve is not None:
+            found = self._resolve(name, where)
+            if found is not None:
+                self._resolved[name] = found
+        if name in self._resolved:
+            return self._resolved[name]
         guess = nearest(name, self._entries)
         known = ", ".join(sorted(self._entries)) or "none"
         raise SpecError(
@@ -133,6 +158,12 @@ class Registry(Generic[T]):
     def drop(self, plugin: str) -> None:
         """Forget what a plugin added. For the host."""
         self._entries = {n: e for n, e in self._entries.items() if e.plugin != plugin}
+
+
+def _first_line(factory: Any) -> str:
+    """Of its own docstring; an instance would give that of its class."""
+    own = inspect.isclass(factory) or inspect.isroutine(factory)
+    return (inspect.getdoc(factory) or "").partition("\n")[0] if own else ""
 
 
 BackendRegistry: TypeAlias = Registry[BackendFactory]

@@ -38,11 +38,15 @@ BUILTIN = {
     "run": ("harness.cli.run", "Run a spec file, or a scenario by name."),
     "list": ("harness.cli.listing", "List backends, scenarios, exporters and plugins."),
     "show": ("harness.cli.show", "Show the result of a run."),
+    "plot": ("harness.cli.plot", "Draw the figures that a run is fit for."),
+    "compare": ("harness.cli.compare", "Compare arms or runs: what differs, and is it worse?"),
+    "explain": ("harness.cli.explain", "List every recorded condition that differs."),
     "export": ("harness.cli.export", "Write a run in another format."),
     "import": ("harness.cli.importing", "Make a run of a table of results."),
     "audit": ("harness.cli.audit", "Derive every figure again, and say what does not follow."),
     "recommend": ("harness.cli.recommend", "Which arm and cell is best, where that was shown."),
     "history": ("harness.cli.history", "One figure over many runs, and where it stepped."),
+    "new": ("harness.cli.new", "Begin a scenario, a backend or a plugin of your own."),
     "models": ("harness.cli.models", "List the models that a server offers."),
     "doctor": ("harness.cli.doctor", "Check this machine, its plugins and its servers."),
     "selfcheck": ("harness.cli.selfcheck", "Measure how far our own figures can be off, here."),
@@ -180,12 +184,12 @@ def _run() -> object:
     except ImportError as error:
         if not (error.name or "").startswith("harness._native"):
             say(crashed(error))
-            return BUG
+            return _of(error, BUG)
         say(
             f"error: the compiled module {error.name} is missing or does not fit this Python "
             "(try: pip install --force-reinstall chimera-harness, or `make native` in a checkout)"
         )
-        return MISTAKE
+        return _of(error, MISTAKE)
     except (_ReaderGoneError, BrokenPipeError):
         mute()
         return DONE
@@ -194,7 +198,12 @@ def _run() -> object:
         log.debug("the command ends with this", exc_info=True)
         what = error.strerror or type(error).__name__
         say(f"error: {f'{error.filename}: ' if error.filename else ''}{what}")
-        return MISTAKE
+        return _of(error, MISTAKE)
     except Exception as error:  # a bug of ours or of a plugin keeps its traceback
         say(crashed(error))
-        return BUG
+        return _of(error, BUG)
+
+
+def _of(error: Exception, status: int) -> object:
+    """A command may have statuses of its own (gated.py)."""
+    return getattr(error, "exit_code", status)

@@ -17,9 +17,10 @@ from harness.cli.signals import Signals
 from harness.cli.status import DONE, INVALID
 from harness.cli.terminal import console, mute, say, say_at_once, show_cursor
 from harness.engine import Observer, Outcome, run
+from harness.engine.resume import Resume
 from harness.errors import HarnessError, StoreError
 from harness.host import Host
-from harness.schema import Manifest, Record, RunSpec, Summary
+from harness.schema import Comparison, Manifest, Record, RunSpec, SessionRecord, Summary
 from harness.store import Run, RunWriter, load_run
 
 __all__ = ["FolderSink", "conduct", "finish", "perform", "show"]
@@ -32,9 +33,10 @@ STOPPING: Final = "stopping; once more to stop at once"
 class FolderSink:
     """Puts what the engine records into a run folder, which is made when the run begins."""
 
-    def __init__(self, out: Path | None, root: Path) -> None:
+    def __init__(self, out: Path | None, root: Path, resumed: Run | None = None) -> None:
         self._out = out
         self._root = root
+        self._resumed = resumed
         self.writer: RunWriter | None = None
         self.before: Callable[[], object] = bool
         """Called before anything is made."""
@@ -42,6 +44,12 @@ class FolderSink:
     def begin(self, manifest: Manifest) -> None:
         self.before()
         self.writer = RunWriter.create(manifest, out=self._out, root=self._root)
+
+    def resume(self, manifest: Manifest, session: SessionRecord) -> None:
+        self.before()
+        run = self._resumed
+        assert run is not None, "whoever resumes a run has loaded it"
+        self.writer = RunWriter.reopen(run.path, manifest, session, len(run.sessions))
 
     def append(self, record: Record) -> None:
         self._open.append(record)
@@ -55,14 +63,25 @@ class FolderSink:
         return self.writer
 
 
-def conduct(spec: RunSpec, host: Host, *, out: Path | None, as_json: bool) -> int:
-    """Run `spec` and show the result. Returns the exit status.
+def conduct(
+    spec: RunSpec,
+    host: Host,
+    *,
+    out: Path | None,
+    as_json: bool,
+    resumed: Run | None = None,
+    retry_failed: bool = False,
+) -> int:
+    """Run `spec`, or what is missing of `resumed`, and show the result. Returns the exit status.
 
     Raises HarnessError; StoppedError, if a signal comes before anything was begun.
     """
     with Signals() as signals:
-        sink = FolderSink(out, Path("runs"))
-        outcome = _measure(spec, host, sink, signals)
+        sink = FolderSink(out, Path("runs"), resumed)
+        resume = None
+        if resumed is not None:
+            resume = Resume(run=resumed, begin=sink.resume, retry_failed=retry_failed)
+        outcome = _measure(spec, host, sink, signals, resume)
         assert sink.writer is not None
         summary, unwritten = _conclude(sink.writer, outcome, host)
         if sink.writer.restored:
@@ -94,11 +113,13 @@ def _warn_of(summary: Summary) -> None:
     say(f"warning: the run is {verdict.state}: {', '.join(codes)}")
 
 
-def _measure(spec: RunSpec, host: Host, sink: FolderSink, signals: Signals) -> Outcome:
+def _measure(
+    spec: RunSpec, host: Host, sink: FolderSink, signals: Signals, resume: Resume | None
+) -> Outcome:
     """The run itself. What ends it is written into the manifest, if the disk takes that much."""
     try:
         with progress_for(sys.stderr) as progress:
-            return perform(spec, host, sink, progress, signals)
+            return perform(spec, host, sink, progress, signals, resume)
     except HarnessError as error:
         if sink.writer is not None:
             sink.writer.fail(error)
@@ -122,13 +143,14 @@ def perform(
     sink: FolderSink,
     observer: Observer | None,
     signals: Signals | None = None,
+    resume: Resume | None = None,
 ) -> Outcome:
     """The engine in an event loop of its own. A signal ends the run, not the program."""
     signals = signals or Signals()
 
     async def main() -> Outcome:
         loop = asyncio.get_running_loop()
-        task = asyncio.ensure_future(run(spec, host, sink, observer))
+        task = asyncio.ensure_future(run(spec, host, sink, observer, resume=resume))
 
         # A live line is taken down before a second signal can end us, which its own thread draws:
         # that is for the loop to do. What blocks the loop is not to keep the cursor hidden.
@@ -175,7 +197,9 @@ def finish(
     writer.ensure_folder()
     run_data: Run = load_run(writer.path)
     caveats = host.find_caveats(run_data)
-    summary = derive_summary(manifest, run_data.records(), caveats=caveats)
+    summary = derive_summary(
+        manifest, run_data.records(), caveats=caveats, sessions=run_data.sessions
+    )
     writer.finish(manifest.state, summary, ended=manifest.ended or "", error=error)
     run_data = load_run(writer.path)
     for entry in host.exporters:
@@ -221,14 +245,29 @@ def show(
     if manifest.environment.selfcheck is not None:
         with contextlib.suppress(StoreError):  # a damaged log: the summary is still shown
             line = instrument_line(manifest, records())
-    render_summary(summary, out, instrument=line)
+    render_summary(summary, out, instrument=line, comparisons=_comparisons(summary, path))
     out.print(f"\n{path}", markup=False, highlight=False, soft_wrap=True)
     report = path / "reports" / "comparison_report.md"
     if report.exists():
         out.print(f"{report}", markup=False, highlight=False, soft_wrap=True)
+    resume, export = f"run --resume {path}", f"export {path} --format html --out report.html"
     out.print(
-        f"next: harness export {path} --format jsonl",
+        f"next: harness {resume if summary.state == 'interrupted' else export}",
         markup=False,
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _comparisons(summary: Summary, path: Path) -> tuple[Comparison, ...]:
+    """What the table may mark. Nothing is read where no arm has trials enough for words."""
+    from harness.report.aggregate import TRIALS_FOR_WORDS
+
+    if sum(arm.trials >= TRIALS_FOR_WORDS for arm in summary.arms) < 2:
+        return ()
+    from harness.compare import compare_arms
+
+    try:
+        return compare_arms(load_run(path))
+    except HarnessError:  # a damaged log: the summary is still shown
+        return ()

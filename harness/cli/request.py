@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from harness.engine import make_plan, merge, read_spec, set_path, spec_from, with_mode
+from harness.engine.specfile import plain
 from harness.errors import SpecError
 from harness.host import Host
-from harness.schema import RunSpec
+from harness.references import is_reference
+from harness.schema import RunSpec, SearchSpec, SweepSpec
 from harness.strict import nearest
 
 __all__ = ["Asked", "build_spec", "split_pair"]
 
 SPEC_SUFFIXES = {".yaml", ".yml", ".json", ".toml"}
+ITERATION_COUNTS = ("warmup", "measured", "cold")
 DEFAULT_BACKEND = {"name": "llamacpp", "model": "tiny"}
 
 
@@ -24,6 +28,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
     what: str | None = None
     preset: str | None = None
+    resumed: RunSpec | None = None
+    """Of the run that goes on: what is given besides must not change it."""
     backend: str | None = None
     model: str | None = None
     url: tuple[str, ...] = ()
@@ -31,10 +37,12 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     sets: tuple[str, ...] = ()
     runs: int | None = None
     warmup: int | None = None
+    iterations: int | None = None
     requests: int | None = None
     concurrency: int | None = None
     rate: float | None = None
     max_tokens: int | None = None
+    instruments: tuple[str, ...] = ()
     seed: int | None = None
     limit: int | None = None
 
@@ -42,12 +50,21 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 def build_spec(asked: Asked, host: Host) -> RunSpec:
     """Raises SpecError naming the option or field."""
     raw = _base(asked, host)
+    if raw is None:
+        assert asked.resumed is not None
+        raw = plain(asked.resumed)
+    else:
+        raw = _with_defaults(raw, host)
     _backend(raw, asked)
     _load(raw, asked)
     if asked.runs is not None:
         raw["trials"] = asked.runs
     if asked.warmup is not None:
         set_path(raw, "iterations.warmup", asked.warmup)
+    if asked.iterations is not None:
+        set_path(raw, "iterations.measured", asked.iterations)
+    if asked.instruments:
+        raw["instruments"] = list(asked.instruments)
     if asked.seed is not None:
         raw["seed"] = asked.seed
     if asked.max_tokens is not None:
@@ -75,7 +92,10 @@ def split_pair(pair: str, option: str) -> tuple[str, Any]:
         return key, text
 
 
-def _base(asked: Asked, host: Host) -> dict[str, Any]:
+def _base(asked: Asked, host: Host) -> dict[str, Any] | None:
+    """None: that of the run that goes on."""
+    if asked.resumed is not None and asked.what is None and asked.preset is None:
+        return None
     if (asked.what is None) is (asked.preset is None):
         raise SpecError(
             "what is to be run?" if asked.what is None else "a preset is a spec of its own",
@@ -88,6 +108,8 @@ def _base(asked: Asked, host: Host) -> dict[str, Any]:
         return read_spec(get_preset(asked.preset, host.plugins).path)
     assert asked.what is not None
     path = Path(asked.what)
+    if is_reference(asked.what) and path.suffix.lower() not in SPEC_SUFFIXES:
+        return {"scenario": {"name": asked.what}}
     if path.suffix.lower() in SPEC_SUFFIXES or path.is_file():
         return read_spec(path)
     if asked.what not in host.scenarios:
@@ -97,6 +119,20 @@ def _base(asked: Asked, host: Host) -> dict[str, Any]:
             remedy=f"harness run {guess}" if guess else "harness list",
         )
     return {"scenario": {"name": asked.what}}
+
+
+def _with_defaults(raw: dict[str, Any], host: Host) -> dict[str, Any]:
+    """What the scenario asks for where nobody else does: how often it runs, and no backend if it
+    makes no calls. A factory may carry that (harness.callables.FunctionFactory)."""
+    scenario = raw.get("scenario")
+    name = scenario.get("name") if isinstance(scenario, dict) else None
+    if not isinstance(name, str) or not (name in host.scenarios or is_reference(name)):
+        return raw  # refused later, with its path
+    factory = host.scenarios.get(name, "$.scenario.name").factory
+    merged = merge(getattr(factory, "defaults", {}), raw)
+    if merged.get("backend") is None and not getattr(factory, "calls_model", True):
+        merged["backend"] = {"name": "none"}
+    return merged
 
 
 def _backend(raw: dict[str, Any], asked: Asked) -> None:
@@ -180,17 +216,71 @@ def _owner(raw: dict[str, Any], key: str, host: Host) -> str:
 
 
 def _limited(spec: RunSpec, limit: int, host: Host) -> RunSpec:
-    """At most `limit` launches, iterations and requests each: for a smoke test."""
+    """At most `limit` cells, launches, iterations and requests each: for a smoke test. The result
+    is a spec like any other, so that whoever has the run can repeat it."""
+    replace = msgspec.structs.replace
     if limit < 1:
         raise SpecError(f"must be at least 1, is {limit}", where="--limit")
-    iterations = msgspec.structs.replace(
-        spec.iterations,
-        measured=min(spec.iterations.measured, limit),
-        warmup=min(spec.iterations.warmup, limit),
-    )
     load = make_plan(spec, host).spec.load  # with the default that a request scenario has
     if load is not None:
-        load = msgspec.structs.replace(load, requests=min(load.requests, limit))
+        load = replace(load, requests=min(load.requests, limit))
+    counts = {name: min(getattr(spec.iterations, name), limit) for name in ITERATION_COUNTS}
+    stop = spec.stop
+    limited = replace(
+        spec,
+        trials=min(spec.trials, limit),
+        iterations=replace(spec.iterations, **counts),
+        load=load,
+        arms={name: replace(arm, load=_few(arm.load, limit)) for name, arm in spec.arms.items()},
+        sweep=_fewer_cells(spec.sweep, limit) if spec.sweep else None,
+        stop=stop and replace(stop, trials_max=min(stop.trials_max, limit)),
+    )
+    return replace(limited, search=_fewer_loads(limited, limit) if spec.search else None)
+
+
+def _few(load: dict[str, Any], limit: int) -> dict[str, Any]:
+    """An arm's part of the load."""
+    requests = load.get("requests")
+    return {**load, "requests": min(requests, limit)} if isinstance(requests, int) else load
+
+
+def _fewer_cells(sweep: SweepSpec, limit: int) -> SweepSpec:
+    """`limit` of the points: of a grid any, drawn with the run's seed; of levels side by side the
+    first."""
+    replace = msgspec.structs.replace
+    axes = {
+        path: _first(levels, limit) if sweep.strategy == "zip" else levels
+        for path, levels in sweep.axes.items()
+    }
+    path = "load.requests"
+    if path in axes and isinstance(axes[path], list):
+        axes[path] = [min(n, limit) if isinstance(n, int) else n for n in axes[path]]
+    if sweep.strategy == "zip":
+        return replace(sweep, axes=axes)
+    points = math.prod(len(levels) for levels in axes.values())
+    samples = min(limit, sweep.samples or points)
+    if sweep.strategy == "cartesian" and samples == points:
+        return replace(sweep, axes=axes)
+    return replace(sweep, axes=axes, strategy="random", samples=samples)
+
+
+def _first(levels: Any, count: int) -> Any:
+    return dict(list(levels.items())[:count]) if isinstance(levels, dict) else levels[:count]
+
+
+def _fewer_loads(spec: RunSpec, limit: int) -> SearchSpec | None:
+    """The lowest `limit` of the loads (two at least), and a share that so few requests can show."""
+    search = spec.search
+    if search is None:
+        return None
+    trials = min(search.trials_max, limit)
+    loads = [one.load.get("requests", 0) for one in spec.arms.values()]
+    base = spec.load.requests if spec.load is not None else limit
+    requests = min([n for n in loads if n] + [base]) * trials * spec.iterations.measured
+    shown = math.floor(0.025 ** (1 / requests) * 1000 - 1) / 1000
     return msgspec.structs.replace(
-        spec, trials=min(spec.trials, limit), iterations=iterations, load=load
+        search,
+        high=min(search.high, search.low * search.step ** max(1, limit - 1)),
+        trials_max=trials,
+        share_min=min(search.share_min, max(0.001, shown)),
     )

@@ -27,14 +27,24 @@ LEVELS = ["debug", "info", "warning", "error"]
 )
 @click.option("--runs", type=click.IntRange(1), help="Launches per arm (trials).")
 @click.option("--warmup", type=click.IntRange(0), help="Warm-up iterations per launch.")
+@click.option("--iterations", type=click.IntRange(1), help="Measured iterations per launch.")
 @click.option("--requests", type=click.IntRange(1), help="Requests per iteration.")
 @click.option("--concurrency", type=click.IntRange(1), help="Requests in flight.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Requests per second.")
 @click.option("--max-tokens", type=click.IntRange(1), help="Upper bound of the output length.")
+@click.option(
+    "--instrument", "instruments", metavar="NAME", multiple=True, help="Observe; may be repeated."
+)
 @click.option("--seed", type=int, help="Seed of prompts, arrivals and order.")
 @click.option("--limit", type=click.IntRange(1), help="At most this many of everything.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and its digest; start nothing.")
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder itself.")
+@click.option(
+    "--resume",
+    metavar="RUN",
+    help="Go on with a run that was cut short: a folder, a prefix of its name, or `latest`.",
+)
+@click.option("--retry-failed", is_flag=True, help="With --resume: failed trials run again, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary alone, as JSON.")
 @click.option(
     "--log-level", type=click.Choice(LEVELS), default="warning", show_default=True, help="Log."
@@ -46,6 +56,8 @@ def command(
     out: Path | None,
     as_json: bool,
     dry_run: bool,
+    resume: str | None,
+    retry_failed: bool,
     log_level: str,
     **words: Any,
 ) -> None:
@@ -61,18 +73,33 @@ def command(
       harness run load --backend openai --url http://127.0.0.1:8080 --concurrency 64 --requests 640
       harness run load --rate 5 --requests 100          open loop, Poisson arrivals
       harness run spec.yaml --set arms.chimera.backend.options.num_ctx=1024
+      harness run bench.py:parse -o rows=5000 --iterations 20      a function of yours
       harness run --preset tr109 --model gemma3:latest --dry-run
+      harness run --resume latest                       what is missing of it
     """
     logging.getLogger("harness").setLevel(log_level.upper())
     from harness.cli.conduct import conduct
     from harness.cli.request import Asked, build_spec
+    from harness.cli.resuming import check_out, is_complete, load_earlier, say_complete
+    from harness.engine.resume import Resume
 
+    if retry_failed and resume is None:
+        raise click.UsageError("--retry-failed goes with --resume RUN.", ctx)
     host = load_host()
-    spec = build_spec(Asked(**words), host)
+    earlier = load_earlier(resume) if resume is not None else None
+    own = earlier.manifest.spec if earlier is not None else None
+    spec = build_spec(Asked(**words, resumed=own), host)
+    if earlier is not None:
+        check_out(out, earlier)
+        if is_complete(Resume(run=earlier, retry_failed=retry_failed), spec, host):
+            say_complete(earlier, as_json=as_json)
+            return
     if dry_run:
         from harness.cli.dry_run import show_plan
         from harness.engine import make_plan
 
         show_plan(make_plan(spec, host), as_json=as_json)
         return
-    ctx.exit(conduct(spec, host, out=out, as_json=as_json))
+    ctx.exit(
+        conduct(spec, host, out=out, as_json=as_json, resumed=earlier, retry_failed=retry_failed)
+    )

@@ -5,12 +5,27 @@ from __future__ import annotations
 import signal
 from typing import Final
 
-__all__ = ["BUG", "DONE", "INVALID", "MEANINGS", "MISTAKE", "after_signal"]
+__all__ = [
+    "BUG",
+    "DONE",
+    "FOUND",
+    "GATE_BUG",
+    "GATE_MEANINGS",
+    "GATE_MISTAKE",
+    "INVALID",
+    "MEANINGS",
+    "MISTAKE",
+    "after_signal",
+]
 
 DONE: Final = 0
 BUG: Final = 1
+FOUND: Final = 1
+"""Of commands that were asked to look for something: it is there."""
 MISTAKE: Final = 2
 INVALID: Final = 4
+GATE_MISTAKE: Final = 64
+GATE_BUG: Final = 70
 
 
 def after_signal(number: int) -> int:
@@ -20,7 +35,7 @@ def after_signal(number: int) -> int:
 
 MEANINGS: Final = {
     DONE: "done, also with a warning, and when whoever reads our output has read enough",
-    BUG: "a bug of ours or of a plugin",
+    BUG: "a bug of ours or of a plugin; or `audit`, `history --fail-on-step` found something",
     MISTAKE: "a mistake, or a refusal of the system's, that the message explains",
     INVALID: "the run's verdict is invalid",
     129: "hung up (SIGHUP)",
@@ -28,3 +43,13 @@ MEANINGS: Final = {
     after_signal(signal.SIGTERM): "terminated (SIGTERM)",
 }
 """In the order in which they are listed."""
+
+GATE_MEANINGS: Final = {
+    0: "comparable; with `--gate`, no regression",
+    1: "regression: a metric became worse by its margin",
+    2: "not enough data: neither a loss of the margin nor its absence is shown",
+    3: "not comparable: the message names the conditions",
+    GATE_MISTAKE: "a mistake, or a refusal of the system's",
+    GATE_BUG: "a bug of ours or of a plugin",
+}
+"""Of `harness compare`, whose first four statuses are answers."""

@@ -17,7 +17,7 @@ difference is always candidate − baseline; the unit of analysis is the trial.
 
 from __future__ import annotations
 
-from harness.compare.comparing import Asked, compare, compare_arms
+from harness.compare.comparing import Asked, compare, compare_arms, why_not
 from harness.compare.conditions import conditions, explain
 from harness.compare.gates import Amount, GateSpec, gate_status, parse_gate, parse_margin
 from harness.compare.sides import Pairing, Place, Ref, find_ref, pair_keys, pairs
@@ -39,4 +39,5 @@ __all__ = [
     "pairs",
     "parse_gate",
     "parse_margin",
+    "why_not",
 ]

@@ -26,7 +26,7 @@ from harness.schema import Comparison, Condition, Effect, GateResult, Side
 from harness.strict import nearest
 from harness.text import one_line
 
-__all__ = ["Asked", "compare", "compare_arms", "headlines_of"]
+__all__ = ["Asked", "compare", "compare_arms", "headlines_of", "why_not"]
 
 OF_ALL_WORK: Final = ("throughput_tok_s", "held_throughput_tok_s", "requests_per_s", "wall_ms")
 """Like E2E latency and spans: not to be compared where outputs differ in length."""
@@ -44,6 +44,8 @@ class Asked(Struct, frozen=True, kw_only=True):
     paired: bool | None = None
     """None: by blocks, where both are of one interleaved run."""
     looks: int = 1
+    strict: bool = False
+    """Doubtful conditions forbid as well."""
     allow_invalid: bool = False
 
 
@@ -85,15 +87,20 @@ def compare(pairs: Sequence[tuple[Place, Place]], asked: Asked) -> tuple[Compari
 def compare_arms(run: RunData) -> tuple[Comparison, ...]:
     """The headlines of every arm against the baseline, cell by cell, with words; nothing where
     there is one arm and cell."""
-    keys = [(arm.arm, arm.cell) for arm in run.summary.arms]
     pairs = [
         (
             Place(run=run, name=run.manifest.name, arm=a[0], cell=a[1]),
             Place(run=run, name=run.manifest.name, arm=b[0], cell=b[1]),
         )
-        for a, b in pair_keys(keys)
+        for a, b in pair_keys(_keys(run))
     ]
     return compare(pairs, Asked()) if pairs else ()
+
+
+def why_not(one: Comparison) -> str:
+    """Why the two are not compared; empty where they are."""
+    stops = forbidding(one.conditions)
+    return f"{stops[0].name}: {stops[0].why}" if stops and not one.comparable else ""
 
 
 def _p(effect: Effect) -> float | None:
@@ -124,7 +131,7 @@ def _question(a: Party, b: Party, asked: Asked) -> _Question:
         a=a,
         b=b,
         paired=_is_paired(a, b, asked.paired),
-        conditions=conditions(a, b, allow_invalid=asked.allow_invalid),
+        conditions=conditions(a, b, allow_invalid=asked.allow_invalid, strict=asked.strict),
         metrics=_metrics(a.data, b.data, asked),
     )
 
@@ -248,12 +255,17 @@ def _side(of: Party, label: str) -> Side:
 
 
 def _labels(a: Place, b: Place) -> tuple[str, str]:
-    """By what they differ in: the arm, the cell, the run."""
-    parts = [
+    """What they differ in, the run, the arm, the cell; and what tells them from other pairs."""
+    keys = [key for place in (a, b) for key in _keys(place.run)]
+    parts = (
         (a.name, b.name, a.run.manifest.run_id != b.run.manifest.run_id),
-        (a.arm, b.arm, a.arm != b.arm),
-        (a.cell, b.cell, a.cell != b.cell),
-    ]
-    one = " / ".join(x for x, _, differs in parts if differs) or "baseline"
-    other = " / ".join(y for _, y, differs in parts if differs) or "candidate"
+        (a.arm, b.arm, len({arm for arm, _ in keys}) > 1),
+        (a.cell, b.cell, len({cell for _, cell in keys}) > 1),
+    )
+    one = " / ".join(x for x, _, shown in parts if shown) or "baseline"
+    other = " / ".join(y for _, y, shown in parts if shown) or "candidate"
     return (one, other) if one != other else (f"{one} (baseline)", f"{other} (candidate)")
+
+
+def _keys(run: RunData) -> list[Key]:
+    return [(arm.arm, arm.cell) for arm in run.summary.arms]

@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from msgspec.structs import replace
+
 from harness.compare.configured import configured
 from harness.compare.machine import machine
 from harness.compare.measured import Party, measured
@@ -28,9 +30,17 @@ GROUPS: Final = ("summary", "records", "spec", "effective", "environment")
 """Within one weight: what was done, what was asked for, what ran it."""
 
 
-def conditions(a: Party, b: Party, *, allow_invalid: bool = False) -> tuple[Condition, ...]:
-    """Every recorded condition that differs, the weightiest first."""
+def conditions(
+    a: Party, b: Party, *, allow_invalid: bool = False, strict: bool = False
+) -> tuple[Condition, ...]:
+    """Every recorded condition that differs, the weightiest first.
+
+    allow_invalid   an invalid run is a doubt only
+    strict          what is doubtful forbids
+    """
     found = [*work(a, b, allow_invalid=allow_invalid), *configured(a, b), *machine(a, b)]
+    if strict:
+        found = [replace(c, weight="forbids") if c.weight == "doubtful" else c for c in found]
     return tuple(sorted(found, key=_rank))
 
 

@@ -41,13 +41,14 @@ def machine(a: Party, b: Party) -> Iterator[Condition]:
         yield Condition(
             name=f"environment.{path}", baseline=before, candidate=after, weight=weight, why=why
         )
-    yield Condition(
-        name="environment.started",
-        baseline=one.started,
-        candidate=other.started,
-        weight="note",
-        why="two runs: whatever changed between them is in the difference, recorded or not",
-    )
+    if one.started != other.started:
+        yield Condition(
+            name="environment.started",
+            baseline=one.started,
+            candidate=other.started,
+            weight="note",
+            why="two runs: whatever changed between them is in the difference, recorded or not",
+        )
 
 
 def _facts(of: Party) -> dict[str, Any]:

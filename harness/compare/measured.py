@@ -85,13 +85,26 @@ class Party(Struct, frozen=True, kw_only=True):
 class _Collected:
     def __init__(self, load: Load | None) -> None:
         self.held = Holding(load)
+        self.cold = Holding(None)
         self.iterations: list[IterationRecord] = []
         self.trials: list[TrialRecord] = []
         self.stamps: Counter[str] = Counter()
 
+    def add(self, record: CallRecord | IterationRecord) -> None:
+        """Of a measured or a cold iteration: both have figures, and never the same ones."""
+        if isinstance(record, IterationRecord):
+            self.iterations.append(record)
+        elif record.phase == "cold":
+            self.cold.add(record)
+        else:
+            if record.chunks.count:
+                self.stamps[record.stamp_source] += 1
+            self.held.add(record)
+
 
 def measured(run: RunData, keys: Iterable[Key]) -> dict[Key, Measured]:
-    """Each of `keys`, from the measured iterations alone. StoreError if the log is corrupt."""
+    """Each of `keys`; warm-up and what ran under a profiler left out. StoreError if the log is
+    corrupt."""
     manifest = run.manifest
     loads = {key: load_of(manifest.spec, *key, manifest.cells) for key in keys}
     found = {key: _Collected(load) for key, load in loads.items()}
@@ -101,14 +114,8 @@ def measured(run: RunData, keys: Iterable[Key]) -> dict[Key, Measured]:
             continue
         if isinstance(record, TrialRecord):
             one.trials.append(record)
-        elif record.phase != "measured":
-            continue
-        elif isinstance(record, IterationRecord):
-            one.iterations.append(record)
-        else:
-            if record.chunks.count:
-                one.stamps[record.stamp_source] += 1
-            one.held.add(record)
+        elif record.phase in ("measured", "cold"):
+            one.add(record)
     return {key: _measured(run, key, loads[key], one) for key, one in found.items()}
 
 
@@ -117,7 +124,15 @@ def _measured(run: RunData, key: Key, load: Load | None, of: _Collected) -> Meas
     ok = [call for call in calls if call.status == "ok"]
     tokens = [call.usage.output_tokens for call in ok if call.usage.output_tokens is not None]
     simulated = any(trial.effective.simulated for trial in of.trials)
-    every = all_series(calls, of.iterations, load=load, simulated=simulated)
+    spec = run.manifest.spec
+    every = all_series(
+        [*calls, *of.cold.calls],
+        of.iterations,
+        load=load,
+        simulated=simulated,
+        slo=spec.slo,
+        cold_by=spec.iterations.cold_by,
+    )
     seen = {call.trial for call in calls} | {one.trial for one in of.iterations}
     blocks = _blocks(run, key, seen)
     return Measured(
@@ -152,9 +167,8 @@ def _prompts(calls: Iterable[CallRecord], blocks: dict[int, int]) -> Prompts:
         elif call.prompt_digest is not None:
             unit = blocks[call.trial], call.iteration
             by_unit[unit].add(call.prompt_digest)
-            first[unit] = min(
-                first.get(unit, (call.call_id, "")), (call.call_id, call.prompt_digest)
-            )
+            asked = call.call_id, call.prompt_digest
+            first[unit] = min(first.get(unit, asked), asked)
     return Prompts(
         by_unit={unit: frozenset(digests) for unit, digests in by_unit.items()},
         first={unit: digest for unit, (_, digest) in first.items()},

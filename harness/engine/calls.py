@@ -46,6 +46,7 @@ class Caller:
         self._deliver = deliver
         self._ending: asyncio.Task[None] | None = None
         self._sample: CallSample | None = None
+        self._paused = False
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -60,8 +61,25 @@ class Caller:
     async def end(self) -> None:
         """Close the transport: calls under way are sealed with what they have received."""
         if self._ending is None:
-            self._ending = asyncio.ensure_future(self._transport.close())
+            closing = asyncio.sleep(0) if self._paused else self._transport.close()
+            self._ending = asyncio.ensure_future(closing)
         await asyncio.shield(self._ending)
+
+    def carries(self, transport: Transport) -> bool:
+        """Whether `end` closes this one."""
+        return self._transport is transport
+
+    async def pause(self) -> None:
+        """Close the transport while no call is under way; `resume` with another one."""
+        self._paused = True
+        await self._transport.close()
+
+    def resume(self, backend: Backend, transport: Transport) -> None:
+        """From now on calls go this way: the backend was started anew. CancelledError, and the
+        transport is not ours, if the trial was interrupted meanwhile."""
+        if self.ended:
+            raise asyncio.CancelledError
+        self._backend, self._transport, self._paused = backend, transport, False
 
     def lane(self, limit: int) -> int:
         return self._transport.lane(limit)
@@ -76,7 +94,7 @@ class Caller:
         """One call, delivered to the sink whatever becomes of it. Raises SpecError for a request
         that the backend refuses; CancelledError once the trial has ended, or after delivering a
         `cancelled` record if the caller itself gives up (a timeout of the scenario's own)."""
-        if self.ended:
+        if self.ended or self._paused:
             raise asyncio.CancelledError
         exchange = self._backend.prepare(request)
         queued_ns = monotonic_ns()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from harness.engine.places import check_places
 from harness.errors import SpecError
-from harness.metrics import CALL_METRICS, ITERATION_METRICS
+from harness.metrics import CALL_METRICS, ITERATION_METRICS, check_slo
 from harness.schema import ClosedLoad, Load, OpenLoad, RunSpec
 
-__all__ = ["check_load", "check_numbers"]
+__all__ = ["check_load", "check_numbers", "check_search_size"]
 
 
 def check_numbers(spec: RunSpec) -> None:
@@ -22,6 +25,8 @@ def check_numbers(spec: RunSpec) -> None:
         _at_least(0, bound, f"$.validity.{name}")
         if "share" in name and bound > 1:
             raise SpecError(f"a share is at most 1, is {bound:g}", where=f"$.validity.{name}")
+    if spec.slo is not None:
+        check_slo(spec.slo)
     check_load(spec.load, "$.load")
     _check_placement(spec)
     _check_stop(spec)
@@ -60,6 +65,7 @@ def _check_placement(spec: RunSpec) -> None:
                 where=f"{where}.{name}",
                 remedy=f"parallel: {given}",
             )
+    check_places(place, where)
 
 
 def _check_stop(spec: RunSpec) -> None:
@@ -108,6 +114,31 @@ def _check_search(spec: RunSpec) -> None:
     if spec.load is not None and isinstance(spec.load, OpenLoad) is not is_rate:
         kind = "open loop (rate_per_s)" if is_rate else "closed loop (concurrency)"
         raise SpecError(f"the search is over the loads of an {kind}", where="$.load")
+
+
+def check_search_size(spec: RunSpec, loads: Iterable[Load | None]) -> None:
+    """Refuses a search in which no load could ever be shown to meet the SLO. Raises SpecError."""
+    search = spec.search
+    if search is None:
+        return
+    from harness.statistics import needed_for_share
+
+    times = search.trials_max * spec.iterations.measured
+    fewest = min((load.requests for load in loads if load is not None), default=None)
+    needed = needed_for_share(search.share_min)
+    if fewest is None:
+        raise SpecError(
+            "a search needs a scenario that takes a load",
+            where="$.search",
+            remedy="scenario: {name: load}",
+        )
+    if fewest * times < needed:
+        raise SpecError(
+            f"{fewest * times} requests at one load cannot show a share of {search.share_min:g}: "
+            f"that takes {needed}, all of them good",
+            where="$.search",
+            remedy=f"load.requests: {-(-needed // times)}, more trials_max, or a lower share_min",
+        )
 
 
 def _at_least(least: float, value: float, where: str) -> None:

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from datetime import UTC, datetime
 
 import msgspec
 
 from harness._native.clock import realtime_offset_ns
+from harness.engine.crew import work
 from harness.engine.environment import collect_environment
 from harness.engine.limits import provide_files
+from harness.engine.local import LocalExecutor
 from harness.engine.plan import Plan, make_plan
+from harness.engine.resume import Resume, new_session, same_plan, standing
+from harness.engine.schedule import Schedule, make_schedule
 from harness.engine.seams import Observer, RunSink, Scene, Silent, TransportFactory
-from harness.engine.trial import Trial
-from harness.errors import StoreError
 from harness.host import Host
 from harness.schema import (
     SCHEMA_VERSION,
     Environment,
     Manifest,
     RunSpec,
-    RunState,
-    TrialRecord,
 )
 from harness.transport import open_transport
 
@@ -44,8 +43,10 @@ async def run(
     observer: Observer | None = None,
     *,
     open_transport: TransportFactory = open_transport,
+    resume: Resume | None = None,
 ) -> Outcome:
-    """Execute `spec` and hand every record to `sink` as it is made.
+    """Execute `spec` and hand every record to `sink` as it is made. With `resume`, only what is
+    missing of that earlier run of the same spec.
 
     Raises SpecError before anything is started. An interrupt (task cancellation) is not raised but
     is the outcome's state, so that the caller can save what there is; so is a failure of the first
@@ -53,40 +54,45 @@ async def run(
     failed. StoreError, if the sink takes no record at all.
     """
     seen = observer or Silent()
-    plan = make_plan(spec, host)
+    asked, plan = spec, make_plan(spec, host)
+    if resume is not None:
+        plan = same_plan(resume, plan, host)
+        asked = plan.spec
     spec = plan.spec
     provide_files(plan)
     environment = collect_environment(spec, host)
-    manifest = _manifest(spec, plan, environment)
-    sink.begin(manifest)
+    schedule = make_schedule(plan)
+    seen.run_started(plan)
+    manifest, salt = _begin(plan, environment, sink, schedule, seen, resume)
     host.run_started(spec, environment)
-    scene = Scene(plan, manifest.run_id, host, sink, seen, open_transport)
-    state: RunState = "finished"
-    failure: BaseException | None = None
-    for planned in plan.trials:
-        seen.trial_started(planned, len(plan.trials))
-        record, failure = await _uncancelled(Trial(planned, scene))
-        host.trial_finished(record)
-        if isinstance(failure, asyncio.CancelledError):
-            state = "interrupted"
-            break
-        if failure is not None and (planned.trial == 0 or isinstance(failure, StoreError)):
-            state = "failed"
-            break
-        failure = None
+    scene = Scene(plan, salt, host, sink, seen, open_transport)
+    executor = LocalExecutor() if plan.isolation == "process" else None
+    state, failure = await work(scene, schedule, asked, executor)
     ended = msgspec.structs.replace(manifest, state=state, ended=_now())
     return Outcome(manifest=ended, error=failure)
 
 
-async def _uncancelled(trial: Trial) -> tuple[TrialRecord, BaseException | None]:
-    """Execute `trial`; our own cancellation interrupts it, and it ends with what it has."""
-    running = asyncio.ensure_future(trial.execute())
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await trial.interrupt(running)
-        record, _ = await running
-        return record, asyncio.CancelledError()
+def _begin(
+    plan: Plan,
+    environment: Environment,
+    sink: RunSink,
+    schedule: Schedule,
+    seen: Observer,
+    resume: Resume | None,
+) -> tuple[Manifest, str]:
+    """The manifest, which the sink has then taken, and what its prompts are salted with: something
+    new for each session, since a server may know the prompts of a trial that was cut short."""
+    if resume is None:
+        manifest = _manifest(plan.spec, plan, environment)
+        sink.begin(manifest)
+        return manifest, manifest.run_id
+    session = new_session(resume, environment)
+    for record in standing(resume, session):
+        schedule.see(record)
+        seen.recorded_before(record)
+    manifest = msgspec.structs.replace(resume.run.manifest, state="running", ended=None, error=None)
+    resume.begin(manifest, session)
+    return manifest, f"{manifest.run_id}.{len(resume.run.sessions) + 1}"
 
 
 def _manifest(spec: RunSpec, plan: Plan, environment: Environment) -> Manifest:

@@ -1,4 +1,4 @@
-"""The iterations of one trial, of either kind of scenario, warm-up first.
+"""The iterations of one trial, of either kind of scenario: cold starts, warm-up, measured ones.
 
 Each ends in exactly one IterationRecord, whatever becomes of it, and its calls balance with the
 number that it says were planned. Two exceptions to the second, both said in the record: an
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -41,9 +41,20 @@ __all__ = ["Iterations"]
 
 log = logging.getLogger("harness.engine")
 
-Phase = Literal["warmup", "measured", "extra"]
+Phase = Literal["cold", "warmup", "measured", "extra"]
 
 INTERRUPTED = CallError(code="cancelled", message="the run was interrupted")
+
+
+class Launch(Protocol):
+    """What the iterations ask of their trial."""
+
+    @property
+    def effective(self) -> Effective:
+        """As it was read when the backend was opened last."""
+
+    async def chill(self) -> None:
+        """Have the model gone, or the backend new, and be sure of it. Raises BackendError."""
 
 
 class Iterations:
@@ -53,15 +64,15 @@ class Iterations:
         self,
         planned: PlannedTrial,
         scene: Scene,
+        launch: Launch,
         caller: Caller,
-        effective: Effective,
         deliver: Callable[[CallRecord], None],
     ) -> None:
         self._planned = planned
         self._scene = scene
         self._spec = scene.plan.spec
+        self._launch = launch
         self._caller = caller
-        self._effective = effective
         self._deliver = deliver
         self._host_before: Reading | None = None
         self._instruments = Instruments(scene.plan.instruments)
@@ -85,14 +96,14 @@ class Iterations:
         load = self._planned.arm.load
         assert load is not None, "make_plan gives every request scenario a load"
         for phase, iteration in self._order():
-            shape = load_driver.shortened(load) if phase == "warmup" else load
+            shape = _shape(load, phase)
             self._scene.seen.iteration_started(self._planned, phase, shape.requests)
             await self._drive(scenario, shape, self._place(phase, iteration))
 
     async def _drive(self, scenario: RequestScenario, shape: Load, place: CallPlace) -> None:
         seed = self._seed(place.phase, place.iteration)
         context = _RequestContext(self, place, seed)
-        record = self._begun(place, shape.requests)
+        record = await self._begun(place, shape.requests)
         sample = self._sample(place)
         try:
             requests = scenario.requests(context)
@@ -133,9 +144,9 @@ class Iterations:
         self, scenario: WorkflowScenario, phase: Phase, iteration: int, declared: int
     ) -> None:
         """One iteration. A scenario that raises has failed this iteration, not the trial."""
-        context = self._context(phase, iteration)
         place = self._place(phase, iteration)
-        begun = self._begun(place, 0)
+        begun = await self._begun(place, 0)
+        context = self._context(phase, iteration)
         sample = self._sample(place)
         status: Literal["ok", "error", "cancelled"] = "error"
         error: CallError | None = None
@@ -197,6 +208,7 @@ class Iterations:
 
     def _order(self) -> Iterator[tuple[Phase, int]]:
         counts, planned = self._spec.iterations, self._planned
+        yield from (("cold", i) for i in range(counts.cold))
         self._instruments.open(planned.arm.name, planned.cell, planned.trial, self._caller.urls)
         yield from (("warmup", i) for i in range(counts.warmup))
         yield from (("measured", i) for i in range(counts.measured))
@@ -210,7 +222,7 @@ class Iterations:
         return f"{self._scene.run_id}/{self._planned.trial}/{phase}/{iteration}"
 
     def count_tokens(self, text: str) -> int | None:
-        model = self._effective.model or self._planned.arm.backend_config.model or ""
+        model = self._launch.effective.model or self._planned.arm.backend_config.model or ""
         return self._scene.host.count_tokens(model, text)
 
     def _sample(self, place: CallPlace) -> CallSample:
@@ -234,18 +246,18 @@ class Iterations:
             self._place(phase, iteration),
             seed=self._seed(phase, iteration),
             salt=self.salt(phase, iteration),
-            effective=self._effective,
+            effective=self._launch.effective,
         )
 
     def _host_load(self) -> HostLoad | None:
         """What the machine did since the iteration began; None for a warm-up."""
         return host_load(self._host_before, read_host()) if self._host_before else None
 
-    def _begun(self, place: CallPlace, planned: int) -> IterationRecord:
+    async def _begun(self, place: CallPlace, planned: int) -> IterationRecord:
         self._host_before = read_host() if place.phase == "measured" else None
         self._instruments.start(place.phase, place.iteration)
         now_ns = monotonic_ns()
-        return IterationRecord(
+        record = IterationRecord(
             arm=place.arm,
             cell=place.cell,
             trial=place.trial,
@@ -256,6 +268,20 @@ class Iterations:
             end_ns=now_ns,
             planned_calls=planned,
         )
+        return await self._chilled(record) if place.phase == "cold" else record
+
+    async def _chilled(self, record: IterationRecord) -> IterationRecord:
+        """Cold from here on. Where that cannot be had the trial ends, and no call was planned."""
+        none = msgspec.structs.replace(record, planned_calls=0)
+        try:
+            await self._launch.chill()
+        except asyncio.CancelledError:
+            self._end(none, "cancelled", INTERRUPTED)
+            raise
+        except Exception as error:
+            self._end(none, "error", CallError(code="cold", message=str(error)[:500]))
+            raise
+        return msgspec.structs.replace(record, ready_ns=monotonic_ns())
 
     def _end(
         self,
@@ -271,6 +297,13 @@ class Iterations:
             end_ns=monotonic_ns() if end_ns is None else end_ns,
         )
         self._scene.sink.append(self._instruments.finish(ended, self._scene.sink.artifact))
+
+
+def _shape(load: Load, phase: Phase) -> Load:
+    """A cold start is over with its first request."""
+    if phase == "cold":
+        return msgspec.structs.replace(load, requests=1)
+    return load_driver.shortened(load) if phase == "warmup" else load
 
 
 class _RequestContext:

@@ -7,6 +7,7 @@ plugin registered, options that a plugin does not know in any arm or cell, numbe
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 from collections import defaultdict
 from typing import Any, Literal
@@ -14,11 +15,12 @@ from typing import Any, Literal
 import msgspec
 
 from harness.addresses import server_address
+from harness.engine.bands import with_bands
 from harness.engine.cells import BASE_CELL, Configuration, configuration, find_cells
-from harness.engine.checks import check_load, check_numbers
+from harness.engine.checks import check_load, check_numbers, check_search_size
 from harness.engine.instruments import ResolvedInstrument, resolve_instruments
 from harness.engine.specfile import digest
-from harness.errors import NotSupportedYet, SpecError
+from harness.errors import SpecError
 from harness.host import Host
 from harness.protocols import (
     BackendConfig,
@@ -100,15 +102,16 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def make_plan(spec: RunSpec, host: Host) -> Plan:
-    """Raises SpecError (NotSupportedYet) with the path of what is wrong."""
-    _refuse_unsupported(spec)
+    """Raises SpecError with the path of what is wrong."""
     check_numbers(spec)
+    spec = with_bands(spec)
     cells = find_cells(spec)
     _refuse_overruled(spec, cells)
     if spec.arms:
         _addresses(spec.backend.url, "$.backend.url")  # recorded even if every arm has its own
     arms = [_resolve(spec, arm, cell, cells, host) for arm, cell in _pairs(spec, list(cells))]
     spec, arms = _with_loads(spec, arms)
+    check_search_size(spec, [arm.load for arm in arms if arm.cell in cells])
     order = _ordered(spec, arms)
     trials = tuple(
         PlannedTrial(arm=arm, trial=index, block=block) for index, (arm, block) in enumerate(order)
@@ -127,12 +130,6 @@ def seed_for(spec: RunSpec, block: int, phase: str, iteration: int) -> int:
     """63 bits. Equal between the arms and cells of a block, different otherwise."""
     text = f"{spec.seed}/{block}/{phase}/{iteration}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
-
-
-def _refuse_unsupported(spec: RunSpec) -> None:
-    """What the spec has room for and this version does not do. Never ignored."""
-    if spec.slo is not None:
-        raise NotSupportedYet("$.slo", "an SLO")
 
 
 # Arms and cells. ----------------------------------------------------------------------------------
@@ -264,17 +261,38 @@ def _ordered(spec: RunSpec, arms: list[Arm]) -> list[tuple[Arm, int]]:
     if spec.order == "interleaved":
         for block in blocks:
             rng.shuffle(block)
-    order = [pair for block in blocks for pair in block]
     if spec.order == "randomised":
-        rng.shuffle(order)
-    return order
+        # Adaptive stopping compares block by block what comes after the trials that all have.
+        together = count if spec.stop is None else spec.trials
+        blocks = [[pair for block in blocks[:together] for pair in block], *blocks[together:]]
+        for block in blocks:
+            rng.shuffle(block)
+    return [pair for block in blocks for pair in block]
 
 
 def _isolation(
     spec: RunSpec, trials: tuple[PlannedTrial, ...], host: Host
 ) -> Literal["inline", "process"]:
-    """A fresh process per trial for whatever has several, if another process can have this host."""
-    if spec.isolation != "auto":
-        return spec.isolation
-    several = len(trials) > 1 or spec.placement.parallel > 1
-    return "process" if several and host.is_installed else "inline"
+    """A fresh process per trial for whatever has several or limits what one may have, if another
+    process can have this host."""
+    place, wanted = spec.placement, spec.isolation
+    bound = next((name for name in ("cpus", "gpus") if getattr(place, name)), None)
+    obstacle = "" if host.is_installed else "not every plugin here is an installed one"
+    if os.name != "posix":
+        obstacle = "it takes Linux or macOS"
+    if wanted == "auto":
+        limited = bound is not None or place.parallel > 1 or place.trial_timeout_s is not None
+        wanted = "process" if not obstacle and (limited or len(trials) > 1) else "inline"
+    elif wanted == "process" and obstacle:
+        raise SpecError(
+            f"a process of its own is not to be had: {obstacle}",
+            where="$.isolation",
+            remedy="isolation: inline",
+        )
+    if wanted == "inline" and bound is not None:
+        raise SpecError(
+            "a trial within this process has what the process has",
+            where=f"$.placement.{bound}",
+            remedy="isolation: process" if not obstacle else "leave it out",
+        )
+    return wanted

@@ -9,16 +9,13 @@ from typing import Literal, Protocol, TypeAlias
 from harness.engine.plan import Plan, PlannedTrial
 from harness.host import Host
 from harness.protocols import Transport
-from harness.schema import CallRecord, Manifest, Record, TrialRecord
+from harness.schema import CallRecord, IterationRecord, Manifest, Record, TrialRecord
 
-__all__ = ["Observer", "RunSink", "Scene", "Silent", "TransportFactory"]
+__all__ = ["Observer", "RunSink", "Scene", "Silent", "TransportFactory", "TrialSink"]
 
 
-class RunSink(Protocol):
-    """Where records go, one by one, as they are made."""
-
-    def begin(self, manifest: Manifest) -> None:
-        """First of all: what is about to be recorded."""
+class TrialSink(Protocol):
+    """Where the records of a trial go, one by one, as they are made."""
 
     def append(self, record: Record) -> None: ...
 
@@ -26,14 +23,29 @@ class RunSink(Protocol):
         """Returns the path, relative to the run folder."""
 
 
+class RunSink(TrialSink, Protocol):
+    """Where the records of a run go."""
+
+    def begin(self, manifest: Manifest) -> None:
+        """First of all: what is about to be recorded."""
+
+
 class Observer(Protocol):
     """Whoever wants to show progress. Called between measurements, never inside one."""
+
+    def run_started(self, plan: Plan) -> None:
+        """Once, before anything else."""
+
+    def recorded_before(self, record: Record) -> None:
+        """A resumed run: a record of an earlier session that still counts."""
 
     def trial_started(self, planned: PlannedTrial, total: int) -> None: ...
 
     def iteration_started(self, planned: PlannedTrial, phase: str, calls: int | None) -> None: ...
 
     def call_finished(self, record: CallRecord) -> None: ...
+
+    def iteration_finished(self, record: IterationRecord) -> None: ...
 
     def trial_finished(self, record: TrialRecord) -> None: ...
 
@@ -41,11 +53,17 @@ class Observer(Protocol):
 class Silent:
     """The observer that shows nothing."""
 
+    def run_started(self, plan: Plan) -> None: ...
+
+    def recorded_before(self, record: Record) -> None: ...
+
     def trial_started(self, planned: PlannedTrial, total: int) -> None: ...
 
     def iteration_started(self, planned: PlannedTrial, phase: str, calls: int | None) -> None: ...
 
     def call_finished(self, record: CallRecord) -> None: ...
+
+    def iteration_finished(self, record: IterationRecord) -> None: ...
 
     def trial_finished(self, record: TrialRecord) -> None: ...
 
@@ -62,6 +80,6 @@ class Scene:
     plan: Plan
     run_id: str
     host: Host
-    sink: RunSink
+    sink: TrialSink
     seen: Observer
     open_transport: TransportFactory

@@ -19,7 +19,7 @@ from harness.strict import decode
 
 SIZE_MAX_BYTES = 2**20
 
-__all__ = ["digest", "merge", "read_spec", "set_path", "spec_from", "with_mode"]
+__all__ = ["digest", "merge", "plain", "read_spec", "set_path", "spec_from", "with_mode"]
 
 
 def read_spec(path: Path) -> dict[str, Any]:
@@ -122,19 +122,19 @@ def _check_text(text: str, where: str) -> None:
 
 def digest(spec: RunSpec) -> str:
     """sha256 over the canonical form: sorted keys, defaults written out."""
-    return hashlib.sha256(msgspec.json.encode(_full(spec), order="sorted")).hexdigest()
+    return hashlib.sha256(msgspec.json.encode(plain(spec), order="sorted")).hexdigest()
 
 
-def _full(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Plain data with defaults included, so that writing a default down changes no digest."""
     if isinstance(value, msgspec.Struct):
         config = value.__struct_config__
-        fields = {name: _full(getattr(value, name)) for name in value.__struct_fields__}
+        fields = {name: plain(getattr(value, name)) for name in value.__struct_fields__}
         return {str(config.tag_field): config.tag, **fields} if config.tag_field else fields
     if isinstance(value, dict):
-        return {key: _full(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
-        return [_full(item) for item in value]
+        return [plain(item) for item in value]
     return value
 
 

@@ -6,15 +6,20 @@ result is the same (a test compares them). Nothing is accumulated on the side.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from typing import Final, Literal, get_args
 
+from harness.engine.bands import resolved_bands
 from harness.engine.cells import load_of
 from harness.engine.holding import Holding
 from harness.engine.rules import ArmView, RunView
+from harness.engine.search import SearchRule
+from harness.engine.stopping import StoppingRule
 from harness.engine.validity import find_caveats, verdict
-from harness.metrics import summarise
+from harness.engine.warmup import warmup_hints
+from harness.metrics import session_of
+from harness.metrics.summary import summarise_with_goodput
 from harness.schema import (
     SCHEMA_VERSION,
     ArmSummary,
@@ -25,6 +30,7 @@ from harness.schema import (
     OpenLoad,
     Record,
     RunState,
+    SessionRecord,
     Status,
     Summary,
     TrialRecord,
@@ -42,23 +48,39 @@ def derive_summary(
     *,
     state: RunState | None = None,
     caveats: Iterable[Caveat] = (),
+    sessions: Sequence[SessionRecord] = (),
 ) -> Summary:
     """What the records amount to, with the verdict.
 
     state     how the run ended, where the manifest does not say so yet
     caveats   doubts from elsewhere: the hook harness_find_caveats, damage to the log
+    sessions  of a run that was resumed (RunData.sessions)
     """
     ended = state or manifest.state
     by_key = {key: _Arm(manifest, *key) for key in _planned(manifest)}
-    span = _Span()
+    session = session_of(sessions)
+    spans: dict[int, _Span] = defaultdict(_Span)
+    stopping, search = _rules(manifest)
     for record in records:
         key = (record.arm, record.cell)
         if key not in by_key:  # not in the plan: shown all the same
             by_key[key] = _Arm(manifest, *key)
         by_key[key].add(record)
-        span.add(record)
-    views = tuple(arm.view() for arm in by_key.values())
-    view = RunView(manifest=manifest, state=ended, arms=views)
+        spans[session(record.trial)].add(record)
+        for rule in (stopping, search):
+            if rule is not None:
+                rule.see(record)
+    known = by_key.values() if search is None else [a for a in by_key.values() if a.launches]
+    views = tuple(arm.view() for arm in known)
+    view = RunView(
+        manifest=manifest,
+        state=ended,
+        arms=views,
+        skipped=tuple(trial for arm in by_key.values() for trial in arm.skipped),
+        stopping=stopping.decisions() if stopping else (),
+        search=search.results() if search else (),
+        sessions=tuple(sessions),
+    )
     return Summary(
         schema_version=SCHEMA_VERSION,
         run_id=manifest.run_id,
@@ -71,9 +93,21 @@ def derive_summary(
         arms=tuple(one.summary for one in views),
         verdict=verdict([*find_caveats(view), *caveats]),
         started=manifest.started,
-        wall_s=span.seconds(),
+        wall_s=_total(spans.values()),
         load_mode=_load_mode(manifest),
         cells=manifest.cells,
+        stopping=view.stopping,
+        search=view.search,
+        sessions=1 + len(sessions),
+    )
+
+
+def _rules(manifest: Manifest) -> tuple[StoppingRule | None, SearchRule | None]:
+    """Those that decided while the run went on: they decide the same again."""
+    spec, plan = manifest.spec, (manifest.cells, manifest.plan)
+    return (
+        StoppingRule(spec, *plan) if spec.stop else None,
+        SearchRule(spec, *plan) if spec.search else None,
     )
 
 
@@ -95,7 +129,8 @@ def _planned(manifest: Manifest) -> list[tuple[str, str]]:
 
 
 class _Arm:
-    """Collects what belongs to one arm and cell. Warm-up counts for nothing but its trials."""
+    """Collects what belongs to one arm and cell. Warm-up counts for nothing but its trials; cold
+    iterations for the figures of cold starts alone."""
 
     def __init__(self, manifest: Manifest, arm: str, cell: str) -> None:
         self.spec = manifest.spec
@@ -103,20 +138,34 @@ class _Arm:
         self.arm = arm
         self.cell = cell
         self._held = Holding(self.load)
+        self._cold = Holding(None)
         self.iterations: list[IterationRecord] = []
+        self.cold: list[IterationRecord] = []
         self.trials: list[TrialRecord] = []
+        self.skipped: list[TrialRecord] = []
         self.launches: set[int] = set()
 
     def add(self, record: Record) -> None:
+        if isinstance(record, TrialRecord) and record.status == "skipped":
+            self.skipped.append(record)
+            return
         self.launches.add(record.trial)
         if isinstance(record, TrialRecord):
             self.trials.append(record)
+        elif record.phase == "cold":
+            self._add_cold(record)
         elif record.phase != "measured":
             return
         elif isinstance(record, CallRecord):
             self._held.add(record)
         else:
             self.iterations.append(record)
+
+    def _add_cold(self, record: CallRecord | IterationRecord) -> None:
+        if isinstance(record, CallRecord):
+            self._cold.add(record)
+        else:
+            self.cold.append(record)
 
     @property
     def calls(self) -> list[CallRecord]:
@@ -135,6 +184,17 @@ class _Arm:
         statuses = Counter(call.status for call in self.calls)
         tokens = [call.usage.output_tokens for call in self.calls if call.status == "ok"]
         known = [count for count in tokens if count is not None]
+        bands = self.spec.bands
+        metrics, goodput = summarise_with_goodput(
+            [*self.calls, *self._cold.calls],
+            [*self.iterations, *self.cold],
+            load=self.load,
+            simulated=any(trial.effective.simulated for trial in self.trials),
+            slo=self.spec.slo,
+            cold_by=self.spec.iterations.cold_by,
+            bands=resolved_bands(bands) if isinstance(bands, str) else bands,
+            seed=self.spec.seed,
+        )
         return ArmSummary(
             arm=self.arm,
             cell=self.cell,
@@ -142,15 +202,12 @@ class _Arm:
             iterations=len(self.iterations),
             calls={status: statuses[status] for status in get_args(Status) if statuses[status]},
             planned=sum(iteration.planned_calls for iteration in self.iterations),
-            metrics=summarise(
-                self.calls,
-                self.iterations,
-                load=self.load,
-                simulated=any(trial.effective.simulated for trial in self.trials),
-                seed=self.spec.seed,
-            ),
+            metrics=metrics,
             # Unknown for one call is unknown for the sum.
             output_tokens=sum(known) if known and len(known) == len(tokens) else None,
+            skipped=len(self.skipped),
+            goodput=goodput,
+            warmup=warmup_hints(self.calls, self.iterations, self.load),
         )
 
 
@@ -160,8 +217,15 @@ def is_imported(record: Record) -> bool:
     return isinstance(record, IterationRecord) and record.imported
 
 
+def _total(spans: Iterable[_Span]) -> float | None:
+    """Of all sessions: what lies between two of them is no part of the run, and no clock of ours
+    has measured it."""
+    known = [seconds for span in spans if (seconds := span.seconds()) is not None]
+    return sum(known) if known else None
+
+
 class _Span:
-    """First start to last end of anything recorded, on the monotonic clock."""
+    """First start to last end of anything recorded in one session, on the monotonic clock."""
 
     def __init__(self) -> None:
         self.first_ns: int | None = None

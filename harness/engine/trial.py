@@ -11,16 +11,17 @@ from typing import Any, Literal
 
 from harness._native.clock import monotonic_ns
 from harness.engine.calls import Caller
+from harness.engine.cold import confirm_stopped, refuse_impossible
 from harness.engine.iterations import Iterations
 from harness.engine.plan import PlannedTrial
 from harness.engine.readings import read_again
 from harness.engine.seams import Scene
 from harness.errors import HarnessError, PluginError
-from harness.protocols import Backend, Transport
+from harness.protocols import Backend, Transport, Unloads
 from harness.redaction import Redactor, environment_secrets
 from harness.schema import CallError, CallRecord, Effective, TrialRecord
 
-__all__ = ["Trial"]
+__all__ = ["Trial", "uninterrupted"]
 
 log = logging.getLogger("harness.engine")
 
@@ -40,6 +41,8 @@ class Trial:
         self._effective = Effective()
         self._start_ns = monotonic_ns()
         self._measured_ns: int | None = None
+        self._stats: dict[str, int] = {}
+        """Of transports before the present one: a restart takes another."""
 
     async def execute(self) -> tuple[TrialRecord, BaseException | None]:
         """The record, already appended, and the error that ended the trial, if one did."""
@@ -67,7 +70,6 @@ class Trial:
             await self._close()
         finally:
             self._scene.sink.append(record)
-            self._scene.seen.trial_finished(record)
         return record, failure
 
     async def interrupt(self, running: asyncio.Future[Any]) -> None:
@@ -84,9 +86,18 @@ class Trial:
             await asyncio.wait([running])
 
     async def _run(self) -> None:
+        caller = await self._open()
+        await Iterations(self._planned, self._scene, self, caller, self._deliver).run()
+        # What follows may wait for a dead server, and is no part of what was measured.
+        self._measured_ns = monotonic_ns()
+        assert self._backend is not None
+        self._effective = await read_again(self._backend, self._effective)
+
+    async def _open(self) -> Caller:
         spec = self._scene.plan.spec
         arm = self._planned.arm
         self._backend = backend = arm.backend.factory(arm.backend_config)
+        refuse_impossible(spec, backend, arm.backend.name)
         if "numpy" not in sys.modules:
             # The transport waits for it. Meanwhile the backend mostly waits for its server.
             threading.Thread(target=importlib.import_module, args=("numpy",)).start()
@@ -94,21 +105,47 @@ class Trial:
         self._effective = await backend.effective()
         self._transport = self._scene.open_transport(spec.transport, list(backend.urls))
         await self._transport.open()
-        self._caller = Caller(backend, self._transport, spec.timeouts, spec.keep, self._deliver)
-        await Iterations(
-            self._planned, self._scene, self._caller, self._effective, self._deliver
-        ).run()
-        # What follows may wait for a dead server, and is no part of what was measured.
-        self._measured_ns = monotonic_ns()
-        self._effective = await read_again(backend, self._effective)
+        if self._caller is None:
+            self._caller = Caller(backend, self._transport, spec.timeouts, spec.keep, self._deliver)
+        else:
+            self._caller.resume(backend, self._transport)
+        return self._caller
+
+    # What the iterations ask of the trial. --------------------------------------------------------
+
+    @property
+    def effective(self) -> Effective:
+        """As it was read when the backend was opened last."""
+        return self._effective
+
+    async def chill(self) -> None:
+        """Have the model gone, or the backend new, and be sure of it. Raises BackendError."""
+        backend = self._backend
+        assert backend is not None and self._caller is not None
+        if self._scene.plan.spec.iterations.cold_by == "unload":
+            assert isinstance(backend, Unloads), "refused otherwise"
+            await backend.unload()
+            return
+        urls = backend.urls
+        self._stats = self._counts()
+        await self._caller.pause()
+        self._transport = self._backend = None
+        await backend.close()
+        await confirm_stopped(urls)
+        if self._caller.ended:
+            raise asyncio.CancelledError
+        await self._open()
+
+    # ----------------------------------------------------------------------------------------------
 
     async def _close(self) -> None:
         """Each part closes even if another one fails to."""
         try:
             if self._caller is not None:
                 await self._caller.end()
-            elif self._transport is not None:
-                await self._transport.close()
+            transport = self._transport
+            if transport is not None and not (self._caller and self._caller.carries(transport)):
+                await transport.close()
         finally:
             if self._backend is not None:
                 await self._backend.close()
@@ -121,7 +158,6 @@ class Trial:
         self, status: Literal["ok", "error", "cancelled"], error: CallError | None
     ) -> TrialRecord:
         transport = self._transport
-        ended = self._caller is not None and self._caller.ended
         return TrialRecord(
             arm=self._planned.arm.name,
             cell=self._planned.cell,
@@ -131,6 +167,24 @@ class Trial:
             end_ns=self._measured_ns or monotonic_ns(),
             effective=Redactor(environment_secrets()).value(self._effective),
             transport=transport.name if transport else "",
-            transport_stats=transport.stats() if transport and not ended else {},
+            transport_stats=self._counts(),
             error=error,
         )
+
+    def _counts(self) -> dict[str, int]:
+        """What the transports have counted; the last one tells nothing once it is closed."""
+        ended = self._caller is not None and self._caller.ended
+        last = self._transport.stats() if self._transport and not ended else {}
+        names = {**self._stats, **last}
+        return {name: self._stats.get(name, 0) + last.get(name, 0) for name in names}
+
+
+async def uninterrupted(trial: Trial) -> tuple[TrialRecord, BaseException | None]:
+    """Execute `trial`. Our own cancellation interrupts it, and it ends with what it has."""
+    running = asyncio.ensure_future(trial.execute())
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await trial.interrupt(running)
+        record, _ = await running
+        return record, asyncio.CancelledError()

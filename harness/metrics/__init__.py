@@ -4,7 +4,11 @@ metric.py    what a metric is
 server.py    the server's own figures, under whichever names it gave them
 chunks.py    gaps between chunks, and when they are gaps between tokens
 call.py      CALL_METRICS: formulas over one CallRecord
-window.py    ITERATION_METRICS: formulas over the calls of one iteration, and over any span of time
+window.py    how much work a span of time held
+slo.py       which requests were good
+iteration.py ITERATION_METRICS: formulas over one IterationRecord and its calls
+cold.py      COLD_METRICS: the same, of cold starts
+sessions.py  which trials were recorded by one process, and so on one clock
 series.py    all_series: records of one arm and cell → the values of every metric, with their places
 summary.py   summarise: those → MetricSummary
 
@@ -23,14 +27,15 @@ from harness.metrics.chunks import (
     itl_ns,
     itl_unknown_because,
 )
+from harness.metrics.cold import COLD_METRICS
+from harness.metrics.iteration import ITERATION_METRICS, IterationView, iteration_metric
 from harness.metrics.metric import Metric
 from harness.metrics.series import Series, all_series
+from harness.metrics.sessions import session_of
+from harness.metrics.slo import check_slo, good_requests
 from harness.metrics.summary import summarise
 from harness.metrics.window import (
-    ITERATION_METRICS,
-    IterationView,
     held_window_ns,
-    iteration_metric,
     requests_per_s,
     span_ns,
     throughput_tok_s,
@@ -38,6 +43,7 @@ from harness.metrics.window import (
 
 __all__ = [
     "CALL_METRICS",
+    "COLD_METRICS",
     "ITERATION_METRICS",
     "Condensed",
     "Gaps",
@@ -46,14 +52,17 @@ __all__ = [
     "Series",
     "all_series",
     "call_metric",
+    "check_slo",
     "condense",
     "gaps",
+    "good_requests",
     "held_window_ns",
     "inter_chunk_ns",
     "iteration_metric",
     "itl_ns",
     "itl_unknown_because",
     "requests_per_s",
+    "session_of",
     "span_ns",
     "summarise",
     "throughput_tok_s",

@@ -2,7 +2,8 @@
 
 Summaries, comparisons, stopping rules and plots all start from here, so that none of them can speak
 of other values than the rest. Only measured, `ok` units have a value: a failed call has no figure
-that belongs in an average.
+that belongs in an average. There are two exceptions. Goodput counts what failed, as not good. And
+cold iterations have metrics of their own, which nothing else is in.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
 
 from harness.metrics.call import CALL_METRICS
-from harness.metrics.metric import Better, Provenance
-from harness.metrics.window import ITERATION_METRICS, IterationView
+from harness.metrics.cold import COLD_METRICS
+from harness.metrics.iteration import GOODPUT, ITERATION_METRICS, IterationView
+from harness.metrics.metric import Better, Metric, Provenance
+from harness.metrics.slo import Slo, bounds, provenance_of
 from harness.schema import CallRecord, IterationRecord, Load
 
 __all__ = ["Series", "Unit", "all_series"]
@@ -34,7 +37,7 @@ class Series(Struct, frozen=True, kw_only=True):
     provenance: Provenance
     of: Literal["call", "iteration"]
     places: Sequence[Unit]
-    """Of each value, in the order of the records."""
+    """Of each value, in ascending order; calls of one iteration in the order of sending."""
     values: Sequence[float]
     """Finite; those that are unknown are not there."""
     missing: int
@@ -54,41 +57,66 @@ def all_series(
     *,
     load: Load | None = None,
     simulated: bool = False,
+    slo: Slo | None = None,
+    cold_by: Literal["unload", "restart"] = "unload",
 ) -> Iterator[Series]:
-    """Every metric: of the calls, of the iterations, of their spans, and what the scenario and the
-    instruments measured, in this order. A metric that no unit has is there without values. Of
-    imported iterations, only what the table had.
+    """Every metric: of the calls, of the iterations, of cold ones, of their spans, and what the
+    scenario and the instruments measured, in this order. A metric that no unit has is there without
+    values, but for those of an SLO or of cold starts where there is no such thing. Of imported
+    iterations, only what the table had.
 
     load        of this arm and cell, for `held_throughput_tok_s`; None for a workflow
     simulated   the server is a stub: no figure may pass for a measured one
+    slo         what makes a request good, for `goodput_share` and its like
+    cold_by     how cold iterations were made so, for `cold_start_ms`
 
     ValueError if the records are of more than one arm or cell.
     """
+    calls, iterations = sorted(calls, key=_in_order), sorted(iterations, key=_unit_of)
     measured_calls = [call for call in calls if call.phase == "measured"]
     measured = [one for one in iterations if one.phase == "measured"]
     places = {(call.arm, call.cell) for call in measured_calls}
     places |= {(one.arm, one.cell) for one in measured}
     if len(places) > 1:
         raise ValueError(f"records of more than one arm and cell: {sorted(places)}")
-    views = [view for view in _views(measured_calls, measured, load) if view.record.status == "ok"]
-    ok_calls = [call for call in measured_calls if call.status == "ok"]
     mark: Provenance | None = "simulated" if simulated else None
+    views = [*_views(measured_calls, measured, load=load, slo=slo)]
+    ok_views = [view for view in views if view.record.status == "ok"]
     if measured and all(one.imported for one in measured) and not measured_calls:
-        yield from _of_scenario(views, mark)  # a table has no stamps to derive anything from
+        yield from _of_scenario(ok_views, mark)  # a table has no stamps to derive anything from
         return
-    yield from _of_calls(ok_calls, mark)
-    yield from _of_iterations(views, mark)
-    yield from _of_scenario(views, mark)
+    yield from _of_calls([call for call in measured_calls if call.status == "ok"], mark)
+    yield from _of_views(ok_views, [m for m in ITERATION_METRICS if m.name not in GOODPUT], mark)
+    if slo is not None:
+        yield from _of_slo([view for view in views if view.record.status != "cancelled"], slo, mark)
+    cold = [one for one in iterations if one.phase == "cold"]
+    if cold:
+        cold_calls = [call for call in calls if call.phase == "cold"]
+        starts = _views(cold_calls, cold, load=load, cold_by=cold_by)
+        ok_starts = [view for view in starts if view.record.status == "ok"]
+        yield from _of_views(ok_starts, COLD_METRICS, mark)
+    yield from _of_scenario(ok_views, mark)
+
+
+def _in_order(call: CallRecord) -> tuple[int, int, int, str]:
+    """Of sending: the log has them as they ended, and neighbours in time are to be neighbours."""
+    sent_ns = call.instants.sent_ns
+    at_ns = call.instants.due_ns if sent_ns is None else sent_ns
+    return call.trial, call.iteration, at_ns, call.call_id
+
+
+def _unit_of(record: IterationRecord) -> Unit:
+    return record.trial, record.iteration
 
 
 def _views(
-    calls: Sequence[CallRecord], iterations: Sequence[IterationRecord], load: Load | None
+    calls: Sequence[CallRecord], iterations: Sequence[IterationRecord], **how: Any
 ) -> Iterator[IterationView]:
     made: dict[Unit, list[CallRecord]] = defaultdict(list)
     for call in calls:
         made[call.trial, call.iteration].append(call)
     for one in iterations:
-        yield IterationView(record=one, calls=tuple(made[one.trial, one.iteration]), load=load)
+        yield IterationView(record=one, calls=tuple(made[one.trial, one.iteration]), **how)
 
 
 def _of_calls(calls: Sequence[CallRecord], mark: Provenance | None) -> Iterator[Series]:
@@ -99,34 +127,49 @@ def _of_calls(calls: Sequence[CallRecord], mark: Provenance | None) -> Iterator[
         yield _series(one.name, one.unit, one.better, found, "call", units, figures)
 
 
-def _of_iterations(views: Sequence[IterationView], mark: Provenance | None) -> Iterator[Series]:
-    units = [_unit(view) for view in views]
-    for one in ITERATION_METRICS:
+def _of_views(
+    views: Sequence[IterationView],
+    metrics: Iterable[Metric[IterationView]],
+    mark: Provenance | None,
+) -> Iterator[Series]:
+    units = [_unit_of(view.record) for view in views]
+    for one in metrics:
         figures = map(one.formula, views)
         found = mark or one.provenance
         yield _series(one.name, one.unit, one.better, found, "iteration", units, figures)
+
+
+def _of_slo(views: Sequence[IterationView], slo: Slo, mark: Provenance | None) -> Iterator[Series]:
+    """Goodput, then the share of requests that meet each bound, as `slo.<metric>_share`."""
+    sure = mark or provenance_of(slo)
+    units = [_unit_of(view.record) for view in views]
+    for one in ITERATION_METRICS:
+        if one.name in GOODPUT:
+            figures = map(one.formula, views)
+            yield _series(one.name, one.unit, one.better, sure, "iteration", units, figures)
+    tallies = [view.tally() for view in views]
+    for bound in bounds(slo):
+        name, found = bound.metric.name, mark or bound.metric.provenance
+        shares = (one.met[name] / one.of if one and one.of else None for one in tallies)
+        yield _series(bound.share_name, "share", "higher", found, "iteration", units, shares)
 
 
 def _of_scenario(views: Sequence[IterationView], mark: Provenance | None) -> Iterator[Series]:
     """Spans, as `span.<name>_ms`, and the scenario's own metrics, under its names (with `scenario.`
     before a name that is ours; `imported.` before that of an imported figure: whatever it was that
     somebody called TTFT, it is not known to be what we call so)."""
-    units = [_unit(view) for view in views]
+    units = [_unit_of(view.record) for view in views]
     for name in dict.fromkeys(span.name for view in views for span in view.record.spans):
         lengths = (_span_ms(view.record, name) for view in views)
         found = mark or "measured"
         yield _series(f"span.{name}_ms", "ms", "lower", found, "iteration", units, lengths)
-    ours = {metric.name for metric in CALL_METRICS} | {metric.name for metric in ITERATION_METRICS}
+    ours = {m.name for of in (CALL_METRICS, ITERATION_METRICS, COLD_METRICS) for m in of}
     kinds = {(m.name, m.unit, m.provenance): m.better for v in views for m in v.record.metrics}
     for (name, unit, provenance), better in kinds.items():
         figures = (_own(view.record, name, unit, provenance) for view in views)
         whose = "imported" if provenance == "imported" else "scenario"
         shown = f"{whose}.{name}" if name in ours else name
         yield _series(shown, unit, better, mark or provenance, "iteration", units, figures)
-
-
-def _unit(view: IterationView) -> Unit:
-    return view.record.trial, view.record.iteration
 
 
 def _span_ms(record: IterationRecord, name: str) -> float | None:

@@ -15,25 +15,13 @@ failed is nobody's output. Rates of agents or calls are never added up.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, TypeAlias
-
-from msgspec import Struct
+from typing import TypeAlias
 
 from harness.metrics import server
 from harness.metrics.chunks import Condensed, content_arrivals
-from harness.metrics.metric import Metric, find
-from harness.schema import CallRecord, ClosedLoad, IterationRecord, Load
+from harness.schema import CallRecord, ClosedLoad, Load
 
-__all__ = [
-    "ITERATION_METRICS",
-    "IterationView",
-    "Window",
-    "held_window_ns",
-    "iteration_metric",
-    "requests_per_s",
-    "span_ns",
-    "throughput_tok_s",
-]
+__all__ = ["Window", "held_window_ns", "requests_per_s", "span_ns", "throughput_tok_s"]
 
 Window: TypeAlias = tuple[int, int]
 """(start_ns, end_ns), end after start."""
@@ -120,94 +108,3 @@ def _tokens_in(call: CallRecord, window: Window) -> float | None:
     else:
         inside = (min(last_ns, end_ns) - max(first_ns, start_ns)) / (last_ns - first_ns)
     return tokens * inside
-
-
-# ---------------------------------------------------------------------------------- per iteration
-
-
-class IterationView(Struct, frozen=True, kw_only=True):
-    """One iteration with its calls, as iteration metrics look at it."""
-
-    record: IterationRecord
-    calls: tuple[CallRecord, ...]
-    load: Load | None = None
-    """What drove it; None for a workflow, which offers no load."""
-
-
-def iteration_metric(name: str) -> Metric[IterationView]:
-    """The iteration metric of that name; SpecError if there is none."""
-    return find(name, ITERATION_METRICS)
-
-
-def wall(view: IterationView) -> float | None:
-    duration_ns = view.record.end_ns - view.record.start_ns
-    return duration_ns / 1e6 if duration_ns >= 0 else None
-
-
-def throughput(view: IterationView) -> float | None:
-    return throughput_tok_s(view.calls)
-
-
-def held_throughput(view: IterationView) -> float | None:
-    window = None if view.load is None else held_window_ns(view.calls, view.load)
-    return None if window is None else throughput_tok_s(view.calls, window)
-
-
-def requests(view: IterationView) -> float | None:
-    return requests_per_s(view.calls)
-
-
-def output_tokens(view: IterationView) -> float | None:
-    counts = [server.output_tokens(call) for call in view.calls if call.status == "ok"]
-    known = [count for count in counts if count is not None]
-    return float(sum(known)) if known and len(known) == len(counts) else None
-
-
-ITERATION_METRICS: Final[tuple[Metric[IterationView], ...]] = (
-    Metric(
-        name="wall_ms",
-        unit="ms",
-        better="lower",
-        provenance="measured",
-        level="iteration",
-        definition="Wall time of one execution of the scenario.",
-        formula=wall,
-    ),
-    Metric(
-        name="throughput_tok_s",
-        unit="tok/s",
-        better="higher",
-        provenance="derived",
-        level="iteration",
-        definition="System throughput: output tokens of the iteration's ok calls / time from the "
-        "first request sent to the last call done.",
-        formula=throughput,
-    ),
-    Metric(
-        name="held_throughput_tok_s",
-        unit="tok/s",
-        better="higher",
-        provenance="derived",
-        level="iteration",
-        definition="System throughput over the window in which the offered load was held.",
-        formula=held_throughput,
-    ),
-    Metric(
-        name="requests_per_s",
-        unit="req/s",
-        better="higher",
-        provenance="measured",
-        level="iteration",
-        definition="Ok calls / time from the first request sent to the last call done.",
-        formula=requests,
-    ),
-    Metric(
-        name="output_tokens",
-        unit="tok",
-        better="neither",
-        provenance="declared",
-        level="iteration",
-        definition="Output tokens of the iteration's ok calls, as the server counts them.",
-        formula=output_tokens,
-    ),
-)

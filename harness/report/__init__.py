@@ -3,11 +3,17 @@
 rows.py         one call as named values, shared by
   jsonl.py        `jsonl`                 one line per call, a contract of names
   csv_calls.py    `csv`                   one row per call
+  parquet.py      `parquet`               the same with types; and iterations
 chunks.py       `chunks`                one line per chunk
-aggregate.py    arms and their differences, as data; iterations.py: run by run; shared by
+csv_cells.py    `cells.csv`             one row per arm, cell and metric
+aggregate.py    arms and their differences, as data; iterations.py: run by run; configuration.py:
+                what the backends said of themselves; grid.py: cells as levels of axes; shared by
   metrics_json.py `metrics.json`          structured JSON
   comparison.py   `comparison_report.md`  arms side by side, with cells.py for the cells of its
-                                          tables and setup.py for the configuration
+                                          tables, sweeps.py where there are many of them, and
+                                          setup.py for the configuration
+  html.py         `html`                  one page with everything: page/ is what it shows,
+                                          templates/ how, svg.py takes plots in
 table.py        the table on the terminal
 instrument.py   the instrument's own error, in a line
 figures.py      numbers as text
@@ -42,6 +48,31 @@ def harness_register_exporters(registry: ExporterRegistry) -> None:
         automatic="calls.csv",
     )
     registry.add(
+        "cells.csv",
+        _late("csv_cells"),
+        suffix=".csv",
+        summary="one row per arm, cell and metric",
+        automatic="cells.csv",
+    )
+    registry.add(
+        "parquet",
+        _late("parquet"),
+        suffix=".parquet",
+        summary="one row per call, typed (needs the extra [parquet])",
+    )
+    registry.add(
+        "parquet-iterations",
+        _late("parquet", "write_iterations"),
+        suffix=".parquet",
+        summary="one row per iteration, typed (needs the extra [parquet])",
+    )
+    registry.add(
+        "html",
+        _late("html"),
+        suffix=".html",
+        summary="the whole report as one file, with plots",
+    )
+    registry.add(
         "metrics.json",
         _late("metrics_json"),
         suffix=".json",
@@ -57,10 +88,10 @@ def harness_register_exporters(registry: ExporterRegistry) -> None:
     )
 
 
-def _late(module: str) -> Exporter:
-    """The `write` of a module of this package, imported when it is first called."""
+def _late(module: str, function: str = "write") -> Exporter:
+    """A function of a module of this package, imported when it is first called."""
 
     def write(run: RunData, out: BinaryIO) -> None:
-        importlib.import_module(f"harness.report.{module}").write(run, out)
+        getattr(importlib.import_module(f"harness.report.{module}"), function)(run, out)
 
     return write

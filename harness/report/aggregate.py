@@ -1,19 +1,21 @@
 """What the reports of a run share: which figures come first, and the differences between arms.
 
-Everything comes from the summary; nothing here was written beforehand about how a comparison ends.
- A difference is always candidate − baseline. The baseline is the arm of that name,
-else the arm that the spec names first.
+Figures come from the summary, and what may be said of a difference from harness.compare; nothing
+here was written beforehand about how a comparison ends. A difference is always candidate −
+baseline. The baseline is the arm of that name, else the arm that the spec names first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, Literal
 
 from msgspec import Struct
 
 from harness.schema import (
     ArmSummary,
+    Comparison,
+    Effect,
     MetricSummary,
     Summary,
 )
@@ -34,8 +36,6 @@ TRIALS_FOR_WORDS: Final = GROUPS_MIN
 """Launches per arm below which a difference gets no words: there is then no interval, and without
 repeated launches none that says anything of the next one."""
 
-NOT_ENOUGH: Final = "not enough data for a verdict"
-
 
 def durations(summary: Summary) -> dict[str, str]:
     """The durations that a reader should see first, with what to call them. In an open loop they
@@ -51,9 +51,14 @@ def durations(summary: Summary) -> dict[str, str]:
 
 
 def headlines(summary: Summary) -> tuple[str, ...]:
-    """The metrics that get words beside their difference. More of them would need a correction for
-    their number, which a whole comparison makes and a report of one run does not."""
-    return (*durations(summary), "throughput_tok_s")
+    """The metrics that get words beside their difference; of what makes no calls, its time and the
+    figures of its own that have a better direction. A report corrects for their number."""
+    first = (*durations(summary), "throughput_tok_s")
+    ones = [one for arm in summary.arms for one in arm.metrics if one.n]
+    if not ones or any(one.name in first for one in ones):
+        return first
+    own = (one.name for one in ones if one.of == "iteration" and one.better != "neither")
+    return tuple(dict.fromkeys(own))
 
 
 def label(arm: ArmSummary, summary: Summary) -> str:
@@ -85,7 +90,9 @@ class Delta(Struct, frozen=True, kw_only=True):
     favours: Literal["baseline", "candidate"] | None
     """By the sign of `mean` and what is better: which way it points, not whether it is real."""
     reading: str
-    """What the intervals allow to say; empty for metrics that are not headlines."""
+    """What the data allow to say; empty for metrics that were not compared in words."""
+    effect: Effect | None = None
+    """What that rests on."""
 
 
 class Pair(Struct, frozen=True, kw_only=True):
@@ -96,22 +103,29 @@ class Pair(Struct, frozen=True, kw_only=True):
     deltas: tuple[Delta, ...]
 
 
-def deltas(summary: Summary) -> list[Pair]:
-    """Every other arm against the baseline, cell by cell; metrics that both have a value of."""
-    pairs = []
-    for cell in dict.fromkeys(arm.cell for arm in summary.arms):
-        arms = [arm for arm in summary.arms if arm.cell == cell]
-        baseline = next((arm for arm in arms if arm.arm == "baseline"), arms[0])
-        pairs += [
-            Pair(baseline=baseline, candidate=arm, deltas=tuple(_deltas(baseline, arm, summary)))
-            for arm in arms
-            if arm is not baseline
-        ]
-    return pairs
+def deltas(summary: Summary, comparisons: Iterable[Comparison] = ()) -> list[Pair]:
+    """Every other arm against the baseline, cell by cell; metrics that both have a value of.
+
+    comparisons   of the same run (harness.compare.compare_arms): without them there are no words
+    """
+    from harness.compare.sides import pair_keys
+
+    arms = {(arm.arm, arm.cell): arm for arm in summary.arms}
+    known = {(one.candidate.arm, one.candidate.cell): one for one in comparisons}
+    return [
+        Pair(
+            baseline=arms[a],
+            candidate=arms[b],
+            deltas=tuple(_deltas(arms[a], arms[b], known.get(b))),
+        )
+        for a, b in pair_keys(list(arms))
+    ]
 
 
-def _deltas(baseline: ArmSummary, candidate: ArmSummary, summary: Summary) -> Iterator[Delta]:
-    words = headlines(summary)
+def _deltas(
+    baseline: ArmSummary, candidate: ArmSummary, comparison: Comparison | None
+) -> Iterator[Delta]:
+    effects = {one.metric: one for one in comparison.effects} if comparison else {}
     for one in baseline.metrics:
         other = metric(candidate, one.name)
         if other is None or one.mean is None or other.mean is None or one.unit != other.unit:
@@ -119,7 +133,7 @@ def _deltas(baseline: ArmSummary, candidate: ArmSummary, summary: Summary) -> It
         mean = other.mean - one.mean
         median = _minus(other.median, one.median)
         is_percent = one.unit == "%"
-        trials = min(baseline.trials, candidate.trials)
+        effect = effects.get(one.name)
         yield Delta(
             metric=one.name,
             unit=one.unit,
@@ -132,26 +146,9 @@ def _deltas(baseline: ArmSummary, candidate: ArmSummary, summary: Summary) -> It
             median_percent=None if is_percent else _percent_of(median, one.median),
             mean_percent=None if is_percent else _percent_of(mean, one.mean),
             favours=_favours(mean, one.better),
-            reading=_reading(one, other, trials, summary) if one.name in words else "",
+            reading=effect.sentence if effect else "",
+            effect=effect,
         )
-
-
-def _reading(one: MetricSummary, other: MetricSummary, trials: int, summary: Summary) -> str:
-    codes = {caveat.code for caveat in summary.verdict.caveats}
-    if summary.verdict.state == "invalid":
-        return "none: the run is invalid"
-    if "simulated" in codes:
-        return "none: the server is simulated"
-    if "unbounded-output" in codes and one.name.startswith("e2e_"):
-        return "none: the arms' outputs differ in length"
-    if one.ci_low is None or one.ci_high is None or other.ci_low is None or other.ci_high is None:
-        return NOT_ENOUGH
-    if trials < TRIALS_FOR_WORDS or not one.ci_of == other.ci_of == "trials":
-        return NOT_ENOUGH
-    if one.ci_low <= other.ci_high and other.ci_low <= one.ci_high:
-        return "no difference shown: the intervals overlap"
-    higher = other.ci_low > one.ci_high
-    return f"candidate {'higher' if higher else 'lower'}: the intervals do not overlap"
 
 
 def _favours(

@@ -54,8 +54,11 @@ def has(summary: Summary, code_: str) -> bool:
 
 
 def pair_name(pair: Pair) -> str:
-    cell = f" ({markdown(pair.baseline.cell)})" if pair.baseline.cell not in ("", "base") else ""
-    return f"{markdown(pair.candidate.arm)} − {markdown(pair.baseline.arm)}{cell}"
+    one, other = pair.baseline, pair.candidate
+    cell = f" ({markdown(other.cell)})" if other.cell not in ("", "base") else ""
+    if one.arm == other.arm:
+        return f"{markdown(other.arm)}: {markdown(other.cell)} − {markdown(one.cell)}"
+    return f"{markdown(other.arm)} − {markdown(one.arm)}{cell}"
 
 
 def metric_name(ones: Iterable[MetricSummary | None]) -> str:
@@ -68,7 +71,9 @@ def metric_name(ones: Iterable[MetricSummary | None]) -> str:
 def median(one: MetricSummary | None) -> str:
     if one is None or not one.n:
         return UNKNOWN
-    return f"{number(one.median)} (mean {number(one.mean)}, {interval_of(one)}, n = {one.n})"
+    band = f"; {one.band}" if one.band else ""
+    told = f"mean {number(one.mean)}, {interval_of(one)}, n = {one.n}{band}"
+    return f"{number(one.median)} ({told})"
 
 
 def change(pair: Pair, name: str) -> str:

@@ -1,15 +1,16 @@
 """`comparison_report.md`: arms side by side. With one arm it is a report that compares nothing.
 
 Written from the summary and the records alone. There is no conclusion in this file: what the report
-says about a difference is decided by aggregate._reading from intervals, n and the verdict.
+says about a difference is decided by harness.compare, from trials, their scatter and conditions.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO, Final
 
+from harness.compare import compare_arms, why_not
 from harness.protocols import RunData
 from harness.report.aggregate import (
     TRIALS_FOR_WORDS,
@@ -20,6 +21,7 @@ from harness.report.aggregate import (
     label,
     metric,
 )
+from harness.report.beside import beside, outlier_words
 from harness.report.cells import (
     change,
     counts,
@@ -37,11 +39,13 @@ from harness.report.cells import (
     tail,
 )
 from harness.report.figures import UNKNOWN, interval_of, number
+from harness.report.grid import is_many
 from harness.report.instrument import instrument_line
 from harness.report.iterations import iteration_lines
 from harness.report.sanitise import code, markdown
 from harness.report.setup import setup_lines
-from harness.schema import CallRecord
+from harness.report.sweeps import cells, cold, decisions, differences, goodput
+from harness.schema import CallRecord, Comparison, Summary
 
 __all__ = ["write"]
 
@@ -50,8 +54,10 @@ ROWS_MAX: Final = 200
 
 
 def write(run: RunData, out: BinaryIO) -> None:
-    for section in (_header, _verdict, _side_by_side, _every_figure, _runs, _setup, _measured):
-        out.write("".join(f"{line}\n" for line in (*section(run), "")).encode())
+    sections = (_header, _verdict, _aggregate, decisions, _every_figure, _runs, _setup, _measured)
+    for section in sections:
+        if lines := list(section(run)):
+            out.write("".join(f"{line}\n" for line in (*lines, "")).encode())
 
 
 # ---------------------------------------------------------------------------------------- sections
@@ -91,7 +97,7 @@ def _verdict(run: RunData) -> Iterator[str]:
         yield f"- **{caveat.severity}** {code(caveat.code)}{of_arm(caveat)}: " + sentence(caveat)
 
 
-def _side_by_side(run: RunData) -> Iterator[str]:
+def _aggregate(run: RunData) -> Iterator[str]:
     summary = run.summary
     yield "## Aggregate performance"
     yield ""
@@ -109,7 +115,24 @@ def _side_by_side(run: RunData) -> Iterator[str]:
             "sending they leave out the wait of requests that were sent late."
         )
     yield ""
-    pairs = {(pair.candidate.arm, pair.candidate.cell): pair for pair in deltas(summary)}
+    comparisons = compare_arms(run)
+    if not is_many(summary):
+        yield from _side_by_side(summary, comparisons)
+        return
+    yield from cells(summary)
+    yield from goodput(summary)
+    yield from cold(summary)
+    if comparisons:
+        yield from ("", "## Differences", "")
+        yield from differences(summary, comparisons)
+        yield from ("", _how_compared(comparisons))
+
+
+def _side_by_side(summary: Summary, comparisons: Sequence[Comparison]) -> Iterator[str]:
+    """A column per arm, a row per metric."""
+    pairs = {
+        (pair.candidate.arm, pair.candidate.cell): pair for pair in deltas(summary, comparisons)
+    }
     measured = dict.fromkeys(one.name for arm in summary.arms for one in arm.metrics if one.n)
     first = [name for name in headlines(summary) if name in measured]
     head = ["Metric"] + [markdown(label(arm, summary)) for arm in summary.arms]
@@ -120,47 +143,71 @@ def _side_by_side(run: RunData) -> Iterator[str]:
         changes = [change(pair, name) for pair in pairs.values()]
         rows.append([metric_name(ones), *(median(one) for one in ones), *changes])
     yield from table(head, rows)
+    yield from goodput(summary)
     if pairs:
         yield ""
         yield (
             "Δ is candidate − baseline, of the medians: positive means that the candidate's value "
             "is higher. Whether that is good is said beside the metric's name."
         )
-        yield from _readings(pairs.values(), len(headlines(summary)))
+        yield from _readings(pairs.values(), comparisons)
 
 
-def _readings(pairs: Iterable[Pair], count: int) -> Iterator[str]:
+def _readings(pairs: Iterable[Pair], comparisons: Sequence[Comparison]) -> Iterator[str]:
+    stopped = {(one.candidate.arm, one.candidate.cell): why_not(one) for one in comparisons}
     for pair in pairs:
         yield ""
         yield f"### {pair_name(pair)}"
         yield ""
+        if why := stopped.get((pair.candidate.arm, pair.candidate.cell)):
+            yield f"Nothing is said of differences: {markdown(why)}."
+            continue
+        said = [delta for delta in pair.deltas if delta.effect is not None]
         rows = [
-            (code(d.metric), mean_change(d), d.favours or UNKNOWN, d.reading)
-            for d in pair.deltas
-            if d.reading
+            (code(d.metric), mean_change(d), d.favours or UNKNOWN, markdown(d.reading))
+            for d in said
         ]
         yield from table(("Metric", "Δ of the means", "Sign favours", "What the data allow"), rows)
     yield ""
-    yield (
-        f"Words need at least {TRIALS_FOR_WORDS} trials in each arm, and mean intervals that do "
-        f"not overlap. {count} metrics are read, without a correction for their number."
+    yield _how_compared(comparisons)
+
+
+def _how_compared(comparisons: Sequence[Comparison]) -> str:
+    tests = sum(effect.p_holm is not None for one in comparisons for effect in one.effects)
+    return (
+        f"Words need at least {TRIALS_FOR_WORDS} trials in each arm: a trial counts once, with the "
+        f"mean of its values. Intervals are 95 %, by Student's t; {tests} tests were made, and "
+        "their p-values corrected for that number (Holm)."
     )
 
 
 def _every_figure(run: RunData) -> Iterator[str]:
     yield "## Every figure"
+    if is_many(run.summary):
+        known = sum(1 for arm in run.summary.arms for one in arm.metrics if one.n)
+        yield ""
+        yield (
+            f"{known} figures of {len(run.summary.arms)} arms and cells are in cells.csv and "
+            "metrics.json, with n, interval and provenance; `harness export RUN --format html` "
+            "makes one page of them."
+        )
+        return
     for arm in run.summary.arms:
         yield ""
         yield f"### {markdown(label(arm, run.summary))}"
         yield ""
         yield counts(arm)
+        for what, words in beside(arm):
+            yield ""
+            yield f"{what[0].upper()}{what[1:]}: {markdown(words, 2000)}."
         yield ""
-        head = ("Metric", "Unit", "n", "Missing", "Median", "Mean", "SD", "95 % of the mean")
+        head = ("Metric", "Unit", "n", "n_eff", "Missing", "Median", "Mean", "SD")
         rows = [
             (
                 code(one.name),
                 markdown(one.unit),
                 one.n,
+                number(one.n_eff, 3),
                 one.missing,
                 number(one.median),
                 number(one.mean),
@@ -168,12 +215,14 @@ def _every_figure(run: RunData) -> Iterator[str]:
                 interval_of(one),
                 tail(one, "p95"),
                 tail(one, "p99"),
+                outlier_words(one),
                 f"{one.provenance}, per {one.of}",
             )
             for one in arm.metrics
             if one.n
         ]
-        yield from table((*head, "p95", "p99", "Provenance"), rows)
+        more = ("95 % of the mean", "p95", "p99", "Outliers", "Provenance")
+        yield from table((*head, *more), rows)
 
 
 def _runs(run: RunData) -> Iterator[str]:
@@ -207,7 +256,8 @@ def _measured(run: RunData) -> Iterator[str]:
     yield "## How it was measured"
     yield ""
     rows = [("Stamp source of the first token", stamps)]
-    rows += [(f"Client lag, {label(arm, run.summary)}", lag(arm)) for arm in run.summary.arms]
+    lags = run.summary.arms if not is_many(run.summary) else ()
+    rows += [(f"Client lag, {label(arm, run.summary)}", lag(arm)) for arm in lags]
     if line := instrument_line(run.manifest, run.records()) or environment.selfcheck_unknown:
         said = line.removeprefix("instrument: ")
         known = environment.selfcheck is not None

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, BinaryIO, Final
 
 from harness.protocols import RunData
+from harness.report.grid import axis_columns, value
 from harness.report.rows import INSTANTS, METRICS, PLACE, calls_with_effective, values
 from harness.report.sanitise import cell
 from harness.schema import CallRecord, Effective
 
-__all__ = ["COLUMNS", "write"]
+__all__ = ["COLUMNS", "columns_of", "row_of", "write", "write_rows"]
 
 EFFECTIVE: Final = ("server", "server_version", "model", "model_digest", "context_length")
 
@@ -32,30 +34,43 @@ COLUMNS: Final = (
     "finish_reason",
     *(f"effective_{name}" for name in EFFECTIVE),
 )
+"""Those of a sweep's axes (`axis.<path>`) come last, so that these keep their places."""
 
 
 def write(run: RunData, out: BinaryIO) -> None:
     """Unknown is an empty cell. Text that a spreadsheet would run gets an apostrophe in front."""
-    text = io.TextIOWrapper(out, encoding="utf-8", newline="", write_through=True)
-    try:
-        writer = csv.writer(text, lineterminator="\r\n")
-        writer.writerow(COLUMNS)
-        for record, effective in calls_with_effective(run):
-            row = _row(record, effective)
-            writer.writerow([_cell(row[name]) for name in COLUMNS])
-    finally:
-        text.detach()  # `out` is the caller's to close
+    rows = (row_of(run, *found) for found in calls_with_effective(run))
+    write_rows(out, columns_of(run), rows)
 
 
-def _row(record: CallRecord, effective: Effective | None) -> dict[str, Any]:
+def columns_of(run: RunData) -> list[str]:
+    return [*COLUMNS, *axis_columns(run.manifest.cells)]
+
+
+def row_of(run: RunData, record: CallRecord, effective: Effective | None) -> dict[str, Any]:
+    """One call by column."""
+    cells = run.manifest.cells
     return {
         **values(record),
         "error_code": record.error.code if record.error else None,
         "error_message": record.error.message if record.error else None,
         "finish_reason": record.finish_reason,
         **{f"effective_{name}": getattr(effective, name, None) for name in EFFECTIVE},
+        **{name: value(cells, record.cell, axis) for name, axis in axis_columns(cells).items()},
     }
 
 
-def _cell(value: Any) -> Any:
-    return cell(value) if isinstance(value, str) else value
+def write_rows(out: BinaryIO, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """A CSV file with a heading; one row is held at a time."""
+    text = io.TextIOWrapper(out, encoding="utf-8", newline="", write_through=True)
+    try:
+        writer = csv.writer(text, lineterminator="\r\n")
+        writer.writerow([cell(name) for name in columns])
+        for row in rows:
+            writer.writerow([_cell(row[name]) for name in columns])
+    finally:
+        text.detach()  # `out` is the caller's to close
+
+
+def _cell(found: Any) -> Any:
+    return cell(found) if isinstance(found, str) else found

@@ -14,18 +14,20 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from msgspec import Struct
 
 from harness.protocols import RunData
-from harness.report.sanitise import plain
-from harness.report.sources import Plot, find_comparisons, find_plots
+from harness.report.sanitise import one_line, plain
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+
+    from harness.report.plots import Plot
 
 __all__ = ["write"]
 
@@ -37,6 +39,21 @@ POLICY: Final = (
 )
 
 
+INKS: Final = {
+    "#222222": "ink",
+    "#888888": "grey",
+    "#6b6b6b": "grey",
+    "#b8b8b8": "faint",
+    "#dedede": "grid",
+    "#ffffff": "paper",
+}
+"""The plots' neutral colours → those of the page, so that they can be read on a dark one."""
+ON_PAPER: Final = ("heatmap",)
+"""Kinds that keep their paper: what is written on coloured ground was chosen for that colour."""
+WIDE: Final = 640.0
+"""Points from which a plot leaves no room for its caption beside it."""
+
+
 class Drawn(Struct, frozen=True, kw_only=True):
     """A plot, as part of the page."""
 
@@ -44,6 +61,8 @@ class Drawn(Struct, frozen=True, kw_only=True):
     caption: str
     svg: str
     """Already markup: written by svg.py from what it allows."""
+    wide: bool
+    on_paper: bool
 
 
 def write(run: RunData, out: BinaryIO) -> None:
@@ -55,13 +74,15 @@ def write(run: RunData, out: BinaryIO) -> None:
 
 
 def _context(run: RunData) -> dict[str, Any]:
+    from harness.compare import compare_arms
     from harness.report.cells import interval_footer
     from harness.report.grid import is_many
     from harness.report.page import comparisons, decisions, figures, overview, setup
+    from harness.report.plots import figures_for
 
     summary = run.summary
-    ones = find_comparisons(run)
-    plots, undrawn = _drawn(find_plots(run))
+    ones = compare_arms(run)
+    plots, undrawn = _drawn(figures_for(run))
     iterations, more_iterations = figures.iterations_table(run)
     plan, more_plan = setup.plan_table(run)
     style, script = _source("style.css"), _source("script.js")
@@ -77,13 +98,14 @@ def _context(run: RunData) -> dict[str, Any]:
         "doubts": overview.doubts(summary),
         "cells": figures.cells_table(summary),
         "cold": figures.cold_table(summary),
+        "goodput": figures.goodput_table(summary),
         "every": list(figures.every_figure(summary)),
         "iterations": iterations,
         "more_iterations": more_iterations,
         "interval_footer": interval_footer(summary),
-        "compared": list(comparisons.compared(ones, summary)),
-        "differences": comparisons.overview_table(ones, summary),
-        "verdicts": comparisons.verdicts(ones, summary),
+        "compared": list(comparisons.compared(ones)),
+        "effects": comparisons.effects_table(ones, summary),
+        "verdicts": comparisons.verdicts(ones),
         "plots": plots,
         "undrawn": undrawn,
         "searches": decisions.searches(summary),
@@ -112,21 +134,31 @@ def _setup(run: RunData) -> dict[str, Any]:
     }
 
 
-def _drawn(plots: Iterator[Plot]) -> tuple[list[Drawn], list[str]]:
+def _drawn(plots: Iterable[Plot]) -> tuple[list[Drawn], list[str]]:
     """Plots as markup, and what went wrong with the others: a report without one is still one."""
     from harness.report.svg import inline
 
     drawn: list[Drawn] = []
     undrawn: list[str] = []
     for number, plot in enumerate(plots, 1):
+        on_paper = plot.kind in ON_PAPER
+        inks = {} if on_paper else INKS
         try:
-            svg = inline(plot.svg(), f"p{number}-", f"{plot.title}. {plot.caption}")
+            svg = inline(plot.svg(), f"p{number}-", f"{plot.title}. {plot.caption}", inks)
         except Exception as error:  # somebody's figures may be ones that cannot be drawn
             log.debug("plot %s", plot.name, exc_info=True)
             undrawn.append(f"{plot.title}: {error}")
             continue
-        drawn.append(Drawn(title=plot.title, caption=plot.caption, svg=svg))
+        one = Drawn(
+            title=plot.title, caption=plot.caption, svg=svg, wide=_is_wide(svg), on_paper=on_paper
+        )
+        drawn.append(one)
     return drawn, undrawn
+
+
+def _is_wide(svg: str) -> bool:
+    view = re.search(r'viewBox="[\d.-]+ [\d.-]+ ([\d.]+) ', svg)
+    return view is None or float(view[1]) > WIDE
 
 
 # ----------------------------------------------------------------------------------------- template
@@ -139,7 +171,7 @@ def _environment() -> Environment:
     def harmless(value: Any) -> Any:
         return plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("harness.report"),
         autoescape=True,
         finalize=harmless,
@@ -147,6 +179,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["line"] = one_line
+    return environment
 
 
 def _source(name: str) -> str:

@@ -4,7 +4,11 @@
     definitions              every metric in a sentence; what the interval is
     run                      identity, spec digest, state, times
     verdict                  state and caveats
-    arms[]                   calls, effective configuration, aggregate_metrics, by name
+    cells                    of a sweep: cell → path → value
+    arms[]                   calls, effective configuration, aggregate_metrics, by name; one entry
+                             per arm and cell, with its place on the axes of the sweep
+    stopping[], search[]     what rules of the spec decided, and on what evidence
+    sessions[]               when the run was taken up again
     iterations[]             run by run, warm-up included and marked
     comparisons[]            candidate − baseline, with the meaning of the sign
 
@@ -17,11 +21,12 @@ from typing import Any, BinaryIO, Final
 
 import msgspec
 
+from harness.compare import compare_arms
 from harness.protocols import RunData
 from harness.report.aggregate import Pair, deltas
 from harness.report.iterations import iteration_lines
 from harness.report.rows import effective_by_trial
-from harness.schema import ArmSummary, Effective, MetricSummary
+from harness.schema import ArmSummary, Effective, MetricSummary, Summary
 from harness.text import plain_json
 
 __all__ = ["FORMAT_VERSION", "write"]
@@ -62,12 +67,20 @@ def _document(run: RunData) -> dict[str, Any]:
             "harness_version": manifest.environment.harness_version,
         },
         "verdict": summary.verdict,
+        "cells": summary.cells,
         "arms": [
-            _arm(arm, [e for (a, c, _), e in effective.items() if (a, c) == (arm.arm, arm.cell)])
+            _arm(
+                arm,
+                summary,
+                [e for (a, c, _), e in effective.items() if (a, c) == (arm.arm, arm.cell)],
+            )
             for arm in summary.arms
         ],
+        "stopping": summary.stopping,
+        "search": summary.search,
+        "sessions": run.sessions,
         "iterations": iteration_lines(run),
-        "comparisons": [_comparison(pair) for pair in deltas(summary)],
+        "comparisons": [_comparison(pair) for pair in deltas(summary, compare_arms(run))],
     }
 
 
@@ -84,16 +97,20 @@ def _definitions() -> dict[str, str]:
     }
 
 
-def _arm(arm: ArmSummary, effective: list[Effective]) -> dict[str, Any]:
+def _arm(arm: ArmSummary, summary: Summary, effective: list[Effective]) -> dict[str, Any]:
     distinct = [e for index, e in enumerate(effective) if e not in effective[:index]]
     return {
         "arm": arm.arm,
         "cell": arm.cell,
         "trials": arm.trials,
         "iterations": arm.iterations,
+        "axes": summary.cells.get(arm.cell, {}),
+        "skipped_trials": arm.skipped,
         "planned_calls": arm.planned,
         "calls": arm.calls,
         "output_tokens": arm.output_tokens,
+        "goodput": arm.goodput,
+        "warmup": arm.warmup,
         "effective_configurations": distinct,
         "aggregate_metrics": {one.name: _metric(one) for one in arm.metrics},
     }
@@ -109,7 +126,8 @@ def _comparison(pair: Pair) -> dict[str, Any]:
     return {
         "baseline": pair.baseline.arm,
         "candidate": pair.candidate.arm,
-        "cell": pair.baseline.cell,
+        "cell": pair.candidate.cell,
+        "baseline_cell": pair.baseline.cell,
         "sign": SIGN,
         "metrics": {delta.metric: delta for delta in pair.deltas},
     }

@@ -8,6 +8,7 @@ known elements with known attributes are written again, and everything else is l
     style="fill: #123"      → fill="#123"
     id="a", url(#a), #a     → with a prefix of the plot's own
     href, src               → only into the plot itself, or an image that is in it as data
+    fill="#222222"          → with a class as well, where the page gives that ink a dark twin
 """
 
 from __future__ import annotations
@@ -19,25 +20,30 @@ from typing import TYPE_CHECKING, Final
 from harness.text import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from xml.etree.ElementTree import Element
 
 __all__ = ["inline"]
 
-_ELEMENTS: Final = frozenset(
-    "svg g defs path rect circle ellipse line polyline polygon use symbol marker clipPath mask "
-    "pattern linearGradient radialGradient stop text tspan image".split()
-)
-_ATTRIBUTES: Final = frozenset(
-    "id d x y x1 y1 x2 y2 cx cy r rx ry fx fy dx dy width height points transform viewBox "
-    "preserveAspectRatio gradientUnits gradientTransform patternUnits clipPathUnits offset "
-    "refX refY markerWidth markerHeight markerUnits orient overflow rotate "
-    "fill fill-opacity fill-rule stroke stroke-width stroke-opacity stroke-dasharray "
-    "stroke-dashoffset stroke-linecap stroke-linejoin stroke-miterlimit opacity clip-path "
-    "clip-rule mask stop-color stop-opacity font font-family font-size font-style font-weight "
-    "text-anchor text-decoration dominant-baseline letter-spacing marker-start marker-mid "
-    "marker-end display visibility color image-rendering shape-rendering".split()
-)
+# fmt: off
+_ELEMENTS: Final = frozenset((
+    "svg", "g", "defs", "path", "rect", "circle", "ellipse", "line", "polyline", "polygon",
+    "use", "symbol", "marker", "clipPath", "mask", "pattern", "linearGradient", "radialGradient",
+    "stop", "text", "tspan", "image",
+))
+_ATTRIBUTES: Final = frozenset((
+    "id", "d", "x", "y", "x1", "y1", "x2", "y2", "cx", "cy", "r", "rx", "ry", "fx", "fy", "dx",
+    "dy", "width", "height", "points", "transform", "viewBox", "preserveAspectRatio",
+    "gradientUnits", "gradientTransform", "patternUnits", "clipPathUnits", "offset", "refX",
+    "refY", "markerWidth", "markerHeight", "markerUnits", "orient", "overflow", "rotate", "fill",
+    "fill-opacity", "fill-rule", "stroke", "stroke-width", "stroke-opacity", "stroke-dasharray",
+    "stroke-dashoffset", "stroke-linecap", "stroke-linejoin", "stroke-miterlimit", "opacity",
+    "clip-path", "clip-rule", "mask", "stop-color", "stop-opacity", "font", "font-family",
+    "font-size", "font-style", "font-weight", "text-anchor", "text-decoration",
+    "dominant-baseline", "letter-spacing", "marker-start", "marker-mid", "marker-end", "display",
+    "visibility", "color", "image-rendering", "shape-rendering",
+))
+# fmt: on
 _OWN_IDS: Final = re.compile(r"url\(\s*[\"']?#([^\"')]+)[\"']?\s*\)")
 _FONT: Final = re.compile(
     r"(?:(?P<style>italic|oblique)\s+)?(?:(?P<weight>bold|[1-9]00)\s+)?"
@@ -48,9 +54,15 @@ _IMAGE: Final = re.compile(r"data:image/(?:png|jpeg);base64,[A-Za-z0-9+/=\s]+")
 _DOCTYPE: Final = re.compile(r"<!DOCTYPE[^>\[]*>")
 
 
-def inline(svg: str, prefix: str, label: str) -> str:
-    """`svg` as an element of an HTML page. ids begin with `prefix`; `label` is what a reader who
-    does not see it is told. ValueError if it is no drawing, or declares entities."""
+def inline(svg: str, prefix: str, label: str, inks: Mapping[str, str] | None = None) -> str:
+    """`svg` as an element of an HTML page.
+
+    prefix   ids begin with it
+    label    what a reader who does not see it is told
+    inks     colour (`#222222`) → name: such a fill gets the class `f-name`, a stroke `s-name`
+
+    ValueError if it is no drawing, or declares entities.
+    """
     import xml.etree.ElementTree as ElementTree
 
     text = _DOCTYPE.sub("", svg, count=1)
@@ -62,28 +74,34 @@ def inline(svg: str, prefix: str, label: str) -> str:
         raise ValueError(f"not a drawing: {error}") from None
     if _name(root) != "svg":
         raise ValueError(f"not a drawing: <{_name(root)}>")
-    view = root.get("viewBox")
-    for sized in ("width", "height"):  # the page decides; without a viewBox it could not
-        if view:
-            root.attrib.pop(sized, None)
     head = f'role="img" aria-label="{escape(plain(label))}"'
-    return "".join(_written(root, prefix, head))
+    return "".join(_written(root, prefix, inks or {}, head))
 
 
-def _written(element: Element, prefix: str, head: str = "") -> Iterator[str]:
+def _written(
+    element: Element, prefix: str, inks: Mapping[str, str], head: str = ""
+) -> Iterator[str]:
     name = _name(element)
     if name not in _ELEMENTS:
         return
     attributes = dict(_attributes(element, prefix))
+    if classes := " ".join(_classes(attributes, inks)):
+        attributes["class"] = classes
     shown = " ".join(f'{key}="{escape(plain(value))}"' for key, value in attributes.items())
     yield f"<{name}" + "".join(f" {part}" for part in (head, shown) if part) + ">"
     if element.text and name in ("text", "tspan"):
         yield escape(plain(element.text))
     for child in element:
-        yield from _written(child, prefix)
+        yield from _written(child, prefix, inks)
         if child.tail and name in ("text", "tspan"):
             yield escape(plain(child.tail))
     yield f"</{name}>"
+
+
+def _classes(attributes: Mapping[str, str], inks: Mapping[str, str]) -> Iterator[str]:
+    for key, short in (("fill", "f"), ("stroke", "s")):
+        if name := inks.get(attributes.get(key, "").lower()):
+            yield f"{short}-{name}"
 
 
 def _attributes(element: Element, prefix: str) -> Iterator[tuple[str, str]]:

@@ -1,7 +1,8 @@
-"""The table that a run ends with on the terminal: at most 80 columns, one row per arm.
+"""The table that a run ends with on the terminal: at most 80 columns, one row per arm and cell.
 
-Where it does not fit, columns go, not digits: first the arm's name is folded, then the p95 go, then
-what E2E nearly says as well. An arm always keeps its name.
+Where it does not fit, columns go, not digits: first names are folded, then the p95 go, then what
+E2E nearly says as well. An arm always keeps its name, and a cell its place: the axes of a sweep are
+columns. A figure is marked as better or worse only where the comparison shows it.
 
 Names and messages come from specs, servers and plugins; they are stripped of escapes and put into
 `rich.text.Text`, so that neither the terminal nor rich takes them for commands.
@@ -9,15 +10,18 @@ Names and messages come from specs, servers and plugins; they are stripped of es
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from msgspec import Struct
 
 from harness.report.aggregate import durations, label, metric
+from harness.report.beside import beside
 from harness.report.figures import UNKNOWN, number, short
-from harness.schema import ArmSummary, Caveat, Summary
-from harness.text import one_line
+from harness.report.grid import axes, level
+from harness.report.own import makes_calls, own_table
+from harness.schema import ArmSummary, Caveat, Comparison, Summary
+from harness.text import listed, one_line
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -34,8 +38,16 @@ _STYLES: Final = {
     "invalid": "bold red",
 }
 _FEWER_MAX: Final = 6
+_BESIDE_MAX: Final = 12
 _ARM_MIN: Final = 8
 _ARM_MAX: Final = 14
+_LEVEL_MAX: Final = 10
+"""Characters of an axis' level in one line; longer ones are folded."""
+ROWS_MAX: Final = 60
+"""Of a sweep; the files have all of them."""
+
+Marks: TypeAlias = Mapping[tuple[str, str, str], str]
+"""(arm, cell, metric) → the sign behind its figure."""
 
 
 class _Layout(Struct, frozen=True):
@@ -58,26 +70,53 @@ _LAYOUTS: Final = (
 """Tried in this order until one fits."""
 
 
-def render_summary(summary: Summary, console: Console, *, instrument: str | None = None) -> None:
-    """Print the summary of a run. Nothing but the console is touched. `instrument`: a line on the
-    instrument's own error (see instrument.py)."""
+def render_summary(
+    summary: Summary,
+    console: Console,
+    *,
+    instrument: str | None = None,
+    comparisons: Iterable[Comparison] = (),
+) -> None:
+    """Print the summary of a run. Nothing but the console is touched.
+
+    instrument    a line on the instrument's own error (see instrument.py)
+    comparisons   what harness.compare says of the arms; without it nothing is marked
+    """
     width = min(console.width, WIDTH)
-    for part in _parts(summary, console, width, instrument):
+    for part in _parts(summary, console, width, instrument, _marks(comparisons)):
         console.print(part, width=width, highlight=False, markup=False)
 
 
+def _marks(comparisons: Iterable[Comparison]) -> Marks:
+    signs = {"better": "✓", "worse": "✗"}
+    return {
+        (one.candidate.arm, one.candidate.cell, effect.metric): signs[effect.words]
+        for one in comparisons
+        for effect in one.effects
+        if effect.words in signs
+    }
+
+
 def _parts(
-    summary: Summary, console: Console, width: int, instrument: str | None
+    summary: Summary, console: Console, width: int, instrument: str | None, marks: Marks
 ) -> Iterator[RenderableType]:
     yield _title(summary)
     if any(caveat.code == "simulated" for caveat in summary.verdict.caveats):
         yield _text("SIMULATED: a stub was measured, no model server", "bold red")
-    layout, table = _fitting(summary, console, width)
-    yield table
-    for arm in summary.arms:
-        if line := _not_ok(arm, summary):
-            yield _text(line, "yellow")
-    yield from (_text(line, "dim") for line in _footnotes(summary, layout))
+    layout, table = _fitting(summary, console, width, marks)
+    own, more = own_table(summary)
+    calls = makes_calls(summary) or own is None
+    if calls:
+        yield table
+    yield from (_text(line, "yellow") for line in _all_not_ok(summary))
+    if own is not None:
+        yield own
+    if more:
+        yield _text(f"and {more} more: `harness show --json` has them all", "dim")
+    yield from map(_text, _beside(summary))
+    yield from (_text(line, "dim") for line in _footnotes(summary, layout) if calls)
+    if marks:
+        yield _text("✓ better, ✗ worse than the baseline: shown, corrected for all tests", "dim")
     if instrument:
         yield _text(instrument, "dim")
     yield _verdict(summary)
@@ -92,26 +131,32 @@ def _title(summary: Summary) -> Text:
     return _text(f"{what} · {summary.state} in {number(summary.wall_s, 3)} s", "bold")
 
 
-def _fitting(summary: Summary, console: Console, width: int) -> tuple[_Layout, Table]:
+def _fitting(
+    summary: Summary, console: Console, width: int, marks: Marks
+) -> tuple[_Layout, Table]:
     """The first layout that fits; the smallest, if none does."""
     from rich.measure import Measurement
 
     for layout in _LAYOUTS:
-        table = _table(summary, layout)
+        table = _table(summary, layout, marks)
         unlimited = console.options.update(width=10 * WIDTH)
         if Measurement.get(console, unlimited, table).maximum <= width:
             break
     return layout, table
 
 
-def _table(summary: Summary, layout: _Layout) -> Table:
+def _table(summary: Summary, layout: _Layout, marks: Marks) -> Table:
     from rich import box
     from rich.table import Table
 
-    names = [_text(label(arm, summary)) for arm in summary.arms]
-    arm_chars = min(max((name.cell_len for name in names), default=3), layout.arm_max)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, expand=False)
-    table.add_column("arm", overflow="fold", min_width=arm_chars, max_width=arm_chars)
+    arms = summary.arms[:ROWS_MAX]
+    places = [_place(arm, summary) for arm in arms]
+    for index, head in enumerate(_place_heads(summary)):
+        names = [head] * bool(index) + [one[index] for one in places]
+        longest = max((_text(name).cell_len for name in names), default=3)
+        chars = min(longest, _LEVEL_MAX if index else layout.arm_max)
+        table.add_column(_text(head), overflow="fold", min_width=chars, max_width=chars)
     table.add_column("ok", justify="right", no_wrap=True)
     for heading in _columns(summary, layout).values():
         quantity, _, since = heading.partition(" ")
@@ -122,9 +167,21 @@ def _table(summary: Summary, layout: _Layout) -> Table:
     if layout.rest:
         table.add_column("\ntok/s", justify="right", no_wrap=True)
         table.add_column("\nn", justify="right", no_wrap=True)
-    for name, arm in zip(names, summary.arms, strict=True):
-        table.add_row(name, *map(_text, _cells(arm, summary, layout)))
+    for place, arm in zip(places, arms, strict=True):
+        table.add_row(*map(_text, (*place, *_cells(arm, summary, layout, marks))))
     return table
+
+
+def _place_heads(summary: Summary) -> list[str]:
+    return ["arm", *(axis.head for axis in axes(summary.cells))]
+
+
+def _place(arm: ArmSummary, summary: Summary) -> list[str]:
+    """The arm's name, then its levels; cells without axes are named with the arm."""
+    swept = axes(summary.cells)
+    if not swept:
+        return [label(arm, summary)]
+    return [arm.arm, *(level(summary.cells, arm.cell, axis) for axis in swept)]
 
 
 def _columns(summary: Summary, layout: _Layout) -> dict[str, str]:
@@ -133,19 +190,36 @@ def _columns(summary: Summary, layout: _Layout) -> dict[str, str]:
     return shown if layout.rest else {k: v for k, v in shown.items() if k != "tpot_ms"}
 
 
-def _cells(arm: ArmSummary, summary: Summary, layout: _Layout) -> Iterator[str]:
+def _cells(arm: ArmSummary, summary: Summary, layout: _Layout, marks: Marks) -> Iterator[str]:
+    def marked(name: str, figure: str) -> str:
+        return figure + marks.get((arm.arm, arm.cell, name), "")
+
     ok, planned = arm.calls.get("ok", 0), max(arm.planned, sum(arm.calls.values()))
     yield str(ok) if ok == planned else f"{ok}/{planned}"
     for name in _columns(summary, layout):
         one = metric(arm, name)
-        yield short(one.median if one else None)
+        yield marked(name, short(one.median if one else None))
         if layout.tails:
             yield short(one.p95 if one else None)
     if layout.rest:
         rate = metric(arm, "throughput_tok_s")
-        yield short(rate.median if rate else None)
+        yield marked("throughput_tok_s", short(rate.median if rate else None))
         first = metric(arm, "ttft_ms")
         yield str(first.n if first else 0)
+
+
+def _all_not_ok(summary: Summary) -> Iterator[str]:
+    """Arms and cells with calls that did not end well: of many, those with the most."""
+    found = [(_bad(arm), line) for arm in summary.arms if (line := _not_ok(arm, summary))]
+    if len(found) > _FEWER_MAX:
+        found.sort(key=lambda one: -one[0])
+    yield from (line for _, line in found[:_FEWER_MAX])
+    if len(found) > _FEWER_MAX:
+        yield f"and {len(found) - _FEWER_MAX} more arms and cells with calls that are not ok"
+
+
+def _bad(arm: ArmSummary) -> int:
+    return sum(arm.calls.values()) - arm.calls.get("ok", 0)
 
 
 def _not_ok(arm: ArmSummary, summary: Summary) -> str:
@@ -153,18 +227,34 @@ def _not_ok(arm: ArmSummary, summary: Summary) -> str:
     return f"{label(arm, summary)}: {', '.join(bad)}" if bad else ""
 
 
+def _beside(summary: Summary) -> Iterator[str]:
+    """What the spec asked to be told of each arm, and what a table has no column for. The warm-up
+    that the series suggest is for who looks closer."""
+    lines = [
+        f"{label(arm, summary)} {what}: {words}"
+        for arm in summary.arms
+        for what, words in beside(arm)
+        if what != "warm-up"
+    ]
+    yield from lines[:_BESIDE_MAX]
+    if len(lines) > _BESIDE_MAX:
+        yield f"… {len(lines) - _BESIDE_MAX} more lines of this kind are in the report"
+
+
 def _footnotes(summary: Summary, layout: _Layout) -> Iterator[str]:
+    if len(summary.arms) > ROWS_MAX:
+        yield f"{len(summary.arms) - ROWS_MAX} more arms and cells are in reports/cells.csv"
     if not layout.tails:
         yield "p95 left out for want of room: 80 columns have it"
     elif tails := _without_tails(summary):
         yield tails
     if layout.rest:
         if bare := [label(arm, summary) for arm in summary.arms if _has_no_tpot(arm)]:
-            yield f"{UNKNOWN} TPOT needs time between tokens, and their count: {', '.join(bare)}"
+            yield f"{UNKNOWN} TPOT needs time between tokens, and their count: {listed(bare, 4)}"
         yield "n: ok calls with a first token; tok/s: tokens / wall time, over iterations"
     if summary.load_mode == "open":
         yield "open loop: latency runs from the instant at which a request was due"
-        for arm in summary.arms:
+        for arm in summary.arms if len(summary.arms) <= _FEWER_MAX else ():
             yield f"{label(arm, summary)}: {_from_sent(arm)}"
     yield from _intervals(summary)
 

@@ -190,6 +190,9 @@ class SessionRecord(
     superseded: tuple[int, ...] = ()
     """Trials that were cut short: what is recorded of them before this is void, and they run again.
     Readers leave those records out."""
+    stands: tuple[int, ...] = ()
+    """Trials that had ended before and still count: all others are of this session or a later one
+    (harness.metrics.session_of)."""
     environment: Environment | None = None
     """Where it differs from the one before; None: the same."""
 

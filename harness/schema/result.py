@@ -6,7 +6,9 @@ Schema versions
     and .token_checks, CallRecord.prompt_chars, .prompt_digest, .cold_prompt and .tool_chunks;
     Manifest.cells, Summary.cells, .stopping, .search and .sessions, phases `cold` and `extra`,
     TrialRecord.isolation, .placement and status `skipped`, MetricValue.better, provenance
-    `imported`, SessionRecord, IterationRecord.imported
+    `imported`, SessionRecord, IterationRecord.imported,
+    MetricSummary.n_eff, .outliers, .mean_without_outliers, .median_without_outliers, .band and
+    .band_by, ArmSummary.goodput and .warmup
 """
 
 from __future__ import annotations
@@ -21,19 +23,25 @@ from harness.schema.spec import RunSpec
 __all__ = [
     "SCHEMA_VERSION",
     "ArmSummary",
+    "BandName",
     "Caveat",
+    "Goodput",
     "Manifest",
     "MetricSummary",
     "ModelInfo",
+    "Objective",
     "Probe",
     "RunState",
     "SearchResult",
     "Stopping",
     "Summary",
     "Verdict",
+    "WarmupHint",
 ]
 
 SCHEMA_VERSION: Final = 1
+
+BandName: TypeAlias = Literal["excellent", "good", "moderate", "poor"]
 
 RunState: TypeAlias = Literal["running", "finished", "interrupted", "failed"]
 
@@ -97,6 +105,65 @@ class MetricSummary(Struct, frozen=True, kw_only=True):
     needs: dict[str, int] = field(default_factory=dict)
     missing: int = 0
     """Units for which the metric is unknown."""
+    n_eff: float | None = None
+    """So many independent values would fix the mean as well: fewer than `n`, where those that were
+    sent one after the other resemble one another. Within trials, added up. None below 4 values."""
+    outliers: int | None = None
+    """Values more than 3.5 scaled deviations from the median (MAD). They are in every figure but
+    the next two. None below 10 values."""
+    mean_without_outliers: float | None = None
+    median_without_outliers: float | None = None
+    band: BandName | None = None
+    """What the spec's bands call it."""
+    band_by: str = ""
+    """Which figure was looked at (`p95`), and why there is no band where there is none; empty: the
+    spec has no band for this metric."""
+
+
+class Objective(Struct, frozen=True, kw_only=True):
+    """One bound of the SLO, and how many requests met it."""
+
+    metric: str
+    bound: float
+    better: Literal["lower", "higher"]
+    """`lower`: at most the bound."""
+    met: int
+    unknown: int
+    """`ok` requests whose figure is not known: they do not count as good."""
+
+
+class Goodput(Struct, frozen=True, kw_only=True):
+    """Requests of one arm and cell by the SLO of the spec. Shares are of all that were planned."""
+
+    good: int
+    of: int
+    unknown: int
+    """Not good only because a figure is unknown."""
+    objectives: tuple[Objective, ...]
+    share: float | None = None
+    share_low: float | None = None
+    """95 %: by bootstrap over trials where there are enough of them, but never narrower than chance
+    among so many independent requests makes it (Clopper–Pearson); else that alone."""
+    share_high: float | None = None
+    ci_of: Literal["trials", "calls"] | None = None
+    """As of MetricSummary."""
+    per_s: float | None = None
+    """Good requests per second: mean over iterations."""
+
+
+class WarmupHint(Struct, frozen=True, kw_only=True):
+    """Where the rule MSER-5 would cut a warm-up off the series of one figure, in order of sending,
+    averaged over `series` iterations (or launches)."""
+
+    metric: str
+    of: Literal["calls", "iterations"]
+    n: int
+    series: int
+    keep_from: int | None = None
+    """Place in the series. None: it is too short to tell."""
+    mean: float | None = None
+    """Of the whole series, and without what would be cut off."""
+    mean_kept: float | None = None
 
 
 class ArmSummary(Struct, frozen=True, kw_only=True):
@@ -113,6 +180,9 @@ class ArmSummary(Struct, frozen=True, kw_only=True):
     output_tokens: int | None = None
     skipped: int = 0
     """Planned trials that a rule of the spec made unnecessary."""
+    goodput: Goodput | None = None
+    """None: the spec has no SLO."""
+    warmup: tuple[WarmupHint, ...] = ()
 
 
 class Stopping(Struct, frozen=True, kw_only=True):

@@ -160,6 +160,9 @@ class ValiditySpec(_Spec, frozen=True):
     """Until the model was ready for a measured call, as the server says (`cold-in-warm`) …"""
     load_ratio_max: float = 5.0
     """… or as a multiple of that of the arm's warm calls; the larger of the two is the bound."""
+    no_op_width_share_max: float = 0.10
+    """By what share launches of one cell may differ for an axis without a larger effect to be named
+    (`no-op-factor`)."""
     drift_share_max: float = 0.10
     """By what share a level may change within the second half of a run (`no-steady-state`)."""
     steal_share_max: float = 0.02
@@ -218,12 +221,13 @@ class SearchSpec(_Spec, frozen=True):
 
 class BandSpec(_Spec, frozen=True):
     """What a metric's value is called. Lower is better: at most these; higher is better: at least.
-    Beyond `moderate` it is poor."""
+    Beyond the last of them it is poor; what is left out is a name that nothing gets."""
 
-    excellent: float
-    good: float
-    moderate: float
-    of: Literal["median", "mean", "p95", "p99"] = "median"
+    excellent: float | None = None
+    good: float | None = None
+    moderate: float | None = None
+    of: Literal["median", "mean", "p95", "p99", "cv_percent"] = "median"
+    """`cv_percent`: sample standard deviation / mean, of which lower is always better."""
 
 
 class InstrumentSpec(_Spec, frozen=True):

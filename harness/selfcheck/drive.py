@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from harness import hookimpl
 from harness.engine import Outcome, run
-from harness.engine.plan import PlannedTrial
+from harness.engine.plan import Plan, PlannedTrial
 from harness.errors import BackendError, HarnessError
 from harness.host import Host
 from harness.protocols import RequestContext, ScenarioConfig, Transport
@@ -216,6 +216,12 @@ class _Watch:
 
     def artifact(self, trial: int, name: str, content: str | bytes) -> str:
         return name
+
+    def run_started(self, plan: Plan) -> None: ...
+
+    def recorded_before(self, record: Record) -> None: ...
+
+    def iteration_finished(self, record: IterationRecord) -> None: ...
 
     def trial_started(self, planned: PlannedTrial, total: int) -> None: ...
 

@@ -4,6 +4,7 @@ summary.py     n, mean, sd, quantiles that n can carry; coefficient of variation
 intervals.py   intervals of a mean, upper bound of a quantile
 outliers.py    flags by scaled deviation from the median; nothing is ever dropped
 steady.py      where a warm-up ends, and whether a series still moves after it
+steps.py       where a series of runs changed its level
 autocorrelation.py   what is left of n where successive values resemble one another
 
 Of two arms, whose trials are the unit that counts:
@@ -35,7 +36,7 @@ from harness.statistics.intervals import (
 )
 from harness.statistics.outliers import flag_outliers, scaled_deviations
 from harness.statistics.power import power_of, trials_needed
-from harness.statistics.shares import Share, clopper_pearson, wilson
+from harness.statistics.shares import Share, clopper_pearson, needed_for_share, wilson
 from harness.statistics.shifts import cliffs_delta, hodges_lehmann
 from harness.statistics.significance import (
     Outcome,
@@ -48,6 +49,7 @@ from harness.statistics.significance import (
     wilcoxon,
 )
 from harness.statistics.steady import DRIFT_NEEDS, Drift, drift, mser5
+from harness.statistics.steps import STEP_ALPHA, Step, Steps, find_steps, runs_for_a_step
 from harness.statistics.summary import NEEDED, Description, cv_percent, describe
 from harness.statistics.trials import by_trial, in_blocks, trial_figures
 
@@ -55,6 +57,7 @@ __all__ = [
     "DRIFT_NEEDS",
     "GROUPS_MIN",
     "NEEDED",
+    "STEP_ALPHA",
     "VALUES_MIN",
     "Description",
     "Drift",
@@ -63,6 +66,8 @@ __all__ = [
     "Interval",
     "Outcome",
     "Share",
+    "Step",
+    "Steps",
     "bootstrap_interval",
     "by_trial",
     "cliffs_delta",
@@ -71,6 +76,7 @@ __all__ = [
     "describe",
     "drift",
     "effect",
+    "find_steps",
     "flag_outliers",
     "gate",
     "hodges_lehmann",
@@ -82,10 +88,12 @@ __all__ = [
     "mser5",
     "n_eff",
     "needed_for_interval",
+    "needed_for_share",
     "needed_for_upper_bound",
     "paired_t",
     "power_of",
     "quantile_upper_bound",
+    "runs_for_a_step",
     "scaled_deviations",
     "t_interval",
     "tost",

@@ -10,7 +10,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-__all__ = ["Share", "clopper_pearson", "wilson"]
+__all__ = ["Share", "clopper_pearson", "needed_for_share", "wilson"]
 
 
 class Share(Struct, frozen=True, kw_only=True):
@@ -49,6 +49,14 @@ def clopper_pearson(k: int, n: int, *, level: float = 0.95) -> Share:
     low = float(betaincinv(k, n - k + 1, tail)) if k else 0.0
     high = float(betaincinv(k + 1, n - k, 1 - tail)) if k < n else 1.0
     return Share(k=k, n=n, point=point, low=low, high=high, level=level, method="clopper-pearson")
+
+
+def needed_for_share(share: float, *, level: float = 0.95) -> int:
+    """So many, all of them good, put the lower end of Clopper and Pearson's interval at `share`: no
+    fewer can show it. ValueError unless 0 < share < 1."""
+    if not 0.0 < share < 1.0:
+        raise ValueError(f"share must lie between 0 and 1, not {share}")
+    return math.ceil(math.log((1 - level) / 2) / math.log(share))
 
 
 def _point(k: int, n: int, level: float) -> float | None:

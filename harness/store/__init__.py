@@ -9,7 +9,7 @@ load.py     one run, opened: manifest, summary, records
 """
 
 from harness.store.find import RunEntry, find_run, list_runs
-from harness.store.load import Run, load_run
+from harness.store.load import Run, is_being_written, load_run
 from harness.store.reader import Damage, LogReader
 from harness.store.writer import RunWriter
 
@@ -20,6 +20,7 @@ __all__ = [
     "RunEntry",
     "RunWriter",
     "find_run",
+    "is_being_written",
     "list_runs",
     "load_run",
 ]

@@ -4,8 +4,9 @@ Versions. A field never changes its meaning: a new meaning gets a new name. So a
 fields (they have defaults) and a newer one has more (they are ignored, and `Run.warnings` says so);
 only a file in which something required is missing or of another type is refused.
 
-A run whose manifest still says `running` was either killed or is under way; the lock on its log
-tells which. Its summary is derived from the records, and says `interrupted` in the first case.
+A run whose manifest still says `running` was either killed or is under way (also: again); the lock
+on its log tells which. Its summary is derived from the records, and says `interrupted` in the first
+case.
 
 Damage. Every load passes over the log's checksums (about a second per GB), so that a summary that
 was written before the damage is never shown without a word of it.
@@ -13,6 +14,7 @@ was written before the damage is never shown without a word of it.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,7 @@ from harness.store.folder import MANIFEST, RECORDS, SUMMARY
 from harness.store.log import being_written, reason
 from harness.store.reader import Damage, LogReader
 
-__all__ = ["Run", "load_run"]
+__all__ = ["Run", "is_being_written", "load_run"]
 
 
 class Run:
@@ -52,15 +54,17 @@ class Run:
         """The run folder."""
         self.manifest = manifest
         self.summary = summary
-        self.sessions: tuple[SessionRecord, ...] = ()
-        """Empty, unless the run was resumed."""
         self.warnings = warnings
         """What a reader should know: dropped bytes, a newer version. One line each."""
+        self.sessions: tuple[SessionRecord, ...] = ()
+        """Empty, unless the run was resumed. Of a corrupt log, those that can still be read."""
+        with contextlib.suppress(StoreError):
+            self.sessions = log.sessions
         self._log = log
 
     def records(self) -> Iterable[Record]:
-        """In the order of the log; read from disk each time it is iterated. StoreError if the log
-        is corrupt."""
+        """In the order of the log, without those of trials that were cut short and ran again; read
+        from disk each time it is iterated. StoreError if the log is corrupt."""
         return self._log
 
 
@@ -81,12 +85,23 @@ def load_run(ref: str | Path = "latest", *, root: Path | None = None, salvage: b
         summary = _derived(manifest, log)
         warnings += _damage_warnings(log)
     else:
-        warnings += _beside_the_log(path / RECORDS)
+        warnings += _beside_the_log(log)
     return Run(path, manifest, summary, log, tuple(warnings))
 
 
-def _beside_the_log(path: Path) -> list[str]:
-    """What is wrong with the log of a run whose summary was written before."""
+def is_being_written(path: Path) -> bool:
+    """Whether a living process writes the run in this folder, as far as the system tells."""
+    return being_written(path / RECORDS) is True
+
+
+def _beside_the_log(own: LogReader) -> list[str]:
+    """What is wrong with the log of a run whose summary was written before. Where that is nothing,
+    the run's own reader has then found its sessions, too."""
+    path = own.path
+    with contextlib.suppress(StoreError):
+        own.check()
+        if not own.damage:
+            return []
     log = LogReader(path, salvage=True)
     try:
         log.check()
@@ -107,7 +122,8 @@ def _derived(manifest: Manifest, log: LogReader) -> Summary:
 
     log.check()
     caveats = [_damage_caveat(damage) for damage in log.damage]
-    return derive_summary(manifest, log, state=_state(manifest, log.path), caveats=caveats)
+    state = _state(manifest, log.path)
+    return derive_summary(manifest, log, state=state, caveats=caveats, sessions=log.sessions)
 
 
 def _state(manifest: Manifest, log: Path) -> RunState:

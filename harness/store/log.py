@@ -1,7 +1,7 @@
 """The record log: append-only, one write(2) per record, readable after a kill at any instant.
 
     file    = magic (8 bytes), version (uint32), then records
-    record  = length (uint32), CRC-32 of length and body (uint32), body: one msgpack Record
+    record  = length (uint32), CRC-32 of length and body (uint32), body: one msgpack LogEntry
 
 All integers are little-endian. The checksum covers the length too, so that a run of zeros (what
 some file systems leave behind after a crash) is not a valid empty record. reader.py reads it.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import struct
+import time
 import zlib
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +19,7 @@ from typing import Any, Final
 import msgspec
 
 from harness.errors import StoreError
-from harness.schema import Record
+from harness.schema import LogEntry, SessionRecord
 
 __all__ = ["FRAME", "HEADER", "MAGIC", "VERSION", "LogWriter", "being_written", "checksum"]
 
@@ -26,6 +27,9 @@ MAGIC: Final = b"\x89HRNLOG\n"
 VERSION: Final = 1
 HEADER: Final = MAGIC + struct.pack("<I", VERSION)
 FRAME: Final = struct.Struct("<II")
+LOCK_PATIENCE_S: Final = 1.0
+"""For whoever only looks whether the log is being written (`being_written`), and for a writer that
+was killed and has not gone yet."""
 
 
 def checksum(body: bytes) -> int:
@@ -36,25 +40,50 @@ def checksum(body: bytes) -> int:
 class LogWriter:
     """Appends records to a new file. Not thread-safe. After a failed append it stays failed."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises StoreError if the file exists or cannot be made."""
+    def __init__(self, path: Path, *, there: bool = False) -> None:
+        """`there`: the file is there, and goes on behind what it holds; see `cut_back_to`. Raises
+        StoreError: the file exists (or does not), cannot be made, or is being written."""
         self.path = path
         self.records = 0
+        """Appended by this writer."""
         self.size_bytes = 0
         self._encoder = msgspec.msgpack.Encoder()
         self._fd = -1
         self._failed: StoreError | None = None
         try:
             # Unbuffered: what append() has returned from, a kill cannot take back.
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND
+            flags = os.O_RDWR | os.O_APPEND | (0 if there else os.O_CREAT | os.O_EXCL)
             self._fd = os.open(path, flags | getattr(os, "O_BINARY", 0), 0o644)
-            _lock(self._fd)
-            self._write(HEADER)
+            if not _lock(self._fd, patience_s=LOCK_PATIENCE_S if there else 0.0):
+                raise StoreError(
+                    "this run is still being written by another process",
+                    where=str(path),
+                    remedy="let it end, or end it",
+                )
+            self.size_bytes = os.fstat(self._fd).st_size
+            if not there:
+                self._write(HEADER)
         except OSError as error:
             self.close()
-            raise StoreError(reason(error), where=str(path), remedy="--out FOLDER") from error
+            remedy = "" if there else "--out FOLDER"
+            raise StoreError(reason(error), where=str(path), remedy=remedy) from error
+        except StoreError:
+            self.close()
+            raise
 
-    def append(self, record: Record) -> None:
+    def cut_back_to(self, size_bytes: int) -> None:
+        """Drop what lies behind: a record that its writer was killed over. Raises StoreError."""
+        try:
+            os.ftruncate(self._fd, size_bytes)
+            self.size_bytes = size_bytes
+            if size_bytes < len(HEADER):  # killed while it made the file
+                os.ftruncate(self._fd, 0)
+                self.size_bytes = 0
+                self._write(HEADER)
+        except OSError as error:
+            raise StoreError(reason(error), where=str(self.path)) from error
+
+    def append(self, record: LogEntry) -> None:
         """Raises StoreError when the file system refuses; what came before stays readable."""
         if self._failed is not None:
             raise self._failed
@@ -106,7 +135,7 @@ class LogWriter:
             os.close(self._fd)
             self._fd = -1
 
-    def _encode(self, record: Record) -> bytes:
+    def _encode(self, record: LogEntry) -> bytes:
         try:
             return self._encoder.encode(record)
         except UnicodeEncodeError:
@@ -117,7 +146,7 @@ class LogWriter:
         except (TypeError, OverflowError, RecursionError) as error:
             raise StoreError(
                 f"a {type(record).__name__} cannot be stored: {error}",
-                where=f"arm {record.arm}, trial {record.trial}",
+                where=_place(record),
                 remedy="leave only numbers, text, bytes, lists and dicts in ctx.note",
             ) from error
 
@@ -168,14 +197,29 @@ def being_written(path: Path) -> bool | None:
         return None
 
 
-def _lock(fd: int) -> None:
-    """Hold the file while the writer lives, so that a reader can tell a run from a dead one."""
-    try:
-        import fcntl
+def _lock(fd: int, *, patience_s: float) -> bool:
+    """Hold the file while the writer lives, so that a reader can tell a run from a dead one. False:
+    another writer holds it."""
+    until = time.monotonic() + patience_s
+    while True:
+        try:
+            import fcntl
 
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (ImportError, OSError):
-        return  # no such locks here: readers then trust the manifest
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(0.02)
+        except (ImportError, OSError):
+            return True  # no such locks here: readers then trust the manifest
+        else:
+            return True
+
+
+def _place(record: LogEntry) -> str:
+    if isinstance(record, SessionRecord):
+        return "the session"
+    return f"arm {record.arm}, trial {record.trial}"
 
 
 def _without_surrogates(value: Any) -> Any:

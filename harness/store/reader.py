@@ -5,6 +5,10 @@ a writer was killed; they are dropped, and the reader says how many. A broken re
 one somewhere behind it is *corruption*: the reader refuses to pretend and raises StoreError, or,
 when asked to salvage, skips to the next intact record and lists what it skipped.
 
+A run that was taken up again holds a SessionRecord where that was. What was recorded before it of
+the trials that it names is void, and left out: they run again. So a log is passed over twice, first
+for those markers; they are few, and found without decoding anything else.
+
 An intact record of a kind that this version does not know was written by a newer one: it is
 skipped and counted. Fields that we do not know are ignored by msgspec.
 """
@@ -21,16 +25,17 @@ from typing import BinaryIO, Final, get_args
 import msgspec
 
 from harness.errors import StoreError
-from harness.schema import Record
+from harness.schema import LogEntry, Record, SessionRecord
 from harness.store.log import FRAME, HEADER, MAGIC, VERSION, checksum, reason
 
 __all__ = ["Damage", "LogReader"]
 
-_KINDS: Final = tuple(str(kind.__struct_config__.tag) for kind in get_args(Record))
+_KINDS: Final = tuple(str(kind.__struct_config__.tag) for kind in get_args(LogEntry))
 # How the body of a known record begins, behind its map header of 1, 3 or 5 bytes.
 _STARTS: Final = tuple(msgspec.msgpack.encode("t") + msgspec.msgpack.encode(k) for k in _KINDS)
 _ANY_START: Final = re.compile(b"|".join(re.escape(start) for start in _STARTS))
 _MAP_HEADERS: Final = (1, 3, 5)
+_SESSION: Final = msgspec.msgpack.encode("t") + msgspec.msgpack.encode("session")
 _WINDOW: Final = 1 << 20
 _OVERLAP: Final = max(len(start) for start in _STARTS) - 1
 
@@ -59,22 +64,50 @@ class LogReader:
         self.salvage = salvage
         self.damage: tuple[Damage, ...] = ()
         self.unknown = 0
-        self._decoder: msgspec.msgpack.Decoder[Record] = msgspec.msgpack.Decoder(Record)
+        self._decoder: msgspec.msgpack.Decoder[LogEntry] = msgspec.msgpack.Decoder(LogEntry)
+        self._sessions: list[tuple[int, SessionRecord]] | None = None
 
     def __iter__(self) -> Iterator[Record]:
+        """Without what a later session made void."""
         unknown = 0
+        void = {trial: at for at, session in self._tolerant() for trial in session.superseded}
         for offset, body in self.bodies():
             record = self._decode(offset, body)
             if record is None:
                 unknown += 1
-            else:
+            elif not isinstance(record, SessionRecord) and offset >= void.get(record.trial, 0):
                 yield record
         self.unknown = unknown
 
+    @property
+    def sessions(self) -> tuple[SessionRecord, ...]:
+        """One for each time that the run was taken up again, up to when this was first asked for or
+        `check`ed. Of a corrupt log, those that can be read. StoreError: no log."""
+        return tuple(session for _, session in self._tolerant())
+
     def check(self) -> None:
         """Pass over the bare bytes and their checksums, for `damage`. Raises as iterating does."""
-        for _ in self.bodies():
-            pass
+        self._sessions = None
+        self._marks()
+
+    def _tolerant(self) -> list[tuple[int, SessionRecord]]:
+        """For iterating, which meets a fault where it is, and not before."""
+        try:
+            return self._marks()
+        except StoreError:
+            return LogReader(self.path, salvage=True)._marks()
+
+    def _marks(self) -> list[tuple[int, SessionRecord]]:
+        """(offset, session), read once."""
+        if self._sessions is None:
+            found: list[tuple[int, SessionRecord]] = []
+            for offset, body in self.bodies():
+                if any(body.startswith(_SESSION, n) for n in _MAP_HEADERS):
+                    session = self._decode(offset, body)
+                    assert isinstance(session, SessionRecord)
+                    found.append((offset, session))
+            self._sessions = found
+        return self._sessions
 
     def has_call(self) -> bool:
         """Whether a call was recorded. Reads up to the first; raises as iterating does."""
@@ -119,7 +152,7 @@ class LogReader:
             )
         raise StoreError("not a record log", where=str(self.path))
 
-    def _decode(self, offset: int, body: bytes) -> Record | None:
+    def _decode(self, offset: int, body: bytes) -> LogEntry | None:
         try:
             return self._decoder.decode(body)
         except (msgspec.DecodeError, RecursionError) as error:

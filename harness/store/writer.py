@@ -17,7 +17,7 @@ from typing import BinaryIO
 import msgspec
 
 from harness.errors import HarnessError, StoreError
-from harness.schema import Manifest, Record, RunState, Summary
+from harness.schema import Manifest, Record, RunState, SessionRecord, Summary
 from harness.store.folder import (
     ARTIFACTS,
     MANIFEST,
@@ -28,13 +28,15 @@ from harness.store.folder import (
     safe_name,
     write_json,
 )
-from harness.store.log import LogWriter, reason
+from harness.store.log import HEADER, LogWriter, reason
+from harness.store.reader import LogReader
 
 __all__ = ["RunWriter"]
 
 
 class RunWriter:
-    """One run folder, open for writing. Make it with `create`; use it as a context manager."""
+    """One run folder, open for writing. Make it with `create` or, where the run is taken up again,
+    `reopen`; use it as a context manager."""
 
     def __init__(self, path: Path, manifest: Manifest, log: LogWriter) -> None:
         self.path = path
@@ -67,13 +69,36 @@ class RunWriter:
             raise
         return cls(path, manifest, log)
 
+    @classmethod
+    def reopen(
+        cls, path: Path, manifest: Manifest, session: SessionRecord, earlier: int = 0
+    ) -> RunWriter:
+        """The run in `path`, taken up again behind its last whole record: `manifest` says that it
+        is running, and `session` what of it is void.
+
+        From then on nothing in the folder passes for current that is not: the summary and what the
+        exporters wrote are removed (both are derived again). Raises StoreError: another process is
+        writing it, or has done so since its `earlier` sessions were read; its log is corrupt; or
+        the system refuses. The run is then as it was.
+        """
+        log = LogWriter(path / RECORDS, there=True)
+        try:
+            log.cut_back_to(_whole_bytes(path / RECORDS, log.size_bytes, earlier))
+            write_json(path / MANIFEST, manifest)  # before the rest: a reader believes it first
+            _remove_derived(path)
+            log.append(session)
+        except BaseException:
+            log.close()
+            raise
+        return cls(path, manifest, log)
+
     def append(self, record: Record) -> None:
         """Add one record; when this returns, a kill cannot take it back. Raises StoreError."""
         self._log.append(record)
 
     @property
     def records(self) -> int:
-        """Records written so far."""
+        """Records written so far, of this session."""
         return self._log.records
 
     def report(self, name: str, write: Callable[[BinaryIO], object], export: str) -> None:
@@ -188,6 +213,42 @@ class RunWriter:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _whole_bytes(path: Path, size_bytes: int, sessions: int) -> int:
+    """How far the log is whole: up to a torn tail. Raises StoreError if it is corrupt before, or of
+    another number of sessions."""
+    reader = LogReader(path)
+    try:
+        reader.check()
+    except StoreError as error:
+        raise StoreError(
+            f"{error.what}: nothing can be added to it",
+            where=error.where,
+            remedy="restore it from a copy, or run again from the start",
+        ) from None
+    if len(reader.sessions) != sessions:
+        raise StoreError(
+            "another process took this run up in the meantime", where=str(path), remedy="try again"
+        )
+    if reader.damage:
+        return reader.damage[0].offset
+    return size_bytes if size_bytes >= len(HEADER) else 0
+
+
+def _remove_derived(path: Path) -> None:
+    """Raises StoreError."""
+    try:
+        (path / SUMMARY).unlink(missing_ok=True)
+        if (path / REPORTS).is_dir():
+            for report in (path / REPORTS).iterdir():
+                if report.is_file():
+                    report.unlink()
+    except OSError as error:
+        raise StoreError(
+            f"what was derived from the run so far cannot be removed: {reason(error)}",
+            where=str(error.filename or path),
+        ) from error
 
 
 def _write_new(folder: Path, wanted: str, data: bytes) -> str:

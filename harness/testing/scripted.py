@@ -19,6 +19,7 @@ from harness.schema import (
     Manifest,
     Record,
     Request,
+    SessionRecord,
     TimeoutsSpec,
     Usage,
 )
@@ -129,11 +130,18 @@ class MemorySink:
 
     def __init__(self) -> None:
         self.manifest: Manifest | None = None
+        self.sessions: list[SessionRecord] = []
         self.records: list[Record] = []
         self.artifacts: dict[str, str | bytes] = {}
 
     def begin(self, manifest: Manifest) -> None:
         self.manifest = manifest
+
+    def resume(self, manifest: Manifest, session: SessionRecord) -> None:
+        """A sink that took the earlier records keeps those that still count."""
+        self.manifest = manifest
+        self.sessions.append(session)
+        self.records = [one for one in self.records if one.trial not in session.superseded]
 
     def append(self, record: Record) -> None:
         self.records.append(record)

@@ -30,31 +30,31 @@ if TYPE_CHECKING:
 __all__ = ["CProfileOptions", "PsutilOptions", "PySpyOptions", "SamplerOptions"]
 
 
-def timing(config: InstrumentConfig) -> Instrument:
+def make_timing(config: InstrumentConfig) -> Instrument:
     from harness_instruments.timing import Timing
 
     return Timing()
 
 
-def processes(config: InstrumentConfig) -> Instrument:
+def make_processes(config: InstrumentConfig) -> Instrument:
     from harness_instruments.processes import Processes
 
     return Processes(config.options, config.urls)
 
 
-def cprofile(config: InstrumentConfig) -> Instrument:
+def make_cprofile(config: InstrumentConfig) -> Instrument:
     from harness_instruments.profiler import CProfile
 
     return CProfile(config.options)
 
 
-def sampler(config: InstrumentConfig) -> Instrument:
+def make_sampler(config: InstrumentConfig) -> Instrument:
     from harness_instruments.stacks import Sampler
 
     return Sampler(config.options)
 
 
-def pyspy(config: InstrumentConfig) -> Instrument:
+def make_pyspy(config: InstrumentConfig) -> Instrument:
     from harness_instruments.pyspy import PySpy
 
     return PySpy(config.options, config.urls)
@@ -62,28 +62,30 @@ def pyspy(config: InstrumentConfig) -> Instrument:
 
 @harness.hookimpl
 def harness_register_instruments(registry: InstrumentRegistry) -> None:
-    registry.add("timing", timing, summary="wall and CPU time of each iteration, context switches")
+    registry.add(
+        "timing", make_timing, summary="wall and CPU time of each iteration, context switches"
+    )
     registry.add(
         "psutil",
-        processes,
+        make_processes,
         options=PsutilOptions,
         summary="CPU, memory, I/O of us, our children and a local server; network of the machine",
     )
     registry.add(
         "cprofile",
-        cprofile,
+        make_cprofile,
         options=CProfileOptions,
         summary="every Python call of an extra iteration, counted and timed (perturbs it)",
     )
     registry.add(
         "sampler",
-        sampler,
+        make_sampler,
         options=SamplerOptions,
         summary="stacks of our own threads, sampled: a flame graph at little cost",
     )
     registry.add(
         "pyspy",
-        pyspy,
+        make_pyspy,
         options=PySpyOptions,
         summary="stacks of us, our children or a local Python server, by py-spy (an extra)",
     )

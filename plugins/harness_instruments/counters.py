@@ -16,7 +16,15 @@ from msgspec import Struct
 from harness.protocols import Observation
 from harness.schema import MetricValue
 
-__all__ = ["Machine", "Spent", "machine_between", "read_machine", "read_spent", "spent_between"]
+__all__ = [
+    "Machine",
+    "Spent",
+    "added",
+    "machine_between",
+    "read_machine",
+    "read_spent",
+    "spent_between",
+]
 
 TICKS_MIN: Final = 10
 """CPU time is counted in ticks of 10 ms: of less than ten of them no share is given."""
@@ -26,7 +34,7 @@ SHORT: Final = "the iteration was shorter than ten ticks of the CPU clock"
 class Spent(Struct, frozen=True, kw_only=True):
     """What the members of a group have used up since they began; None: not told."""
 
-    cpu_s: float | None
+    cpu_s: float
     read_bytes: int | None = None
     """By read calls, from whatever: files in memory, pipes, some sockets."""
     written_bytes: int | None = None
@@ -63,13 +71,23 @@ def read_spent(members: list[psutil.Process]) -> Spent:
             continue
         if io is not None:
             io = {ours: io[ours] + getattr(counted, theirs) for ours, theirs in IO.items()}
-    return Spent(cpu_s=cpu_s if members else None, **(io if members and io else {}))
+    return Spent(cpu_s=cpu_s, **(io or {}))
+
+
+def added(one: Spent, other: Spent) -> Spent:
+    """Of two groups together; what one of them does not tell is unknown of both."""
+    sums: dict[str, int] = {}
+    for name in IO:
+        first, second = getattr(one, name), getattr(other, name)
+        if first is not None and second is not None:
+            sums[name] = first + second
+    return Spent(cpu_s=one.cpu_s + other.cpu_s, **sums)
 
 
 def spent_between(prefix: str, before: Spent, after: Spent, wall_s: float) -> Observation:
     """`<prefix>cpu_percent` of one core, and the I/O. A sum that went back is unknown."""
     metrics, unknown = [], {}
-    if before.cpu_s is None or after.cpu_s is None or after.cpu_s < before.cpu_s:
+    if after.cpu_s < before.cpu_s:
         unknown[f"{prefix}cpu_percent"] = "a process ended, and nobody waited for it"
     elif wall_s < TICKS_MIN * 0.01:
         unknown[f"{prefix}cpu_percent"] = SHORT

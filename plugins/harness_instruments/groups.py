@@ -81,5 +81,5 @@ def _unix_listeners(paths: set[str]) -> set[int | None]:
     """Whoever has the socket's file: accepted connections carry its name too."""
     if not paths:
         return set()
-    ours = {one.pid for one in psutil.net_connections("unix") if one.laddr in paths}
+    ours = {one.pid for one in psutil.net_connections("unix") if str(one.laddr) in paths}
     return ours - {os.getpid(), None} or ours

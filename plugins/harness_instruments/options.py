@@ -37,7 +37,7 @@ class SamplerOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Options of the instrument `sampler`."""
 
     interval_ms: Annotated[float, Meta(ge=1, le=10_000)] = 10.0
-    """Between two samples. What it costs is recorded as `sampler.own_cpu_share`."""
+    """Between two samples. What it costs is recorded as `sampler.sampling_cpu_share`."""
     threads: Literal["all", "main"] = "all"
     """`main`: the thread that runs the scenario alone."""
 

@@ -3,7 +3,7 @@
 Three groups of processes, named by what stands before a figure:
 
     psutil.            this process and its children (a server that we started is one of them)
-    psutil.own_        this process alone
+    psutil.own_        this process alone, of its memory (its CPU time: the instrument `timing`)
     psutil.server_     whoever listens at the backend's loopback address, and its children
 
 and `psutil.system_`, everything on the machine, other people's work included: what network there
@@ -20,13 +20,14 @@ from statistics import fmean
 from typing import Any, Final
 
 import psutil
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from harness.protocols import Observation
 from harness.schema import MetricValue
 from harness_instruments.counters import (
     Machine,
     Spent,
+    added,
     machine_between,
     read_machine,
     read_spent,
@@ -50,12 +51,13 @@ class _Sample(Struct, frozen=True):
     processes: int
 
 
-class _Begun(Struct):
+class _Begun(Struct, frozen=True):
     """Where the counters stood."""
 
     at_s: float
-    spent: dict[str, Spent]
     machine: Machine
+    others: dict[str, Spent]
+    me: Spent
 
 
 class Processes:
@@ -83,22 +85,30 @@ class Processes:
             self._server, self._no_server = server_processes(self._urls)  # it was restarted
         self._samples = []
         self._pace = Pace(self._sample, self._options.interval_ms / 1e3, "psutil")
-        spent, machine = self._spent(), read_machine()
-        self._begun = _Begun(time.perf_counter(), spent, machine)
+        machine, others = read_machine(), self._others()
+        # Our own counters last, and first when it ends: they count what we read in /proc, too.
+        self._begun = _Begun(time.perf_counter(), machine, others, read_spent([self._me]))
         self._pace.start()
 
     def stop(self) -> Observation:
-        ended_s, begun, pace = time.perf_counter(), self._begun, self._pace
+        begun, pace = self._begun, self._pace
         self._begun = self._pace = None
         if begun is None or pace is None:
             return Observation(unknown={"psutil": "stopped without having been started"})
-        machine, spent = read_machine(), self._spent()
         cost = pace.stop()
+        wall_s = time.perf_counter() - begun.at_s
+        me = _without(read_spent([self._me]), cost.read_bytes)
+        machine, others = read_machine(), self._others()
         self._sample()
-        wall_s = ended_s - begun.at_s
-        parts = [cost.observation("psutil"), machine_between(SYSTEM, begun.machine, machine, wall_s)]
-        for prefix, after in spent.items():
-            parts.append(spent_between(prefix, begun.spent[prefix], after, wall_s))
+        parts = [
+            cost.observation("psutil"),
+            machine_between(SYSTEM, begun.machine, machine, wall_s),
+            spent_between(
+                OURS, added(begun.me, begun.others[OURS]), added(me, others[OURS]), wall_s
+            ),
+        ]
+        if SERVER in others and SERVER in begun.others:
+            parts.append(spent_between(SERVER, begun.others[SERVER], others[SERVER], wall_s))
         metrics = [one for part in parts for one in part.metrics] + self._memory()
         unknown = {figure: why for part in parts for figure, why in part.unknown.items()}
         if not self._server:
@@ -119,8 +129,13 @@ class Processes:
         groups = {OURS: with_children([self._me]), OWN: [self._me]}
         return groups | ({SERVER: with_children(self._server)} if self._server else {})
 
-    def _spent(self) -> dict[str, Spent]:
-        return {prefix: read_spent(members) for prefix, members in self._groups().items()}
+    def _others(self) -> dict[str, Spent]:
+        """Of all groups, without what this process itself has used."""
+        found = {
+            prefix: read_spent([one for one in members if one.pid != self._me.pid])
+            for prefix, members in self._groups().items()
+        }
+        return {prefix: spent for prefix, spent in found.items() if prefix != OWN}
 
     def _sample(self) -> None:
         now_s, taken = time.perf_counter(), {}
@@ -147,14 +162,17 @@ class Processes:
             seen = [groups[prefix] for _, _, groups in self._samples if prefix in groups]
             add(f"{prefix}rss_mean_bytes", fmean(one.rss_bytes for one in seen), "B")
             add(f"{prefix}rss_max_bytes", max(one.rss_bytes for one in seen), "B")
-            add(f"{prefix}threads_max", max(one.threads for one in seen), "threads", "neither")
             if prefix != OWN:
+                most = max(one.threads for one in seen)
+                add(f"{prefix}threads_max", most, "threads", "neither")
                 most = max(one.processes for one in seen)
                 add(f"{prefix}processes_max", most, "processes", "neither")
         return found
 
     def _unique(self, metrics: list[MetricValue], unknown: dict[str, str]) -> None:
         for prefix, members in self._groups().items():
+            if prefix == OWN:
+                continue
             try:
                 sizes = [one.memory_full_info().uss for one in members]
             except (psutil.Error, OSError) as error:
@@ -166,7 +184,9 @@ class Processes:
         """One line a sample; the columns of a group that was not there are empty."""
         out = io.StringIO()
         prefixes = [one for one in (OURS, OWN, SERVER) if one in self._samples[-1][2]]
-        names = [f"{p.removeprefix('psutil.')}{f}" for p in prefixes for f in _Sample.__struct_fields__]
+        names = [
+            f"{p.removeprefix('psutil.')}{f}" for p in prefixes for f in _Sample.__struct_fields__
+        ]
         out.write(",".join(["at_ms", "system_available_bytes", *names]) + "\n")
         for at_s, available, groups in self._samples:
             cells: list[str] = [f"{(at_s - began_s) * 1e3:.3f}", str(available)]
@@ -176,3 +196,10 @@ class Processes:
                 cells += [str(getattr(one, field)) if one else "" for field in fields]
             out.write(",".join(cells) + "\n")
         return out.getvalue()
+
+
+def _without(spent: Spent, read_bytes: int) -> Spent:
+    """Our own counters, but for what the samples read."""
+    if spent.read_bytes is None:
+        return spent
+    return structs.replace(spent, read_bytes=spent.read_bytes - read_bytes)

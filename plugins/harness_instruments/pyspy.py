@@ -8,6 +8,7 @@ process for each sample: it perturbs, and sees an extra iteration. `nonblocking`
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -27,6 +28,9 @@ from harness_instruments.groups import server_processes
 from harness_instruments.options import PySpyOptions
 
 __all__ = ["PySpy"]
+
+_COMMAND: Final = re.compile(r'^process (\d+):".*";', re.M)
+"""py-spy heads each stack with the whole command line, which is nobody's business."""
 
 WITHIN_S: Final = 20.0
 """For py-spy to write its file; after that it is killed."""
@@ -90,13 +94,13 @@ class PySpy:
         out = Path(self._folder.name) / "stacks"
         if not out.exists():
             return Observation(unknown={"pyspy": f"py-spy wrote nothing: {one_line(said, 300)}"})
-        text = out.read_text("utf-8", "replace")
+        text = _COMMAND.sub(r"process \1;", out.read_text("utf-8", "replace"))
         counts = [line.rpartition(" ")[2] for line in text.splitlines()]
         samples = sum(int(count) for count in counts if count.isdigit())
         metrics = [MetricValue(name="pyspy.samples", value=samples, unit="samples")]
-        unknown = {"pyspy.own_cpu_ms": "py-spy had ended"} if cpu_s is None else {}
+        unknown = {"pyspy.sampling_cpu_ms": "py-spy had ended"} if cpu_s is None else {}
         if cpu_s is not None:
-            metrics.append(MetricValue(name="pyspy.own_cpu_ms", value=cpu_s * 1e3, unit="ms"))
+            metrics.append(MetricValue(name="pyspy.sampling_cpu_ms", value=cpu_s * 1e3, unit="ms"))
         artifacts = (("stacks.collapsed.txt", text),) if text else ()
         return Observation(metrics=tuple(metrics), unknown=unknown, artifacts=artifacts)
 

@@ -7,9 +7,11 @@ by its own clock: what it took from the measurement, and no more than that.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from msgspec import Struct
 
@@ -27,6 +29,8 @@ class Cost(Struct, frozen=True, kw_only=True):
     """Due, but not taken, because the one before took too long or the thread got no core."""
     cpu_s: float
     wall_s: float
+    read_bytes: int
+    """By the thread itself: whoever counts what the process reads takes this off."""
 
     def observation(self, name: str) -> Observation:
         """As figures of the instrument `name`."""
@@ -35,8 +39,8 @@ class Cost(Struct, frozen=True, kw_only=True):
             metrics=(
                 MetricValue(name=f"{name}.samples", value=self.samples, unit="samples"),
                 MetricValue(name=f"{name}.samples_missed", value=self.missed, unit="samples"),
-                MetricValue(name=f"{name}.own_cpu_ms", value=self.cpu_s * 1e3, unit="ms"),
-                MetricValue(name=f"{name}.own_cpu_share", value=share, unit="cores"),
+                MetricValue(name=f"{name}.sampling_cpu_ms", value=self.cpu_s * 1e3, unit="ms"),
+                MetricValue(name=f"{name}.sampling_cpu_share", value=share, unit="cores"),
             )
         )
 
@@ -51,6 +55,7 @@ class Pace:
         self._thread = threading.Thread(target=self._run, name=f"harness-{name}", daemon=True)
         self._samples = self._missed = 0
         self._cpu_s = 0.0
+        self._read_bytes = 0
         self._failure: Exception | None = None
         self._began_s = time.perf_counter()
 
@@ -64,7 +69,13 @@ class Pace:
         self._thread.join()
         if self._failure is not None:
             raise self._failure
-        return Cost(samples=self._samples, missed=self._missed, cpu_s=self._cpu_s, wall_s=wall_s)
+        return Cost(
+            samples=self._samples,
+            missed=self._missed,
+            cpu_s=self._cpu_s,
+            wall_s=wall_s,
+            read_bytes=self._read_bytes,
+        )
 
     def _run(self) -> None:
         began_cpu_s = time.thread_time()
@@ -80,3 +91,13 @@ class Pace:
         except Exception as error:  # raised again where somebody can say so
             self._failure = error
         self._cpu_s = time.thread_time() - began_cpu_s
+        self._read_bytes = _read_bytes()
+
+
+def _read_bytes() -> int:
+    """By the calling thread since it began; 0 where the system does not tell."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/thread-self/io").read_text("ascii").splitlines():
+            if line.startswith("rchar:"):
+                return int(line.partition(":")[2])
+    return 0

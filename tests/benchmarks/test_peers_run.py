@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
+
 from benchmarks.peers.install import Tokenizer, closure
 from benchmarks.peers.launch import Job, tree_of
 from benchmarks.peers.loads import Load, Plan

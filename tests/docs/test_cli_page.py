@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from harness.cli import BUILTIN, cli
-from harness.cli.status import MEANINGS
+from harness.cli.status import GATE_MEANINGS, MEANINGS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
 
@@ -20,14 +20,23 @@ Generated from the commands' own help; a test compares the two.
 |---|---|
 {statuses}
 
+Those of `harness compare` are answers, so that its mistakes have numbers of their own:
+
+| exit status | of `harness compare` |
+|---|---|
+{answers}
+
 A second Ctrl-C, or any signal that is not answered, ends the process by that signal; a shell shows
 that as 128 and its number too. What leads to which: [robustness.md](robustness.md).
 """
 
 
 def page() -> str:
-    rows = (f"| {status} | {meaning} |" for status, meaning in MEANINGS.items())
-    parts = [INTRO.format(statuses="\n".join(rows))]
+    statuses, answers = (
+        "\n".join(f"| {status} | {meaning} |" for status, meaning in meanings.items())
+        for meanings in (MEANINGS, GATE_MEANINGS)
+    )
+    parts = [INTRO.format(statuses=statuses, answers=answers)]
     root = click.Context(cli, info_name="harness", terminal_width=90)
     for name in BUILTIN:
         command = cli.get_command(root, name)

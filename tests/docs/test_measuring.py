@@ -11,7 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from harness.metrics import CALL_METRICS, ITERATION_METRICS
+from harness.engine.bands import shipped_bands
+from harness.metrics import CALL_METRICS, COLD_METRICS, ITERATION_METRICS
 from harness.report import chunks, jsonl
 from harness.schema import CallRecord, ChunkColumns, Instants, ValiditySpec
 
@@ -34,20 +35,34 @@ def test_the_examples_give_what_the_page_says():
     assert not results.failed, "".join(report)
 
 
-@pytest.mark.parametrize("metric", [*CALL_METRICS, *ITERATION_METRICS], ids=lambda m: m.name)
+@pytest.mark.parametrize(
+    "metric", [*CALL_METRICS, *ITERATION_METRICS, *COLD_METRICS], ids=lambda m: m.name
+)
 def test_every_metric_has_an_executed_example(metric):
-    assert f'"{metric.name}"' in EXAMPLES
+    assert f'"{metric.name}"' in EXAMPLES or f"'{metric.name}'" in EXAMPLES
 
 
 @pytest.mark.parametrize(
     ("marker", "metrics"),
-    [("call metrics", CALL_METRICS), ("iteration metrics", ITERATION_METRICS)],
+    [
+        ("call metrics", CALL_METRICS),
+        ("iteration metrics", ITERATION_METRICS),
+        ("cold metrics", COLD_METRICS),
+    ],
 )
 def test_the_tables_are_the_registries(marker, metrics):
     rows = [
         f"| `{m.name}` | {m.unit} | {m.better} | {m.provenance} | {m.definition} |" for m in metrics
     ]
     assert between(marker).splitlines()[2:] == rows
+
+
+def test_the_shipped_bands_are_in_the_table():
+    rows = [
+        f"| `{name}` | {', '.join(f'`{one}`' for one in found.bands)} | {found.source.strip()} |"
+        for name, found in shipped_bands().items()
+    ]
+    assert between("shipped bands").splitlines()[2:] == rows
 
 
 def test_every_caveat_of_the_core_is_in_the_table_and_no_other():

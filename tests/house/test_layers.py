@@ -24,6 +24,8 @@ LAYERS = {
     "protocols": 1,
     "hookspecs": 1,
     "registry": 1,
+    "callables": 1,
+    "references": 1,
     "host": 1,
     "metrics": 1,
     "statistics": 1,
@@ -41,6 +43,8 @@ LAYERS = {
 }
 # What a plugin may import from us: public names only.
 PUBLIC = {
+    "callables",
+    "references",
     "errors",
     "schema",
     "protocols",

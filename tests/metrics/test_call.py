@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from harness.errors import SpecError
 from harness.metrics import (
     CALL_METRICS,
+    COLD_METRICS,
     ITERATION_METRICS,
     call_metric,
     iteration_metric,
@@ -37,7 +38,7 @@ from tests.metrics.records import (
 
 
 def test_every_metric_is_defined_once_in_one_sentence_with_its_unit():
-    metrics = [*CALL_METRICS, *ITERATION_METRICS]
+    metrics = [*CALL_METRICS, *ITERATION_METRICS, *COLD_METRICS]
     names = [metric.name for metric in metrics]
     assert len(set(names)) == len(names)
     suffixes = {
@@ -47,13 +48,14 @@ def test_every_metric_is_defined_once_in_one_sentence_with_its_unit():
         "req/s": "_per_s",
         "chunks/tok": "_ratio",
         "tok": "_tokens",
+        "share": "_share",
     }
     for metric in metrics:
         assert metric.name.endswith(suffixes[metric.unit]), metric.name
         assert metric.definition.endswith(".")
         assert ". " not in metric.definition, "one sentence"
     assert {metric.level for metric in CALL_METRICS} == {"call"}
-    assert {metric.level for metric in ITERATION_METRICS} == {"iteration"}
+    assert {metric.level for metric in (*ITERATION_METRICS, *COLD_METRICS)} == {"iteration"}
 
 
 def test_a_name_that_is_not_there_gets_the_nearest_one():

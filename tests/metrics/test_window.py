@@ -133,6 +133,8 @@ def test_figures_of_an_iteration():
         "held_throughput_tok_s": pytest.approx(37.5 / 0.9),
         "requests_per_s": 4.0,
         "output_tokens": 40.0,
+        "goodput_share": None,  # no SLO
+        "goodput_per_s": None,
     }
 
 

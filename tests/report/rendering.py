@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 
+from harness.compare import compare_arms
 from harness.report import comparison, metrics_json
 from harness.report.aggregate import deltas
 from tests.store import builders
@@ -47,5 +48,5 @@ def many_trials(shift_ms: float, trials: int = 5) -> FakeRun:
 
 
 def reading(run, name: str) -> str:
-    (pair,) = deltas(run.summary)
+    (pair,) = deltas(run.summary, compare_arms(run))
     return next(delta.reading for delta in pair.deltas if delta.metric == name)

@@ -99,7 +99,7 @@ def with_decisions(run):
         Probe(cell="rate_per_s=1", load=1.0, trials=1, requests=100, good=100,
               share_low=0.9638, share_high=1.0, decision="meets", because="whole interval above"),
         Probe(cell="rate_per_s=4", load=4.0, trials=2, requests=200, good=120,
-              share_low=0.5286, share_high=0.6685, decision="fails", because="whole interval below"),
+              share_low=0.5286, share_high=0.6685, decision="fails", because="interval below"),
     )  # fmt: skip
     run.summary = msgspec.structs.replace(
         run.summary,

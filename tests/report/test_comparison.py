@@ -6,6 +6,7 @@ import re
 
 import msgspec
 
+from harness.compare import compare_arms
 from harness.report.aggregate import deltas
 from harness.schema import ArmSpec, CallError, OpenLoad
 from tests.report.rendering import document, many_trials, markdown, reading
@@ -14,18 +15,23 @@ from tests.store.builders import FakeRun, manifest
 
 
 def test_few_trials_get_no_words():
-    assert reading(builders.toy_run(), "ttft_ms") == "not enough data for a verdict"
-    assert reading(many_trials(100, trials=4), "ttft_ms") == "not enough data for a verdict"
-    assert "not enough data for a verdict" in markdown(builders.toy_run())
+    few = "not enough data: 3 more trials each"
+    assert reading(builders.toy_run(), "ttft_ms").startswith(few)
+    assert reading(many_trials(100, trials=4), "ttft_ms").startswith(
+        "not enough data: 1 more trial"
+    )
+    assert few in markdown(builders.toy_run())
 
 
-def test_enough_trials_get_the_words_that_their_intervals_allow():
-    overlap = "no difference shown: the intervals overlap"
-    assert reading(many_trials(0), "ttft_ms") == overlap
-    assert reading(many_trials(1), "ttft_ms") == overlap
-    higher = "candidate higher: the intervals do not overlap"
-    assert reading(many_trials(30), "ttft_ms") == higher
-    assert reading(many_trials(-30), "ttft_ms") == higher.replace("higher", "lower")
+def test_enough_trials_get_the_words_that_the_data_allow():
+    same = reading(many_trials(0), "ttft_ms")
+    assert same.startswith("no difference shown: 95 % interval ")
+    slower = reading(many_trials(30), "ttft_ms")
+    assert re.fullmatch(r"slower by 56\.1 % \(95 % interval [\d.]+ to [\d.]+\), 5 blocks", slower)
+    assert reading(many_trials(-30), "ttft_ms").startswith("faster by 56.1 % (95 % interval")
+    text = markdown(many_trials(30))
+    assert "`ttft_ms` | +30 ms (+56.1 %) | baseline | slower by 56.1 % (95 % interval" in text
+    assert "4 tests were made, and their p-values corrected for that number (Holm)." in text
 
 
 def test_an_invalid_run_compares_nothing():
@@ -34,7 +40,9 @@ def test_an_invalid_run_compares_nothing():
         run.summary, verdict=msgspec.structs.replace(run.summary.verdict, state="invalid")
     )
     run.summary = summary
-    assert reading(run, "ttft_ms") == "none: the run is invalid"
+    assert reading(run, "ttft_ms") == ""
+    assert "Nothing is said of differences: summary.verdict: figures of an invalid" in markdown(run)
+    assert document(run)["comparisons"][0]["metrics"]["ttft_ms"]["mean"] == 30.0
 
 
 def test_an_open_loop_s_report_begins_with_the_due_instant():
@@ -46,7 +54,7 @@ def test_an_open_loop_s_report_begins_with_the_due_instant():
     assert names[:2] == ["ttft_from_due_ms", "tpot_ms"]
     assert "An open loop: latencies from the due instant come first" in text
     assert "| ok / planned | TTFT from due | TPOT | E2E from due |" in text
-    (pair,) = deltas(run.summary)
+    (pair,) = deltas(run.summary, compare_arms(run))
     words = [delta.metric for delta in pair.deltas if delta.reading]
     assert sorted(words) == ["e2e_from_due_ms", "throughput_tok_s", "tpot_ms", "ttft_from_due_ms"]
     assert document(run)["run"]["load_mode"] == "open"
@@ -67,17 +75,11 @@ def test_the_report_says_what_its_intervals_were_drawn_from():
     assert ttft["ci_of"] == "trials"
 
 
-def test_intervals_of_one_launch_get_no_words():
-    run = many_trials(30)
-    arms = [
-        msgspec.structs.replace(
-            arm,
-            metrics=tuple(msgspec.structs.replace(m, ci_of="iterations") for m in arm.metrics),
-        )
-        for arm in run.summary.arms
-    ]
-    run.summary = msgspec.structs.replace(run.summary, arms=tuple(arms))
-    assert reading(run, "ttft_ms") == "not enough data for a verdict"
+def test_many_values_of_one_launch_get_no_words():
+    run = many_trials(30, trials=1)
+    assert reading(run, "ttft_ms") == (
+        "not enough data: 4 more trials each (4 values of one launch say nothing of the next)"
+    )
 
 
 def test_the_report_has_its_parts_in_order():

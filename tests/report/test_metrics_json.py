@@ -95,6 +95,10 @@ def test_all_exporters_are_registered_by_the_hook():
         "jsonl": None,
         "chunks": None,
         "csv": "calls.csv",
+        "cells.csv": "cells.csv",
+        "parquet": None,
+        "parquet-iterations": None,
+        "html": None,
         "metrics.json": "metrics.json",
         "comparison_report.md": "comparison_report.md",
     }

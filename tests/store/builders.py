@@ -218,6 +218,8 @@ def records(arms: Sequence[str] = ("baseline", "chimera"), calls: int = 2) -> li
 class FakeRun:
     """RunData from lists."""
 
+    sessions = ()
+
     def __init__(
         self, manifest: Manifest, records: Iterable[Record], summary: Summary | None = None
     ) -> None:

@@ -24,6 +24,7 @@ def incomplete(view: RunView) -> Iterator[Caveat]:
         yield _failed(view)
         return
     ended = sum(trial.status == "ok" for arm in view.arms for trial in arm.trials)
+    ended += len(view.skipped)
     planned = len(view.manifest.plan)
     how = {"running": "is still under way", "failed": "failed"}.get(view.state, "was interrupted")
     yield Caveat(
@@ -31,8 +32,13 @@ def incomplete(view: RunView) -> Iterator[Caveat]:
         severity="doubtful",
         message=f"the run {how}: {ended} of {planned} planned trials came to their end",
         evidence={"state": view.state, "trials_ended": ended, "trials_planned": planned},
-        remedy="wait for its end" if view.state == "running" else "run it again",
+        remedy="wait for its end" if view.state == "running" else resume_command(view),
     )
+
+
+def resume_command(view: RunView) -> str:
+    """A run is also found by the beginning of its id."""
+    return f"harness run --resume {view.manifest.run_id}"
 
 
 def _failed(view: RunView) -> Caveat:
@@ -45,7 +51,7 @@ def _failed(view: RunView) -> Caveat:
         severity="invalid",
         message=f"the run failed before anything was measured: {reason}",
         evidence={"state": view.state, "trials_planned": len(view.manifest.plan)},
-        remedy="see to that, then run it again",
+        remedy=f"see to that, then {resume_command(view)}",
     )
 
 
@@ -54,6 +60,7 @@ def counts(view: RunView) -> Iterator[Caveat]:
     for arm in view.arms:
         yield from _calls(arm, view)
     ended = {(t.arm, t.cell, t.trial) for arm in view.arms for t in arm.trials}
+    ended |= {(t.arm, t.cell, t.trial) for t in view.skipped}
     lost = [list(trial) for trial in view.manifest.plan if trial not in ended]
     if lost and view.state == "finished":
         yield Caveat(
@@ -91,7 +98,7 @@ def _calls(arm: ArmView, view: RunView) -> Iterator[Caveat]:
             message=f"{len(arm.calls)} of {of} planned calls have a record; the rest "
             "were never begun",
             evidence={"recorded": len(arm.calls), "planned": of, "iterations": len(cut)},
-            remedy="run it again for the rest",
+            remedy=f"{resume_command(view)} runs the trial anew",
             arm=arm.name,
             cell=arm.cell,
         )
@@ -142,10 +149,18 @@ def empty_workload(view: RunView) -> Iterator[Caveat]:
             message="not one call was measured",
             evidence={"trials": arm.summary.trials, "iterations": arm.summary.iterations},
             remedy=_first_failure(arm)
-            or ("run it again" if view.state == "interrupted" else "give the scenario some input"),
+            or (
+                resume_command(view)
+                if view.state == "interrupted"
+                else "give the scenario some input"
+            ),
             arm=arm.name,
             cell=arm.cell,
         )
+
+
+def _to_measure(view: RunView) -> str:
+    return resume_command(view) if view.state == "interrupted" else "give the scenario some input"
 
 
 def _first_failure(arm: ArmView) -> str:

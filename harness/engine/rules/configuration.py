@@ -8,7 +8,7 @@ that it had an effect nor that it had none.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from itertools import combinations
 from statistics import median
 from typing import Any, Final, NamedTuple
@@ -19,7 +19,7 @@ from harness.metrics import call_metric
 from harness.schema import ArmSpec, CallRecord, Caveat, Effective, ValiditySpec
 from harness.text import whole_number
 
-__all__ = ["cold_in_warm", "config_not_effective"]
+__all__ = ["cold_in_warm", "config_not_effective", "configuration_key"]
 
 _SAME: Final = (*CONFIGURATION, "size_bytes", "size_vram_bytes")
 """Fields of Effective that two arms share if they are one configuration. Unknown to both is no
@@ -152,6 +152,29 @@ def _differs(one: Effective, other: Effective, name: str) -> bool:
 
 def _runs(account: Effective, name: str) -> Any:
     return account.read_back.get(name, account.options.get(name))
+
+
+def configuration_key(arm: ArmView, asked: Mapping[str, Any]) -> Hashable | None:
+    """Equal for two cells of an arm that ran one configuration. None where that is not known: the
+    backend told nothing, or one thing at one time and another at another.
+
+    asked    path → value, as the sweep gives them: what the server tells of another option is in
+             the key, and not what was asked for
+    """
+    accounts = [trial.effective for trial in arm.trials if _was_read(trial)]
+    if any(account.not_effective.keys() & set(_SAME) for account in accounts):
+        return None
+    keys = {_account_key(account, asked) for account in accounts}
+    return keys.pop() if len(keys) == 1 else None
+
+
+def _account_key(account: Effective, asked: Mapping[str, Any]) -> Hashable:
+    told = {*account.options, *account.read_back}
+    options = {name: _runs(account, name) for name in sorted(told)}
+    prefix = "backend.options."
+    rest = {p: v for p, v in asked.items() if p.removeprefix(prefix) not in told}
+    fields = [getattr(account, name) for name in _SAME]
+    return repr((fields, sorted(account.read_back), options, sorted(rest.items())))
 
 
 # Cold starts. -------------------------------------------------------------------------------------

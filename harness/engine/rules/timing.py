@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Any, Final
+
+from msgspec import Struct
 
 from harness.engine.rules.view import ArmView, RunView
 from harness.metrics import Gaps, call_metric, gaps
 from harness.schema import CallRecord, Caveat, OpenLoad, ValiditySpec
 
-__all__ = ["client_lag", "clock_step", "schedule_slip", "user_stamps"]
+__all__ = ["Slip", "client_lag", "clock_step", "schedule_slip", "slip", "user_stamps"]
 
 USER_SHARE_MIN: Final = 0.01
 """User-stamped calls below which no figure up to p99 can be moved by them."""
@@ -26,51 +28,68 @@ LATE_SHARE_OF_GAP: Final = 0.25
 # ---- the schedule of an open loop
 
 
+class Slip(Struct, frozen=True, kw_only=True):
+    """What an open loop's requests did to its schedule."""
+
+    problems: tuple[str, ...]
+    """Empty: they kept to it."""
+    late: tuple[CallRecord, ...]
+    """Those that went out later than the bound allows."""
+    evidence: dict[str, Any]
+
+
+def slip(calls: Sequence[CallRecord], bounds: ValiditySpec) -> Slip | None:
+    """Of one open load's calls. None: nothing was sent."""
+    send_lag_ms = call_metric("send_lag_ms").formula
+    lags_ms = [lag_ms for call in calls if (lag_ms := send_lag_ms(call)) is not None]
+    if not lags_ms:
+        return None
+    e2e_ms = _quantile([call_metric("e2e_ms").formula(call) for call in calls], 0.5)
+    bound_ms = max(bounds.send_lag_max_ms, bounds.send_lag_share_max * (e2e_ms or 0.0))
+    late = tuple(call for call in calls if (send_lag_ms(call) or 0.0) > bound_ms)
+    # One that was late, the last above all, must not make a short run slow either.
+    latest = max(calls, key=lambda call: send_lag_ms(call) or 0.0)
+    rate = _rate_share([call for call in calls if call is not latest])
+    problems = []
+    if len(late) > max(LATE_CALLS_MAX, LATE_CALLS_SHARE_MAX * len(lags_ms)):
+        problems.append(
+            f"{len(late)} of {len(lags_ms)} requests went out more than {bound_ms:.4g} ms late "
+            f"(up to {max(lags_ms):.4g} ms)"
+        )
+    if rate is not None and rate < bounds.rate_share_min:
+        problems.append(f"requests went out at {rate:.1%} of the offered rate")
+    return Slip(
+        problems=tuple(problems),
+        late=late,
+        evidence={
+            "late": len(late),
+            "sent": len(lags_ms),
+            "late_share_max": LATE_CALLS_SHARE_MAX,
+            "send_lag_p50_ms": _quantile(lags_ms, 0.5),
+            "send_lag_worst_ms": max(lags_ms),
+            "send_lag_max_ms": bound_ms,
+            "achieved_share": rate,
+            "achieved_share_min": bounds.rate_share_min,
+        },
+    )
+
+
 def schedule_slip(view: RunView) -> Iterator[Caveat]:
     """Requests went out late, or fewer per second than asked for: then the load is not the one that
     the report names, and latency from the instant of sending hides the wait before it."""
-    bounds = view.manifest.spec.validity
     for arm in view.arms:
         if not isinstance(arm.load, OpenLoad):
             continue
-        calls = view.judged(arm)
-        send_lag_ms = call_metric("send_lag_ms").formula
-        lags_ms = [lag_ms for call in calls if (lag_ms := send_lag_ms(call)) is not None]
-        if not lags_ms:
-            continue
-        e2e_ms = _quantile([call_metric("e2e_ms").formula(call) for call in calls], 0.5)
-        bound_ms = max(bounds.send_lag_max_ms, bounds.send_lag_share_max * (e2e_ms or 0.0))
-        late = sum(lag_ms > bound_ms for lag_ms in lags_ms)
-        # One that was late, the last above all, must not make a short run slow either.
-        latest = max(calls, key=lambda call: send_lag_ms(call) or 0.0)
-        rate = _rate_share([call for call in calls if call is not latest])
-        problems = []
-        if late > max(LATE_CALLS_MAX, LATE_CALLS_SHARE_MAX * len(lags_ms)):
-            problems.append(
-                f"{late} of {len(lags_ms)} requests went out more than {bound_ms:.4g} ms late "
-                f"(up to {max(lags_ms):.4g} ms)"
-            )
-        if rate is not None and rate < bounds.rate_share_min:
-            problems.append(f"requests went out at {rate:.1%} of the offered rate")
-        if problems:
+        found = slip(view.judged(arm), view.manifest.spec.validity)
+        if found is not None and found.problems:
             yield Caveat(
                 code="schedule-slip",
                 severity="doubtful",
-                message=f"{'; '.join(problems)}: read the figures from the due instant",
-                evidence={
-                    "late": late,
-                    "sent": len(lags_ms),
-                    "late_share_max": LATE_CALLS_SHARE_MAX,
-                    "send_lag_p50_ms": _quantile(lags_ms, 0.5),
-                    "send_lag_worst_ms": max(lags_ms),
-                    "send_lag_max_ms": bound_ms,
-                    "achieved_share": rate,
-                    "achieved_share_min": bounds.rate_share_min,
-                },
+                message=f"{'; '.join(found.problems)}: read the figures from the due instant",
+                evidence=found.evidence,
                 remedy="a lower --rate, a higher load.concurrency_max where one is set, or less "
                 "other work on this machine",
                 arm=arm.name,
-                cell=arm.cell,
             )
 
 

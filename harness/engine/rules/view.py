@@ -14,6 +14,9 @@ from harness.schema import (
     Load,
     Manifest,
     RunState,
+    SearchResult,
+    SessionRecord,
+    Stopping,
     TrialRecord,
 )
 
@@ -58,6 +61,12 @@ class RunView(Struct, frozen=True, kw_only=True):
     manifest: Manifest
     state: RunState
     arms: tuple[ArmView, ...]
+    """Those that were launched, or are to be: not a load that a search never came to."""
+    skipped: tuple[TrialRecord, ...] = ()
+    """Trials that a rule of the spec made unnecessary. They are in no arm."""
+    stopping: tuple[Stopping, ...] = ()
+    search: tuple[SearchResult, ...] = ()
+    sessions: tuple[SessionRecord, ...] = ()
 
     def judged(self, arm: ArmView) -> list[CallRecord]:
         """The calls that a verdict may rest on: what an interrupt took back, or kept from being

@@ -8,14 +8,15 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from harness.report.aggregate import headlines
-from harness.report.figures import UNKNOWN, number, signed
+from harness.report.figures import UNKNOWN, interval, number, signed
+from harness.report.grid import axes
+from harness.report.page.figures import place_cells, place_columns
 from harness.report.page.tables import Cell, Column, Strip, Table, Tone, of_number, table
 from harness.report.page.tables import label as text
 from harness.schema import Summary
 from harness.schema.comparison import Comparison, Effect, GateResult
 
-__all__ = ["Compared", "compared", "overview_table", "verdicts"]
+__all__ = ["Compared", "compared", "effects_table", "verdicts"]
 
 SCALE_MIN: Final = 0.02
 """Shares are never drawn larger than this makes them: a difference of nothing must look it."""
@@ -30,91 +31,64 @@ class Compared(Struct, frozen=True, kw_only=True):
     name: str
     comparable: bool
     sentences: tuple[tuple[str, str, Tone], ...]
-    """(metric, sentence, tone) of the headlines."""
-    effects: Table
+    """(metric, sentence, tone)."""
     conditions: Table
     gates: tuple[GateResult, ...]
 
 
-def compared(ones: Sequence[Comparison], summary: Summary) -> Iterator[Compared]:
-    first = headlines(summary)
+def compared(ones: Sequence[Comparison]) -> Iterator[Compared]:
     for one in ones:
-        ranked = _ranked(one.effects, first)
         yield Compared(
-            name=_name(one),
+            name=f"{one.candidate.label} − {one.baseline.label}",
             comparable=one.comparable,
-            sentences=tuple(
-                (effect.metric, effect.sentence, _tone(effect))
-                for effect in ranked
-                if effect.metric in first
-            ),
-            effects=_effects(one, ranked),
+            sentences=tuple((e.metric, e.sentence, _tone(e)) for e in one.effects),
             conditions=_conditions(one),
             gates=one.gates,
         )
 
 
-def overview_table(ones: Sequence[Comparison], summary: Summary) -> Table:
-    """Every comparison's headlines in one table: for sweeps, where there are many."""
-    first = headlines(summary)
-    found = [(one, effect) for one in ones for effect in _ranked(one.effects, first)]
-    found = [(one, effect) for one, effect in found if effect.metric in first]
-    scale = _scale([effect for _, effect in found])
-    rows = [[text(_name(one)), *_row(effect, scale)] for one, effect in found]
-    return table("Differences", (Column(head="Candidate − baseline"), *_COLUMNS), rows, 2)
+def effects_table(ones: Sequence[Comparison], summary: Summary) -> Table:
+    """Every effect of every comparison, with the axes of the candidate's cell as columns."""
+    swept = axes(summary.cells)
+    scale = _scale([effect for one in ones for effect in one.effects])
+    columns = [Column(head="Candidate − baseline"), *place_columns(swept)[1:], *_COLUMNS]
+    rows = [
+        [_pair(one), *place_cells("", one.candidate.cell, summary)[1:], *_row(effect, scale)]
+        for one in ones
+        for effect in one.effects
+    ]
+    return table("Differences", columns, rows, 2 + len(swept))
 
 
-def verdicts(ones: Sequence[Comparison], summary: Summary) -> list[tuple[str, int]]:
-    """How often the headlines came out how: (words, count)."""
-    first = headlines(summary)
-    words = [effect.words for one in ones for effect in one.effects if effect.metric in first]
+def verdicts(ones: Sequence[Comparison]) -> list[tuple[str, int]]:
+    """How often it came out how: (words, count)."""
+    words = [effect.words for one in ones for effect in one.effects]
     return [(word, words.count(word)) for word in dict.fromkeys(words)]
 
 
-def _ranked(effects: Sequence[Effect], first: Sequence[str]) -> list[Effect]:
-    rank = {name: index for index, name in enumerate(first)}
-    return sorted(effects, key=lambda effect: rank.get(effect.metric, len(rank)))
-
-
-def _name(one: Comparison) -> str:
-    return f"{one.candidate.label} − {one.baseline.label}"
+def _pair(one: Comparison) -> Cell:
+    """The arms; with the cells only where they differ, and the axes' columns do not say it."""
+    if one.candidate.cell == one.baseline.cell:
+        return text(f"{one.candidate.arm} − {one.baseline.arm}")
+    return text(f"{one.candidate.label} − {one.baseline.label}")
 
 
 _COLUMNS: Final = (
     Column(head="Metric", code=True),
     Column(head="Verdict"),
-    Column(head="Difference", unit="%", numeric=True, title="Of the means, of the baseline's"),
-    Column(head="95 % interval", title="No difference is in the middle"),
-    Column(head="Difference", numeric=True, title="Of the means, in the metric's own unit"),
-    Column(head="Baseline", numeric=True, title="Mean"),
-    Column(head="Candidate", numeric=True, title="Mean"),
+    Column(head="Difference", unit="%", title="Of the means, of the baseline's; 0 in the middle"),
+    Column(head="Means", numeric=True, title="Baseline → candidate; their difference below"),
     Column(head="p, Holm", numeric=True, title="Corrected for the family that was tested"),
     Column(head="Trials", title="Baseline + candidate: the unit of analysis"),
 )
 
 
-def _effects(one: Comparison, ranked: Sequence[Effect]) -> Table:
-    scale = _scale(ranked)
-    rows = [_row(effect, scale) for effect in ranked]
-    return table(f"Differences, {_name(one)}", _COLUMNS, rows)
-
-
 def _row(effect: Effect, scale: float) -> list[Cell]:
-    unit = "" if effect.unit in ("", "1") else f" {effect.unit}"
-    ours = _interval(effect.difference_low, effect.difference_high)
     return [
         text(effect.metric, code=True, title=_better(effect)),
         Cell(text=effect.words, title=effect.sentence, tone=_tone(effect)),
-        of_number(effect.share, _percent(effect.share)),
         _drawn(effect, scale),
-        Cell(
-            text=f"{signed(effect.difference)}{unit}",
-            lines=(ours,) if ours else (),
-            sort=effect.difference,
-            unknown=effect.difference is None,
-        ),
-        of_number(effect.baseline_mean),
-        of_number(effect.candidate_mean),
+        _means(effect),
         of_number(effect.p_holm, _p(effect.p_holm)),
         Cell(
             text=f"{effect.n[0]} + {effect.n[1]}{', paired' if effect.paired else ''}",
@@ -124,10 +98,23 @@ def _row(effect: Effect, scale: float) -> list[Cell]:
     ]
 
 
+def _means(effect: Effect) -> Cell:
+    unit = "" if effect.unit in ("", "1") else f" {effect.unit}"
+    ours = interval(effect.difference_low, effect.difference_high)
+    spread = "" if ours == UNKNOWN else f" ({ours})"
+    return Cell(
+        text=f"{number(effect.baseline_mean)} → {number(effect.candidate_mean)}{unit}",
+        lines=(f"{signed(effect.difference)}{spread}",),
+        sort=effect.difference,
+        unknown=effect.difference is None,
+    )
+
+
 def _drawn(effect: Effect, scale: float) -> Cell:
     low, high, share = effect.share_low, effect.share_high, effect.share
     if low is None or high is None or share is None:
-        return Cell(text=UNKNOWN, unknown=True, tone="dim")
+        shown = f"{_percent(share)} %" if share is not None else UNKNOWN
+        return Cell(text=shown, sort=share, unknown=share is None, lines=("no interval",))
     strip = Strip(
         low=max(low / scale, -1),
         high=min(high / scale, 1),
@@ -135,8 +122,13 @@ def _drawn(effect: Effect, scale: float) -> Cell:
         cut_low=low < -scale,
         cut_high=high > scale,
     )
-    shown = f"{_percent(low)} … {_percent(high)} %"
-    return Cell(text=shown, sort=low, strip=strip, tone=_tone(effect))
+    return Cell(
+        text=f"{_percent(share)} %",
+        lines=(f"{_percent(low)} … {_percent(high)} %",),
+        sort=share,
+        strip=strip,
+        tone=_tone(effect),
+    )
 
 
 def _scale(effects: Sequence[Effect]) -> float:
@@ -164,10 +156,6 @@ def _p(value: float | None) -> str:
     return "< 0.0001" if value < 1e-4 else number(value, 2)
 
 
-def _interval(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f"{signed(low)} … {signed(high)}"
-
-
 def _conditions(one: Comparison) -> Table:
     columns = [Column(head=name) for name in ("Condition", "Baseline", "Candidate", "Weight")]
     rows = [
@@ -179,7 +167,7 @@ def _conditions(one: Comparison) -> Table:
         ]
         for condition in one.conditions
     ]
-    return table(f"Conditions that differ, {_name(one)}", columns, rows)
+    return table("Conditions that differ", columns, rows)
 
 
 def _value(value: Any) -> str:

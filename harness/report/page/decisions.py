@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import Struct
 
 from harness.protocols import RunData
 from harness.report.figures import UNKNOWN, interval, number, percent
-from harness.report.page.figures import place_cells, place_columns
 from harness.report.grid import axes
+from harness.report.page.figures import place_cells, place_columns
 from harness.report.page.tables import Cell, Column, Table, as_cell, of_number, table
 from harness.report.page.tables import label as text
 from harness.schema import SearchResult, Summary, TrialRecord
 
-__all__ = ["Found", "SESSIONS", "searches", "sessions_table", "skipped_table", "stopping_table"]
+__all__ = ["DECISIONS", "Found", "searches", "sessions_table", "skipped_table", "stopping_table"]
 
 
 class Found(Struct, frozen=True, kw_only=True):
@@ -94,7 +96,7 @@ def stopping_table(summary: Summary) -> Table | None:
     return table("Stopping rule", columns, rows, max(len(swept), 1))
 
 
-DECISIONS = {
+DECISIONS: Final = {
     "reached": "narrow enough",
     "cap": "not by the most trials allowed",
     "open": "open when the run ended",

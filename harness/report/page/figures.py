@@ -9,14 +9,25 @@ from msgspec import Struct
 
 from harness.protocols import RunData
 from harness.report.aggregate import durations, label, metric
-from harness.report.figures import UNKNOWN, interval_of, number
+from harness.report.figures import UNKNOWN, interval, interval_of, number
 from harness.report.grid import Axis, axes, level, value
 from harness.report.iterations import IterationLine, iteration_lines
-from harness.report.page.tables import Cell, Column, Table, as_cell, figure, of_number, table
+from harness.report.page.tables import Cell, Column, Table, figure, of_number, table
 from harness.report.page.tables import label as text
-from harness.schema import ArmSummary, MetricSummary, Summary
+from harness.schema import ArmSummary, Goodput, MetricSummary, Objective, Summary
 
-__all__ = ["ROWS_MAX", "ArmFigures", "cells_table", "cold_table", "every_figure", "place_cells"]
+__all__ = [
+    "ROWS_MAX",
+    "ArmFigures",
+    "bound_name",
+    "cells_table",
+    "cold_table",
+    "every_figure",
+    "goodput_table",
+    "iterations_table",
+    "place_cells",
+    "place_columns",
+]
 
 ROWS_MAX: Final = 200
 """Iterations listed one by one; metrics.json has all of them."""
@@ -63,7 +74,7 @@ def _headlines(summary: Summary) -> list[tuple[str, str, str]]:
 _ALSO: Final = {
     "throughput_tok_s": "Throughput",
     "goodput_share": "Goodput",
-    "goodput_req_s": "Goodput rate",
+    "goodput_per_s": "Goodput rate",
     "wall_ms": "Iteration",
 }
 
@@ -122,6 +133,57 @@ def cold_table(summary: Summary) -> Table | None:
     return table("Cold starts, median", columns, rows, 1 + len(axes(summary.cells)))
 
 
+def goodput_table(summary: Summary) -> Table | None:
+    """Requests by the SLO; None where the spec has none."""
+    bounds = _bounds(summary)
+    if not any(arm.goodput for arm in summary.arms):
+        return None
+    columns = [
+        *place_columns(axes(summary.cells)),
+        Column(head="Good", numeric=True, title="Requests that were ok and met every bound"),
+        Column(head="Share", unit="%", numeric=True),
+        Column(head="Good per second", numeric=True),
+        *(Column(head=bound, numeric=True, title="Requests that met it") for bound in bounds),
+    ]
+    rows = [
+        [
+            *place_cells(arm.arm, arm.cell, summary),
+            Cell(text=f"{arm.goodput.good} / {arm.goodput.of}", sort=arm.goodput.good),
+            _share(arm.goodput),
+            of_number(arm.goodput.per_s),
+            *(_met(arm.goodput, bound) for bound in bounds),
+        ]
+        for arm in summary.arms
+        if arm.goodput is not None
+    ]
+    return table("Goodput", columns, rows, 1 + len(axes(summary.cells)))
+
+
+def _bounds(summary: Summary) -> list[str]:
+    made = [arm.goodput for arm in summary.arms if arm.goodput]
+    return list(dict.fromkeys(bound_name(one) for found in made for one in found.objectives))
+
+
+def bound_name(one: Objective) -> str:
+    return f"{one.metric} {'≤' if one.better == 'lower' else '≥'} {number(one.bound)}"
+
+
+def _share(made: Goodput) -> Cell:
+    if made.share is None:
+        return of_number(None)
+    spread = UNKNOWN
+    if made.share_low is not None and made.share_high is not None:
+        spread = interval(made.share_low * 100, made.share_high * 100)
+    unknown = (f"{made.unknown} of unknown figures",) if made.unknown else ()
+    shown = number(made.share * 100, 3)
+    return Cell(text=shown, lines=(spread, *unknown), sort=made.share, title=f"over {made.ci_of}")
+
+
+def _met(made: Goodput, bound: str) -> Cell:
+    found = next((one for one in made.objectives if bound_name(one) == bound), None)
+    return of_number(found.met if found else None)
+
+
 def every_figure(summary: Summary) -> Iterator[ArmFigures]:
     for arm in summary.arms:
         rows = [_row(one) for one in arm.metrics if one.n]
@@ -136,6 +198,7 @@ _COLUMNS: Final = (
     Column(head="Metric", code=True),
     Column(head="Unit"),
     Column(head="n", numeric=True),
+    Column(head="n_eff", numeric=True, title="So many independent values would do as well"),
     Column(head="Unknown", numeric=True, title="Units for which the figure is not known"),
     Column(head="Median", numeric=True),
     Column(head="Mean", numeric=True),
@@ -143,6 +206,7 @@ _COLUMNS: Final = (
     Column(head="SD", numeric=True, title="Spread of the values: not an interval"),
     Column(head="p95", numeric=True),
     Column(head="p99", numeric=True),
+    Column(head="Outliers", numeric=True, title="By MAD; they are in every figure"),
     Column(head="Provenance"),
 )
 
@@ -152,6 +216,7 @@ def _row(one: MetricSummary) -> list[Cell]:
         text(one.name, code=True, title=_direction(one)),
         text(one.unit),
         of_number(one.n),
+        of_number(one.n_eff, number(one.n_eff, 3)),
         of_number(one.missing, tone="" if one.missing else "dim"),
         of_number(one.median),
         of_number(one.mean),
@@ -159,6 +224,7 @@ def _row(one: MetricSummary) -> list[Cell]:
         of_number(one.sd),
         _tail(one, "p95"),
         _tail(one, "p99"),
+        _outliers(one),
         text(f"{one.provenance}, per {one.of}"),
     ]
 
@@ -171,6 +237,11 @@ def _tail(one: MetricSummary, name: str) -> Cell:
     if name in one.needs:
         return Cell(text=f"n ≥ {one.needs[name]}", unknown=True, tone="dim", title="too few values")
     return of_number(getattr(one, name))
+
+
+def _outliers(one: MetricSummary) -> Cell:
+    without = f"without them: mean {number(one.mean_without_outliers)}" if one.outliers else ""
+    return of_number(one.outliers, tone="" if one.outliers else "dim", title=without)
 
 
 def _counts(arm: ArmSummary) -> str:

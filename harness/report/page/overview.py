@@ -78,11 +78,20 @@ def doubts(summary: Summary) -> list[Doubt]:
             code=code,
             message=message,
             remedy=remedy,
-            arms=tuple(one.arm for one in caveats if one.arm),
+            arms=tuple(where for one in caveats for where in _places(one)),
             evidence=_evidence(caveats),
         )
         for (severity, code, message, remedy), caveats in ranked
     ]
+
+
+def _places(one: Caveat) -> Iterator[str]:
+    """The arm, or its cells of which this is said."""
+    if one.cell is None:
+        yield from filter(None, (one.arm,))
+    else:
+        for cell in (one.cell, *one.more_cells):
+            yield f"{one.arm} / {cell}" if one.arm else cell
 
 
 def _evidence(caveats: list[Caveat]) -> str:

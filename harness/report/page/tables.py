@@ -62,14 +62,16 @@ def label(text: str, **more: str | bool) -> Cell:
     return Cell(text=text, **more)  # type: ignore[arg-type]
 
 
-def of_number(value: float | None, text: str | None = None, tone: Tone = "") -> Cell:
+def of_number(
+    value: float | None, text: str | None = None, tone: Tone = "", title: str = ""
+) -> Cell:
     shown = number(value) if text is None else text
-    return Cell(text=shown, sort=value, unknown=value is None, tone=tone)
+    return Cell(text=shown, sort=value, unknown=value is None, tone=tone, title=title)
 
 
 def as_cell(value: str | float | None) -> Cell:
     """A level of an axis: sorted as a number where it is one."""
-    if isinstance(value, bool) or isinstance(value, str):
+    if isinstance(value, bool | str):
         return label(str(value).lower() if isinstance(value, bool) else value)
     return of_number(value)
 
@@ -78,8 +80,8 @@ def figure(one: MetricSummary | None) -> Cell:
     """A metric's median, with interval and n below it and the rest on hovering."""
     if one is None or not one.n:
         return Cell(text=UNKNOWN, unknown=True, title="not measured", tone="dim")
-    span = interval_of(one)
-    lines = (f"mean {number(one.mean)}", span, f"n = {one.n}")
+    band = (f"{one.band} (by {one.band_by})",) if one.band else ()
+    lines = (f"mean {number(one.mean)}, n = {one.n}", interval_of(one), *band)
     return Cell(text=number(one.median), lines=lines, title=_told(one), sort=one.median)
 
 
@@ -92,6 +94,12 @@ def _told(one: MetricSummary) -> str:
         f"range {number(one.minimum)} … {number(one.maximum)}",
         one.provenance,
     ]
+    if one.n_eff is not None:
+        parts.append(f"as good as {number(one.n_eff, 3)} independent values")
+    if one.outliers:
+        parts.append(
+            f"{one.outliers} outliers, mean without them {number(one.mean_without_outliers)}"
+        )
     if one.missing:
         parts.append(f"unknown for {one.missing} more")
     return "; ".join(parts)

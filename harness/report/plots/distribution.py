@@ -16,7 +16,7 @@ from harness.report.figures import number
 from harness.report.plots.layout import PANELS_MAX, Panel, columns, left_out, panels, rows
 from harness.report.plots.plot import Plot
 from harness.report.plots.source import Key, Sample, Source, Unfit
-from harness.report.plots.style import FAINT, GREY, INK, look, tidy
+from harness.report.plots.style import FAINT, GREY, INK, legend_below, look, tidy
 from harness.report.plots.words import counted, drawable, fold, metric_label, plural
 from harness.statistics import NEEDED
 
@@ -122,8 +122,8 @@ def bars(parts: Sequence[NDArray[np.float64]]) -> Bars:
     scaled = np.log(both) if log else both
     low, high = scaled[0], scaled[-1]
     cut = scaled[min(int(0.995 * scaled.size), scaled.size - 1)]
-    if scaled.size >= 200 and not log and high - low > 1.5 * (cut - low):
-        high = cut
+    capped = scaled.size >= 200 and not log and high - low > 1.5 * (cut - low)
+    high = cut if capped else high
     quarter, three = np.quantile(scaled, [0.25, 0.75])
     width = 2 * (three - quarter) / scaled.size ** (1 / 3)
     count = int(np.clip(np.ceil((high - low) / width) if width > 0 else 1, 1, BINS_MAX))
@@ -133,7 +133,8 @@ def bars(parts: Sequence[NDArray[np.float64]]) -> Bars:
     edges = np.linspace(low, high, count + 1)
     edges = np.exp(edges) if log else edges
     # The ends are the extremes themselves: no rounding may put a value outside.
-    edges[0], edges[-1] = min(edges[0], both[0]), max(edges[-1], both[-1] if high != cut else 0)
+    edges[0] = min(edges[0], both[0])
+    edges[-1] = edges[-1] if capped else max(edges[-1], both[-1])
     counts = tuple(np.histogram(part, bins=edges)[0] for part in parts)
     beyond = tuple(int((np.asarray(part) > edges[-1]).sum()) for part in parts)
     return Bars(edges=edges, counts=counts, beyond=beyond, log=log)
@@ -259,7 +260,7 @@ def _ecdf_plot(source: Source, of: _Quantity) -> Plot:
         name=f"{_short(of.name)}-ecdf",
         kind="ecdf",
         title=f"{of.words}: how large a share of the {unit}s is at most so long",
-        subtitle=f"n = {plural(total, unit)} in all; marked: p50, and p95, p99 where n carries them",
+        subtitle=f"n = {plural(total, unit)} in all; marked: p50, and p95, p99 where n is enough",
         caption=_caption(source, of, "Cumulative share (ECDF)", behind)
         + left_out(len(kept), len(every), "panels"),
         data=curves,
@@ -282,7 +283,7 @@ def _draw_ecdf(
     for key in panel.keys:
         curve, style = curves[key], look(source.rank[key.arm])
         for one in trials.get(key, {}).values() if len(panel.keys) <= 3 else ():
-            axes.step(one.x, one.share, where="post", color=style.colour, alpha=0.22, linewidth=0.7)
+            axes.step(one.x, one.share, where="post", color=style.colour, alpha=0.4, linewidth=0.7)
         said = f"{fold(source.label(key) if alone else key.arm)}"
         median = f", median {number(curve.marks['p50'])} ms" if "p50" in curve.marks else ""
         label = f"{said}\n{of.found[key].n_said}{median}" if alone else said
@@ -302,11 +303,10 @@ def _draw_ecdf(
 
 
 def _legend_below(figure: Figure, axes: Axes) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(
-        handles, [label.replace("\n", " ") for label in labels], loc="outside lower center",
-        ncols=min(len(labels), 3), handlelength=3.4,
-    )  # fmt: skip
+    handles, _ = axes.get_legend_handles_labels()
+    for handle in handles:
+        handle.set_label(str(handle.get_label()).replace("\n", " "))
+    legend_below(figure, handles)
 
 
 # Histogram. ---------------------------------------------------------------------------------------

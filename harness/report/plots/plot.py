@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct
 
 from harness.errors import StoreError
-from harness.report.plots.style import FAINT, GREY, INK, applied
+from harness.report.plots.style import FAINT, FOOT_IN, GREY, INK, applied
 from harness.report.plots.svg import inlined
 from harness.report.plots.words import drawable
 from harness.text import one_line
@@ -25,7 +25,6 @@ __all__ = ["FORMATS", "Frame", "Plot"]
 FORMATS: Final = ("png", "svg", "pdf")
 DPI: Final = 150
 HEAD_IN: Final = 0.58
-FOOT_IN: Final = 0.30
 
 
 class Frame(Struct, frozen=True, kw_only=True):
@@ -111,7 +110,7 @@ class Plot(Struct, frozen=True, kw_only=True):
         if self.frame.simulated:
             figure.text(0.5, 0.5, "SIMULATED", ha="center", va="center", zorder=-1,
                         rotation=18, fontsize=min(9.0 * width, 16.0 * height),
-                        fontweight="bold", color=FAINT, alpha=0.35)  # fmt: skip
+                        fontweight="bold", color=FAINT, alpha=0.24)  # fmt: skip
 
     def _metadata(self, suffix: str) -> dict[str, Any]:
         """What a file says of itself; no date, so that equal figures are equal bytes."""

@@ -185,6 +185,7 @@ class Source:
             if (not only_arms or one.arm in only_arms)
             and (not only_cells or one.cell in only_cells)
         )
+        self.by_key = {key_of(one): one for one in self.arms}
         codes = {caveat.code for caveat in self.summary.verdict.caveats}
         self.simulated = "simulated" in codes
         self.random_weights = "random-weights" in codes

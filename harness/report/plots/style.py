@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = [
     "BLUE",
     "FAINT",
+    "FOOT_IN",
     "GREEN",
     "GREY",
     "GRID",
@@ -31,6 +33,7 @@ __all__ = [
     "SKY",
     "Look",
     "applied",
+    "legend_below",
     "look",
     "tidy",
 ]
@@ -51,6 +54,10 @@ FONT: Final = "DejaVu Sans"
 """Comes with matplotlib, so that a figure is the same everywhere."""
 
 
+FOOT_IN: Final = 0.30
+"""Height of the footer."""
+
+
 class Look(NamedTuple):
     """What tells one series from another, in any one of four ways."""
 
@@ -69,7 +76,7 @@ _DASHES: Final = (
     (0, (6, 1.6, 1.2, 1.6)),
     (0, (9, 2)),
 )
-_HATCHES: Final = ("", "////", "....", "\\\\\\\\", "xxxx", "----", "oooo")
+_HATCHES: Final = ("", "///", "\\\\\\", "xx", "---", "||", "++")
 LOOKS: Final = tuple(
     Look(
         _COLOURS[i % len(_COLOURS)],
@@ -130,6 +137,21 @@ def applied() -> Iterator[None]:
         mpl.rcdefaults()  # whatever a matplotlibrc of the user's says
         mpl.rcParams.update(style)
         yield
+
+
+def legend_below(figure: Figure, handles: Any, columns: int | None = None) -> None:
+    """Below all axes, above the footer, in as many columns as there is room for."""
+    width, height = figure.get_size_inches()
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    room = max(int(width / (0.075 * longest + 0.62)), 1)
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        bbox_to_anchor=(0.0, FOOT_IN / height, 1.0, 1.0),
+        ncols=min(columns or len(handles), room),
+        handlelength=3.0,
+        columnspacing=1.6,
+    )
 
 
 def tidy(axes: Axes, *, grid: str = "both") -> None:

@@ -38,6 +38,7 @@ def inlined(document: str, prefix: str, title: str, description: str) -> str:
     body = text[opening.end() :]
     body = _ID.sub(lambda found: prefix + found[1], body)
     body = _HREF.sub(lambda found: f' href="#{prefix}{found[1]}"', body)
+    body = body.replace(" xlink:href=", " href=")
     body = _URL.sub(lambda found: f"url(#{prefix}{found[1]})", body)
     body = _PATHS.sub(lambda found: _NUMBERS.sub("", found[0]), body)
     width, height = (f"{float(part):.0f}" for part in view[1].split()[2:])

@@ -50,10 +50,8 @@ def metric_label(name: str, unit: str) -> str:
 def fold(text: str, width: int = 26, lines: int = 3) -> str:
     """In at most `lines` lines of `width`, broken where a name has joints, cut with an ellipsis."""
     line = drawable(one_line(text, 400))
-    jointed = re.sub(r"([,/=_:. -])(?=\S)", "\\1\u200b", line)
-    pieces = [piece for piece in re.split("\u200b", jointed) if piece]
     found: list[str] = [""]
-    for piece in pieces:
+    for piece in _pieces(line, width):
         if len(found[-1]) + len(piece.rstrip()) > width and found[-1]:
             found.append("")
         found[-1] += piece
@@ -64,6 +62,17 @@ def fold(text: str, width: int = 26, lines: int = 3) -> str:
         found = found[:lines]
         found[-1] = found[-1][: width - 1].rstrip() + "…"
     return "\n".join(found)
+
+
+def _pieces(line: str, width: int) -> list[str]:
+    """At blanks, commas and slashes; what is still too long, at any joint that it has."""
+    pieces = re.findall(r"[^,/ ]*[,/ ]?", line)
+    return [
+        part
+        for piece in pieces
+        for part in ([piece] if len(piece) <= width else re.findall(r"[^=_:.-]*[=_:.-]?", piece))
+        if part
+    ]
 
 
 def drawable(text: str) -> str:

@@ -1,0 +1,268 @@
+"""The executor `local`: every job in a fresh process on this machine.
+
+A child is two processes. The first to be started stays a small guard and forks the second, in which
+the trial runs (lifeline.fork_guarded): so the trial, and whatever it starts, ends with us however
+we end, and nothing that it leaves behind outlives it. We hold three pipes: its standard input, for
+the job and for an interrupt; one for its messages; one for what it prints.
+
+To end a child is to close its standard input: the guard then kills everything, and goes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from harness.engine.messages import Printed, encode_message
+from harness.engine.pipes import Frames, PipeWriter, enlarge
+from harness.errors import TrialLostError
+from harness.text import one_line
+
+__all__ = ["LocalExecutor"]
+
+log = logging.getLogger("harness.trial")
+
+POLITE_S: Final = 20.0
+"""After an interrupt: for calls to end, for the backend to close, for the last message."""
+LEAVE_S: Final = 5.0
+"""After the last message."""
+KILL_S: Final = 15.0
+"""For the guard to kill all that it finds; then it is killed itself."""
+EASE_S: Final = 0.02
+"""Between two looks at the messages: every one of them wakes us while calls are timed."""
+READ_BYTES: Final = 1 << 18
+OUTPUT_BYTES: Final = 1 << 18
+"""Of what a trial prints: the last of it."""
+TAIL_LINES: Final = 6
+
+# As little as can be before the guard is there: it holds all of this for as long as it lives.
+_BOOT: Final = (
+    "import sys; sys.path[:] = sys.argv.pop(1).split({separator!r}); "
+    "from harness.lifeline import fork_guarded; fork_guarded(int(sys.argv.pop(1))); "
+    "from harness.engine.child import main; main(sys.argv[1:])"
+)
+
+
+class LocalExecutor:
+    """See protocols.Executor."""
+
+    def __init__(self) -> None:
+        self._children: set[_Child] = set()
+
+    async def execute(
+        self, job: bytes, placement: dict[str, str], deliver: Callable[[bytes], None]
+    ) -> None:
+        child = _Child(deliver)
+        self._children.add(child)
+        try:
+            child.start(job, placement)
+            await asyncio.shield(child.done)
+        except asyncio.CancelledError:
+            child.interrupt()
+            await asyncio.wait([child.done], timeout=POLITE_S)
+            raise
+        finally:
+            await child.end()
+            self._children.discard(child)
+        if not child.said_all:
+            raise TrialLostError(child.last_words())
+
+    async def close(self) -> None:
+        for child in list(self._children):
+            await child.end()
+
+
+class _Child:
+    """One child. `done` is set when it has ended, and all that it said is delivered; it holds the
+    error that `deliver` raised, if it did."""
+
+    def __init__(self, deliver: Callable[[bytes], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.done: asyncio.Future[None] = self._loop.create_future()
+        self.said_all = False
+        self._deliver = deliver
+        self._frames = Frames()
+        self._output = _Output()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ended = asyncio.Event()
+        self._stdin: PipeWriter | None = None
+        self._readers: dict[int, Callable[[bytes], None]] = {}
+        """Descriptor → who takes its bytes."""
+        self._oom_kills = 0
+
+    def start(self, job: bytes, placement: dict[str, str]) -> None:
+        """Raises TrialLostError where no process can be had: there may be memory for the next."""
+        self._oom_kills = _oom_kills()
+        messages, theirs = os.pipe()
+        enlarge(messages)
+        try:
+            process = self._process = _spawn(theirs, placement)
+        except OSError as error:
+            os.close(messages)
+            raise TrialLostError(f"no process can be started: {error.strerror}") from error
+        finally:
+            os.close(theirs)
+        assert process.stdin is not None and process.stdout is not None
+        printed = os.dup(process.stdout.fileno())
+        self._readers = {messages: self._take_messages, printed: self._output.take}
+        for descriptor in self._readers:
+            os.set_blocking(descriptor, False)
+            self._loop.add_reader(descriptor, self._read, descriptor)
+        self._stdin = PipeWriter(os.dup(process.stdin.fileno()), broken=bool)
+        process.stdin.close()
+        process.stdout.close()
+        threading.Thread(target=self._await_end, args=(process,), daemon=True).start()
+        self._stdin.send(job)
+
+    def interrupt(self) -> None:
+        if self._stdin is not None:
+            self._stdin.write(b"i")
+
+    async def end(self) -> None:
+        """At once, with all that it has started. May be called again."""
+        if self._stdin is not None:
+            self._stdin.close()
+        if self._process is not None:
+            try:
+                async with asyncio.timeout(KILL_S):
+                    await self._ended.wait()
+            except TimeoutError:
+                self._process.kill()
+                await self._ended.wait()
+        for descriptor in self._readers:
+            self._loop.remove_reader(descriptor)
+            os.close(descriptor)
+        self._readers = {}
+        if self.done.done():
+            self.done.exception()  # an interrupt may have come before anybody saw it
+        if printed := self._output.take_all():
+            self._deliver(encode_message(Printed(text=printed)))
+
+    def last_words(self) -> str:
+        """How it ended, and the last lines that it printed."""
+        assert self._process is not None
+        how = _ending(self._process.returncode, _oom_kills() - self._oom_kills)
+        said = self._output.last_lines
+        return f"{how}; it last printed: {' | '.join(said)}" if said else how
+
+    # ------------------------------------------------------------------------------------------
+
+    def _await_end(self, process: subprocess.Popen[bytes]) -> None:
+        process.wait()
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody asks any more
+            self._loop.call_soon_threadsafe(self._has_ended)
+
+    def _has_ended(self) -> None:
+        self._ended.set()
+        for descriptor in self._readers:
+            while self._read(descriptor):
+                pass
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def _read(self, descriptor: int) -> bool:
+        """Whether there may be more."""
+        try:
+            data = os.read(descriptor, READ_BYTES)
+        except BlockingIOError:
+            return False
+        self._loop.remove_reader(descriptor)
+        if data:
+            self._readers[descriptor](data)
+            if not self._ended.is_set():
+                self._loop.call_later(EASE_S, self._look_again, descriptor)
+        return bool(data)
+
+    def _look_again(self, descriptor: int) -> None:
+        if descriptor in self._readers and not self._ended.is_set():
+            self._loop.add_reader(descriptor, self._read, descriptor)
+
+    def _take_messages(self, data: bytes) -> None:
+        if self.done.done():
+            return
+        try:
+            for message in self._frames.feed(data):
+                if message:
+                    self._deliver(message)
+                else:
+                    self.said_all = True
+                    assert self._stdin is not None
+                    self._loop.call_later(LEAVE_S, self._stdin.close)
+        except Exception as error:  # a sink that takes no more; whoever waits for us ends us
+            self.done.set_exception(error)
+
+
+class _Output:
+    """What a child prints: the last of it is kept, and all of it logged."""
+
+    def __init__(self) -> None:
+        self._kept = bytearray()
+        self._line = b""
+
+    def take(self, data: bytes) -> None:
+        self._kept += data
+        del self._kept[:-OUTPUT_BYTES]
+        *lines, self._line = (self._line[-READ_BYTES:] + data).split(b"\n")
+        for line in lines:
+            log.info("%s", _tidied(line))
+
+    @property
+    def last_lines(self) -> list[str]:
+        lines = [_tidied(line) for line in bytes(self._kept).split(b"\n")]
+        return [line for line in lines if line][-TAIL_LINES:]
+
+    def take_all(self) -> str:
+        """And nothing the next time."""
+        text = self._kept.decode("utf-8", "replace").strip()
+        self._kept.clear()
+        return f"{text}\n" if text else ""
+
+
+def _tidied(line: bytes) -> str:
+    return one_line(line.decode("utf-8", "replace"), 300).strip()
+
+
+def _spawn(pipe: int, placement: dict[str, str]) -> subprocess.Popen[bytes]:
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    boot = _BOOT.format(separator=os.pathsep)
+    gpus = {"CUDA_VISIBLE_DEVICES": placement["gpus"]} if "gpus" in placement else {}
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-P", "-c", boot, path, str(os.getpid())),
+            *(str(pipe), placement.get("cpus", "")),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        pass_fds=(pipe,),
+        env={**os.environ, **gpus},
+        start_new_session=True,
+    )
+
+
+def _ending(code: int, oom_kills: int) -> str:
+    if code >= 0:
+        return f"its process ended with status {code}"
+    names = {number.value: number.name for number in signal.Signals}
+    how = f"its process was killed by {names.get(-code, f'signal {-code}')}"
+    if code == -signal.SIGKILL and oom_kills > 0:
+        how += ", as it seems because memory ran out"
+    return how
+
+
+def _oom_kills() -> int:
+    """How often the kernel has killed a process for want of memory; 0 where it does not tell."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0

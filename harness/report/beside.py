@@ -1,0 +1,82 @@
+"""What stands beside the figures of an arm: requests by the SLO, bands, cold starts, the warm-up
+that the series themselves suggest, and outliers. Plain text: who writes Markdown or HTML escapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.report.aggregate import metric
+from harness.report.figures import UNKNOWN, interval, number, percent
+from harness.schema import ArmSummary, Goodput, MetricSummary, Objective, WarmupHint
+
+__all__ = ["band_words", "beside", "cold_words", "goodput_words", "outlier_words", "warmup_words"]
+
+
+def beside(arm: ArmSummary) -> Iterator[tuple[str, str]]:
+    """(what, sentence) of all that this arm has."""
+    if arm.goodput is not None:
+        yield "goodput", goodput_words(arm.goodput)
+    if words := band_words(arm):
+        yield "bands", words
+    if words := cold_words(arm):
+        yield "cold", words
+    for hint in arm.warmup:
+        if words := warmup_words(hint):
+            yield "warm-up", words
+
+
+def goodput_words(made: Goodput) -> str:
+    """`96 % good (48 of 50; 95 %: 86.3 … 99.5 % by chance alone), 11.8/s; ttft_ms ≤ 200: 98 %`.
+    By chance alone: what launches differ by is not in it."""
+    if made.share is None:
+        return "no request was planned"
+    low, high = (None if x is None else 100 * x for x in (made.share_low, made.share_high))
+    within = "" if made.ci_of == "trials" else " by chance alone"
+    counted = f"{made.good} of {made.of}; 95 %: {interval(low, high, 3)} %{within}"
+    rate = "" if made.per_s is None else f", {number(made.per_s, 3)}/s"
+    unknown = f"; {made.unknown} unknown count as not good" if made.unknown else ""
+    each = ", ".join(_objective(one, made.of) for one in made.objectives)
+    return f"{percent(made.share)} good ({counted}){rate}; {each}{unknown}"
+
+
+def _objective(one: Objective, of: int) -> str:
+    sign = "≥" if one.better == "higher" else "≤"
+    return f"{one.metric} {sign} {number(one.bound)}: {percent(one.met / of)}"
+
+
+def band_words(arm: ArmSummary) -> str:
+    """`ttft_ms excellent (median), e2e_ms — (p95: needs n = 20)`; empty without bands."""
+    banded = [one for one in arm.metrics if one.band_by]
+    return ", ".join(f"{one.name} {one.band or UNKNOWN} ({one.band_by})" for one in banded)
+
+
+def cold_words(arm: ArmSummary) -> str:
+    """Empty where nothing was started cold."""
+    start = metric(arm, "cold_start_ms")
+    if start is None:
+        return ""
+    if not start.n:
+        return f"none of {start.missing} cold starts is known to have been one"
+    load = metric(arm, "cold_load_ms")
+    loaded = f", of which loading {number(load.median)} ms" if load and load.n else ""
+    return f"{number(start.median)} ms to the first token{loaded} (median, n = {start.n})"
+
+
+def warmup_words(hint: WarmupHint) -> str:
+    """Empty where the series starts at its level, or is too short to tell."""
+    if not hint.keep_from:
+        return ""
+    moved = f"mean {number(hint.mean)} → {number(hint.mean_kept)}"
+    cut = f"the first {hint.keep_from} of {hint.n} {hint.of}"
+    return f"MSER-5 would leave out {cut} ({hint.metric}: {moved})"
+
+
+def outlier_words(one: MetricSummary) -> str:
+    """`2: mean 48.1, median 47.9 without`."""
+    if one.outliers is None:
+        return UNKNOWN
+    if not one.outliers:
+        return "0"
+    mean, median = number(one.mean_without_outliers), number(one.median_without_outliers)
+    return f"{one.outliers}: mean {mean}, median {median} without"

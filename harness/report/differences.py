@@ -1,0 +1,206 @@
+"""A comparison on the terminal: sentences first, then figures, then what else differs.
+
+Names, values and sentences come from specs, servers and plugins: all of it passes `one_line`, and
+goes into `rich.text.Text`, so that neither the terminal nor rich takes it for commands. Where the
+table does not fit, columns go, not digits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from harness.report.figures import UNKNOWN, number, signed
+from harness.schema import Comparison, Condition, Effect, Verdict
+from harness.text import one_line
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+    from rich.text import Text
+
+__all__ = ["Compared", "heading", "render_conditions", "render_differences", "value_text"]
+
+WIDTH_MAX: Final = 100
+FEW: Final = 3
+"""Comparisons up to which each has its table; of more there are sentences."""
+STYLES: Final = {
+    "better": "green",
+    "worse": "red",
+    "no regression": "green",
+    "regression": "bold red",
+    "not comparable": "bold red",
+    "not enough data": "yellow",
+    "forbids": "bold red",
+    "doubtful": "yellow",
+    "invalid": "bold red",
+    "valid": "green",
+}
+
+
+class Compared(Struct, frozen=True, kw_only=True):
+    """What `harness compare` found: the comparisons, and the verdicts on the runs behind them."""
+
+    comparisons: tuple[Comparison, ...]
+    verdicts: dict[str, Verdict]
+    """Run → verdict, each run once."""
+    alone: tuple[str, ...] = ()
+    """What had no partner to be compared with."""
+    status: int = 0
+    """0 no regression, 1 regression, 2 not enough data, 3 not comparable."""
+
+
+def render_differences(found: Compared, console: Console, following: Sequence[str] = ()) -> None:
+    """Print it. `following`: commands that would come next."""
+    width = min(console.width, WIDTH_MAX)
+    for part in _parts(found, console, width, following):
+        console.print(part, width=width, highlight=False, markup=False)
+
+
+def render_conditions(conditions: Iterable[Condition], console: Console) -> None:
+    """One per line, with why it matters."""
+    width = min(console.width, WIDTH_MAX)
+    for one in conditions:
+        console.print(_condition(one), width=width, highlight=False, markup=False)
+
+
+def heading(one: Comparison) -> str:
+    """`candidate − baseline`, each by what tells it from the other."""
+    return f"{one_line(one.candidate.label, 90)} − {one_line(one.baseline.label, 90)}"
+
+
+def value_text(value: Any, length_max: int = 60) -> str:
+    """A condition's value, as JSON; what is not there is a dash."""
+    if value is None:
+        return UNKNOWN
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return one_line(text, length_max) or '""'
+
+
+# ---- the whole
+
+
+def _parts(
+    found: Compared, console: Console, width: int, following: Sequence[str]
+) -> Iterator[RenderableType]:
+    if any(one.simulated for one in found.comparisons):
+        yield _text(
+            "SIMULATED: a stub was measured, no model server: this ranks nothing", "bold red"
+        )
+    yield from _verdicts(found.verdicts)
+    for name in found.alone[:FEW]:
+        yield _text(f"without a partner, and left out: {name}", "yellow")
+    if len(found.alone) > FEW:
+        yield _text(f"… and {len(found.alone) - FEW} more without a partner", "yellow")
+    for one in found.comparisons:
+        yield _text("")
+        yield from _comparison(one, console, width, len(found.comparisons) <= FEW)
+    if following:
+        yield _text("")
+    yield from (_text(f"next: {command}", "dim") for command in following)
+
+
+def _verdicts(verdicts: dict[str, Verdict]) -> Iterator[RenderableType]:
+    """Only the caveats that doubt: notes are in each run's own report."""
+    for name, verdict in verdicts.items():
+        notes = sum(caveat.severity == "note" for caveat in verdict.caveats)
+        more = f" ({notes} notes: harness show)" if notes else ""
+        yield _text(f"{name}: ") + _text(verdict.state, STYLES.get(verdict.state, "")) + _text(more)
+        for caveat in verdict.caveats:
+            if caveat.severity != "note":
+                where = f" ({one_line(caveat.arm, 40)})" if caveat.arm else ""
+                line = _text(f"  {caveat.severity} {caveat.code}{where}: ", STYLES[caveat.severity])
+                yield line + _text(caveat.message)
+
+
+def _comparison(
+    one: Comparison, console: Console, width: int, in_full: bool
+) -> Iterator[RenderableType]:
+    paired = ", paired by blocks" if any(effect.paired for effect in one.effects) else ""
+    trials = f"{one.baseline.trials} and {one.candidate.trials} trials{paired}"
+    yield _text(heading(one), "bold") + _text(f" · {trials}", "dim")
+    if not one.comparable:
+        yield _text("not comparable:", "bold red")
+    for condition in one.conditions:
+        if condition.weight == "forbids":
+            yield _condition(condition)
+    yield from (_effect(effect) for effect in one.effects)
+    for gate in one.gates:
+        yield _text("gate ") + _text(gate.sentence, STYLES.get(gate.status, ""))
+    if in_full and one.effects:
+        yield _fitting(one.effects, console, width)
+    shown = ("doubtful", "intended") if in_full else ("doubtful",)
+    yield from (_condition(c) for c in one.conditions if c.weight in shown)
+    notes = sum(condition.weight == "note" for condition in one.conditions)
+    if in_full and notes:
+        yield _text(f"{notes} more recorded conditions differ: harness explain", "dim")
+
+
+def _effect(effect: Effect) -> Text:
+    return _text(f"{effect.metric}: ") + _text(effect.sentence, STYLES.get(effect.words, ""))
+
+
+def _condition(one: Condition) -> RenderableType:
+    from rich.padding import Padding
+
+    line = _text(f"{one.weight} ", STYLES.get(one.weight, "dim"))
+    line += _text(f"{one.name}: {value_text(one.baseline)} → {value_text(one.candidate)}")
+    line += _text(f" · {one.why}", "dim")
+    return Padding(line, (0, 0, 0, 2), expand=False)
+
+
+# ---- the table
+
+
+def _fitting(effects: Sequence[Effect], console: Console, width: int) -> Table:
+    """The first of ever fewer columns that fits; the fewest, if none does."""
+    from rich.measure import Measurement
+
+    for columns in (6, 5, 4, 3):
+        table = _table(effects, columns)
+        unlimited = console.options.update(width=10 * WIDTH_MAX)
+        if Measurement.get(console, unlimited, table).maximum <= width:
+            break
+    return table
+
+
+def _table(effects: Sequence[Effect], columns: int) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, expand=False)
+    table.add_column("mean over trials", overflow="fold")
+    for name in ("baseline", "candidate", "Δ", "95 % of Δ", "p (Holm)", "Cliff's δ")[:columns]:
+        table.add_column(name, justify="right", no_wrap=True)
+    for effect in effects:
+        table.add_row(*map(_text, (_metric(effect), *_cells(effect)[:columns])))
+    return table
+
+
+def _metric(effect: Effect) -> str:
+    named = effect.metric.endswith(f"_{effect.unit}")
+    return effect.metric if named or not effect.unit else f"{effect.metric}, {effect.unit}"
+
+
+def _cells(effect: Effect) -> Sequence[str]:
+    low, high = effect.difference_low, effect.difference_high
+    return (
+        number(effect.baseline_mean),
+        number(effect.candidate_mean),
+        signed(effect.difference, 3),
+        UNKNOWN if low is None or high is None else f"{signed(low, 3)} … {signed(high, 3)}",
+        UNKNOWN if effect.p_holm is None else number(effect.p_holm, 2),
+        UNKNOWN if effect.cliffs_delta is None else signed(effect.cliffs_delta, 2),
+    )
+
+
+def _text(content: str, style: str = "") -> Text:
+    """One line, harmless; spaces at either end are kept, for parts of a line."""
+    from rich.text import Text
+
+    before = " " * (len(content) - len(content.lstrip(" ")))
+    behind = " " if content.strip() and content.endswith(" ") else ""
+    return Text(f"{before}{one_line(content, 1000)}{behind}", style=style)
