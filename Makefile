@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 WORKERS ?= 2
 NATIVE := $(wildcard _native/*.pyx _native/*.pxd)
 
-.PHONY: demo test lint fuzz sanitize valgrind soak bench peers native clean help
+.PHONY: demo test lint browser fuzz sanitize valgrind soak bench peers native clean help
 
 help:
 	@echo "make demo    a real benchmark of a real engine, with a tiny model"
@@ -20,13 +20,14 @@ help:
 	@echo "make valgrind  native tests under valgrind's memcheck"
 	@echo "make soak    ten million chunks through one process: does it stay as it is?"
 	@echo "make native  rebuild the compiled part (HARNESS_NATIVE_DEBUG=1: with checks)"
+	@echo "make browser  a headless Chromium for the tests, where there is none (make test does it)"
 	@echo "make clean   remove what these commands made"
 
 demo: $(READY)
 	$(BIN)/harness run plugins/harness_single_agent/specs/demo.yaml
 
 # What measures, or judges what was measured, has the machine to itself; the rest shares it.
-test: lint
+test: lint browser
 	$(BIN)/python -m pytest -m "not quiet" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest -m quiet
 
@@ -34,6 +35,10 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# For the tests of the HTML report; nothing is done where the machine has a Chromium.
+browser: $(READY)
+	@sh tests/browser/install.sh $(VENV)/chromium
 
 bench: $(READY)
 	$(BIN)/python benchmarks/framing.py

@@ -176,7 +176,8 @@ def _print(found: Compared, as_json: bool) -> None:
 def _following(found: Compared) -> Iterator[str]:
     more = [gate.more_trials for one in found.comparisons for gate in one.gates]
     if not any(one.gates for one in found.comparisons):
-        more = [effect.more_trials for one in found.comparisons for effect in one.effects]
+        effects = [effect for one in found.comparisons for effect in one.effects]
+        more = [one.more_trials for one in effects if one.words == "not enough data"]
     trials = [min(one.baseline.trials, one.candidate.trials) for one in found.comparisons]
     further = max((count for count in more if count), default=0)
     if further:

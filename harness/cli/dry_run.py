@@ -56,6 +56,10 @@ def _head(plan: Plan, found: Estimate) -> Iterator[str]:
     places = f", {spec.placement.parallel} at once" if spec.placement.parallel > 1 else ""
     fresh = "a fresh process per trial" if plan.isolation == "process" else "in this process"
     yield f"isolation       {fresh}{places}"
+    if plan.instruments:
+        extra = sum(one.perturbing for one in plan.instruments)
+        more = f", with {_count(extra, 'extra iteration')} per trial" if extra else ""
+        yield f"instruments     {', '.join(one.name for one in plan.instruments)}{more}"
     yield f"estimated time  {found.words}"
     yield ""
 

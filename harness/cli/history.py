@@ -66,9 +66,7 @@ def command(
     if not 0 < alpha < 0.5:
         raise SpecError("must lie between 0 and 0.5", where="--alpha")
     runs = _runs(places)
-    found = history(
-        runs, metric or default_metric(runs), by=by, arm=arm, cell=cell, alpha=alpha
-    )
+    found = history(runs, metric or default_metric(runs), by=by, arm=arm, cell=cell, alpha=alpha)
     if as_json:
         print_json({"histories": found}, indent=2)
     else:
@@ -187,7 +185,8 @@ def _changes(point: Point) -> str:
 
 def _conclusion(one: History) -> str:
     if one.needs is not None:
-        return f"{one.runs} runs: no step can be shown of fewer than {one.needs}"
+        runs = f"{one.runs} run{'' if one.runs == 1 else 's'}"
+        return f"{runs}: no step can be shown of fewer than {one.needs}"
     steps = len(one.steps)
     what = f"{steps} step{'s' if steps > 1 else ''}" if steps else "no step shown"
     return (

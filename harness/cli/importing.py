@@ -9,6 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from harness.store.imported import Imported
+    from harness.store.mapping import TableMapping
     from harness.store.tables import Table
 
 PATH = click.Path(path_type=Path)
@@ -91,7 +92,7 @@ def _tell(made: Imported, table: Table) -> None:
 
     rows = [record for record in made.records if isinstance(record, IterationRecord)]
     cells = {(row.arm, row.cell) for row in rows}
-    arms = list(dict.fromkeys(row.arm for row in rows))
+    arms = list(made.manifest.spec.arms)
     failed = sum(row.status != "ok" for row in rows)
     names = dict.fromkeys(metric.name for row in rows for metric in row.metrics)
     click.echo(f"{len(rows)} of {len(table.rows)} rows ({failed} failed), as iterations")
@@ -105,7 +106,7 @@ def _tell(made: Imported, table: Table) -> None:
     click.echo(f"columns that are not used: {', '.join(unused) or 'none'}")
 
 
-def _mapping(made: Imported):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _mapping(made: Imported) -> TableMapping:
     from harness.store.mapping import mapping_from
 
     return mapping_from(made.manifest.spec.scenario.options["mapping"])

@@ -141,9 +141,7 @@ def _table(found: Recommendation) -> Any:
         style = {"recommended": "bold green", "out": "dim", "unknown": "dim"}.get(one.status, "")
         name = one.arm if one.cell in ("", "base") else f"{one.arm} / {one.cell}"
         words = _words(one, against.get(_key(one)), found)
-        table.add_row(
-            Text(one_line(name, 120), style), *cells, str(n), Text(one_line(words, 200))
-        )
+        table.add_row(Text(one_line(name, 120), style), *cells, str(n), Text(one_line(words, 200)))
     return table
 
 

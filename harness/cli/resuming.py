@@ -12,30 +12,22 @@ from harness.engine.schedule import make_schedule
 from harness.errors import SpecError, StoreError
 from harness.host import Host
 from harness.schema import RunSpec, TrialRecord
-from harness.store import Run, is_being_written, load_run
+from harness.store import Run, check_log, find_run, is_being_written, load_run
 
 __all__ = ["check_out", "is_complete", "load_earlier", "say_complete"]
 
 
 def load_earlier(ref: str) -> Run:
     """The run, with a log that can be added to. Raises StoreError."""
-    run = load_run(ref)
-    if is_being_written(run.path):
+    path = find_run(ref)
+    if is_being_written(path):
         raise StoreError(
             "this run is still being written by another process",
-            where=str(run.path),
+            where=str(path),
             remedy="let it end, or end it (Ctrl-C)",
         )
-    try:
-        for _ in run.records():
-            pass
-    except StoreError as error:
-        raise StoreError(
-            f"{error.what}: nothing can be added to it",
-            where=error.where,
-            remedy="restore it from a copy, or run again from the start",
-        ) from None
-    return run
+    check_log(path)
+    return load_run(path)
 
 
 def check_out(out: Path | None, run: Run) -> None:

@@ -27,7 +27,7 @@ __all__ = ["Kind", "scaffold"]
 Kind: TypeAlias = Literal["scenario", "backend", "plugin"]
 
 NAME: Final = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
-NAME_MAX: Final = 40
+NAME_MAX: Final = 24
 SUFFIX: Final = ".tmpl"
 
 
@@ -63,14 +63,12 @@ def _words(kind: Kind, name: str, host: Host) -> dict[str, str]:
     if importlib.util.find_spec(package) is not None:
         raise SpecError(f"a package {package} is installed already", where="NAME")
     _refuse_taken(kind, plain, host)
-    class_ = "".join(part.capitalize() for part in plain.split("_"))
     return {
         "kind": kind,
         "name": plain.replace("_", "-"),
         "plain": plain,
         "package": package,
         "distribution": f"harness-{plain.replace('_', '-')}",
-        "class_": class_.removesuffix("Backend") if class_ != "Backend" else class_,
     }
 
 
@@ -83,7 +81,7 @@ def _refuse_taken(kind: Kind, plain: str, host: Host) -> None:
     for registry in of_kind[kind]:
         if plain in registry:
             raise SpecError(
-                f"there is a {registry.kind} {plain!r} already, of plugin "
+                f"the {registry.kind} {plain!r} is there already, of plugin "
                 f"{registry.get(plain).plugin!r}",
                 where="NAME",
                 remedy="another name",

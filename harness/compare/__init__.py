@@ -3,9 +3,10 @@
 sides.py       from `RUN`, `RUN:arm`, `RUN:arm/cell` to pairs of arms and cells
 measured.py    what one arm and cell recorded: series by trial, prompts, configuration read back
 conditions.py  every recorded condition that differs, with its weight, from
-  asked.py       what the specs asked for
+  configured.py  what the specs asked for, and what was read back
   work.py        prompts, output, calls: whether the same was done
   machine.py     host and software
+  leaves.py      nested settings as flat ones
 effects.py     one metric of two sides: difference, interval, tests
 words.py       the verdict in words, and one sentence of it
 gates.py       `METRIC=MARGIN`, and what comes of it

@@ -18,11 +18,12 @@ from harness.compare.effects import effect_of
 from harness.compare.gates import Amount, GateSpec, gate_of, in_unit, not_comparable
 from harness.compare.measured import Measured, Party, measured
 from harness.compare.sides import Key, Place, pair_keys
-from harness.compare.words import corrected, spoken
+from harness.compare.words import spoken
 from harness.compare.work import unequal_output
 from harness.errors import SpecError
 from harness.protocols import RunData
 from harness.schema import Comparison, Condition, Effect, GateResult, Side
+from harness.statistics import holm
 from harness.strict import nearest
 from harness.text import one_line
 
@@ -65,7 +66,7 @@ def compare(pairs: Sequence[tuple[Place, Place]], asked: Asked) -> tuple[Compari
     questions = [_question(a, b, asked) for a, b in _read(pairs)]
     found = [_effects(question, asked) for question in questions]
     family = [effect for effects in found for effect in effects]
-    p_values = corrected([_p(effect) for effect in family])
+    p_values = holm([_p(effect) for effect in family])
     adjusted = dict(zip(map(id, family), p_values, strict=True))
     tests = sum(p is not None for p in p_values)
     gates = len(asked.gates) * sum(not forbidding(one.conditions) for one in questions)
@@ -198,6 +199,8 @@ def _effects(question: _Question, asked: Asked) -> list[Effect]:
         if name not in a.series or name not in b.series:
             continue
         series = b.series[name]
+        if a.series[name].unit != series.unit:
+            continue
         margin = in_unit(margins[name], series.unit) if name in margins else None
         found.append(effect_of(name, a, b, paired=question.paired, margin=margin))
     return found
@@ -213,6 +216,8 @@ def _gates(question: _Question, asked: Asked, gates: int) -> tuple[GateResult, .
             why = f"{stops[0].name}: {stops[0].why}"
         elif one.metric not in a.series or one.metric not in b.series:
             why = f"the {'baseline' if one.metric in b.series else 'candidate'} has no such figure"
+        elif a.series[one.metric].unit != unit:
+            why = f"its unit was {a.series[one.metric].unit or 'none'}, and is {unit or 'none'}"
         elif _of_all_work(one.metric) and (unequal := unequal_output(a, b)):
             why = unequal
         else:

@@ -116,7 +116,8 @@ def _described(found: Effect, one: ByBlock, other: ByBlock) -> Effect:
         baseline_median=float(np.median(np.concatenate([*map(np.asarray, one.values())]))),
         candidate_median=float(np.median(np.concatenate([*map(np.asarray, other.values())]))),
         difference=difference,
-        share=difference / base if base > 0 else None,
+        # A share of a percentage would be taken for percentage points.
+        share=difference / base if base > 0 and found.unit != "%" else None,
         shift=hodges_lehmann(a, b, paired=found.paired).point,
         cliffs_delta=cliffs_delta(a, b).point,
     )
@@ -134,7 +135,7 @@ def _inferred(
         return found
     tail = (1 - LEVEL) / 2
     low, high = (float(bound) for bound in difference_bounds(of, tail, tail))
-    share_low, share_high = (_known(float(bound) - 1) for bound in ratio_bounds(of, tail, tail))
+    share_low, share_high = _shares(found, *(float(x) - 1 for x in ratio_bounds(of, tail, tail)))
     test, ranks = (paired_t, wilcoxon) if found.paired else (welch, mann_whitney)
     equal = margin and tost(
         a, b, margin=margin.value, relative=not margin.absolute, paired=found.paired
@@ -144,8 +145,8 @@ def _inferred(
         difference_low=low,
         difference_high=high,
         share=found.share if share_low is not None else None,
-        share_low=share_low if share_high is not None else None,
-        share_high=share_high if share_low is not None else None,
+        share_low=share_low,
+        share_high=share_high,
         p_welch=test(a, b).p_value,
         p_rank=ranks(a, b).p_value,
         p_equivalent=equal.p_value if equal else None,
@@ -178,8 +179,10 @@ def _more(of: Moments, found: Effect, margin: Margin | None) -> int | None:
     return max(lacking, needed - min(n, m)) or None
 
 
-def _known(figure: float) -> float | None:
-    return figure if math.isfinite(figure) else None
+def _shares(found: Effect, low: float, high: float) -> tuple[float | None, float | None]:
+    """Both bounds, or neither."""
+    known = found.share is not None and math.isfinite(low) and math.isfinite(high)
+    return (low, high) if known else (None, None)
 
 
 # ---- right or wrong, question by question

@@ -105,18 +105,27 @@ def history(
     """
     groups: dict[tuple[str, str, str], list[_Seen]] = defaultdict(list)
     names: dict[str, None] = {}
+    every: list[tuple[str, str, str]] = []
     for run in sorted(runs, key=lambda one: (one.manifest.started, one.manifest.run_id)):
         identity = run.manifest.spec_digest if by == "spec" else run.manifest.name
         for one in run.summary.arms:
             names |= dict.fromkeys(m.name for m in one.metrics if m.n)
+            every.append((identity, one.arm, one.cell))
             if arm in (None, one.arm) and cell in (None, one.cell):
                 groups[identity, one.arm, one.cell].append(_Seen(run, one))
     found = tuple(
         made for seen in groups.values() if (made := _series(seen, metric, alpha, seed)) is not None
     )
+    if not found and metric in names:
+        places = [f"{one}/{other}" for _, one, other in every]
+        raise SpecError(
+            "no run has this arm and cell with this metric",
+            where=f"{arm or '*'}/{cell or '*'}",
+            remedy=f"one of {listed(list(dict.fromkeys(places)))}",
+        )
     if not found:
         raise SpecError(
-            "no run has this metric" if metric not in names else "no run has such an arm or cell",
+            "no run has this metric",
             where=metric,
             remedy=nearest(metric, names) or f"one of {listed(list(names))}",
         )
@@ -143,7 +152,8 @@ def _series(seen: Sequence[_Seen], metric: str, alpha: float, seed: int) -> Hist
     points = [_point(each, metric, known[-1].unit) for each in seen]
     points = list(_with_changes(seen, points))
     series = [index for index, point in enumerate(points) if not point.left_out]
-    found = find_steps([points[at].value for at in series], alpha=alpha, seed=seed)
+    levels = [value for at in series if (value := points[at].value) is not None]
+    found = find_steps(levels, alpha=alpha, seed=seed)
     for step in found.steps:
         at = series[step.at]
         points[at] = replace(points[at], step=step)
@@ -195,8 +205,8 @@ def _metric(arm: ArmSummary, name: str) -> MetricSummary | None:
     return next((one for one in arm.metrics if one.name == name), None)
 
 
-# ---- conditions: those that can be had without reading every record of every run. `harness explain`
-# has all of them, of two runs.
+# ---- conditions: those that can be had without reading every record of every run. Of two runs,
+# `harness explain` has all of them.
 
 
 def _with_changes(seen: Sequence[_Seen], points: Sequence[Point]) -> Iterator[Point]:
@@ -213,7 +223,8 @@ def _changes(before: _Seen, after: _Seen) -> dict[str, list[Any]]:
     one, other = before.run.manifest, after.run.manifest
     found = dict(_effective_changes(_account(before), _account(after)))
     found |= changed_fields(one.environment, other.environment)
-    if one.spec_digest != other.spec_digest:
+    # That of a table has the digest of its file in it.
+    if one.spec_digest != other.spec_digest and other.spec.backend.name != "imported":
         found["spec"] = [one.spec_digest[:12], other.spec_digest[:12]]
     return found
 

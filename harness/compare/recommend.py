@@ -437,9 +437,10 @@ def _sentence(of: Recommendation) -> str:
     if len(of.best) == 1:
         one = of.best[0]
         level = one.levels[of.objectives[0].metric]
-        against = "the only candidate" if len(able) == 1 else (
-            f"better than each of the {len(able) - 1} others"
-        )  # fmt: skip
+        rivals = len(able) - 1
+        against = {0: "the only candidate", 1: "better than the other"}.get(
+            rivals, f"better than each of the {rivals} others"
+        )
         around = "" if level.low is None else f", 95 % interval {level.low:.4g} to {level.high:.4g}"
         return (
             f"{_label(one)}: {names} {level.mean:.4g} {of.objectives[0].unit}{around}, {against} "

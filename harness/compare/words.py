@@ -10,22 +10,21 @@ not enough data        fewer than 5 trials a side
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from msgspec.structs import replace
 
 from harness.schema import Effect
 from harness.schema.comparison import Words
-from harness.statistics import GROUPS_MIN, holm
+from harness.statistics import GROUPS_MIN
 
-__all__ = ["ALPHA", "amount", "corrected", "percent", "spoken", "within"]
+__all__ = ["ALPHA", "percent", "spoken", "within"]
 
 ALPHA: Final = 0.05
+MANY: Final = 1000
+"""Further trials beyond which their number is no advice."""
 TIMES: Final = ("ns", "us", "µs", "ms", "s")
-
-
-def corrected(p_values: list[float | None]) -> list[float | None]:
-    return holm(p_values)
 
 
 def spoken(effect: Effect, *, family: int = 1, unequal_work: str = "") -> Effect:
@@ -59,18 +58,15 @@ def _sentence(effect: Effect, word: Words, family: int) -> str:
     if word == "equivalent":
         return f"equivalent within {within(effect)}: {_interval(effect)}, {trials}"
     if word == "no difference shown":
+        if effect.difference == effect.difference_low == effect.difference_high == 0:
+            return f"no difference shown: the same in all of {trials}"
         chance = effect.p_welch is not None and effect.p_welch < ALPHA
         why = f" once corrected for {family} tests" if chance and effect.difference else ""
         return f"no difference shown{why}: {_interval(effect)}, {trials}{_further(effect)}"
-    bounds = sorted(abs(bound) for bound in _bounds(effect))
-    if effect.share is None:
-        size, low, high = (f"{x:.4g}" for x in (abs(effect.difference or 0), *bounds))
-        how = f"{size} {effect.unit}".rstrip()
-    else:
-        size, low, high = (percent(x) for x in (abs(effect.share), *bounds))
-        how = f"{size} %"
-    level = f"{effect.level * 100:g} % interval"
-    return f"{_direction(effect)} by {how} ({level} {low} to {high}), {trials}"
+    size, low, high, unit = _figures(effect)
+    low, high = sorted((low.strip("+−"), high.strip("+−")), key=float)
+    level = f"{effect.level * 100:g} % interval {low} to {high}"
+    return f"{_direction(effect)} by {size.strip('+−')}{unit} ({level}), {trials}"
 
 
 def _of_questions(effect: Effect, word: Words) -> str:
@@ -113,6 +109,8 @@ def _further(effect: Effect) -> str:
 
 
 def _more(count: int) -> str:
+    if count > MANY:
+        return f"over {MANY} more trials each"
     return f"{count} more {'trial' if count == 1 else 'trials'} each"
 
 
@@ -132,35 +130,43 @@ def _trials(effect: Effect) -> str:
     return f"{n} trials each" if n == m else f"{n} and {m} trials"
 
 
-def _bounds(effect: Effect) -> tuple[float, float]:
-    if effect.share_low is not None and effect.share_high is not None and effect.share is not None:
-        return effect.share_low, effect.share_high
-    return effect.difference_low or 0.0, effect.difference_high or 0.0
-
-
 def _interval(effect: Effect) -> str:
-    low, high = _bounds(effect)
-    level = f"{effect.level * 100:g} % interval"
-    if effect.share is None:
-        return f"{level} {low:+.4g} to {high:+.4g} {effect.unit}".rstrip()
-    return f"{level} {amount(low)} to {amount(high)} %"
+    _, low, high, unit = _figures(effect)
+    return f"{effect.level * 100:g} % interval {low} to {high}{unit}"
 
 
-def amount(share: float) -> str:
-    """A share as per cent, with its sign and a real minus."""
-    text = percent(abs(share))
-    if not float(text):
-        return text
-    return f"{'−' if share < 0 else '+'}{text}"
+def _figures(effect: Effect) -> tuple[str, str, str, str]:
+    """Difference, lower and upper bound, each with its sign, and the unit: per cent of the
+    baseline, where that is known. So many digits that the bounds can be told apart."""
+    figures = (effect.share, effect.share_low, effect.share_high)
+    size, low, high = (None if figure is None else 100 * figure for figure in figures)
+    if size is not None and low is not None and high is not None:
+        digits = min(max(1, _digits(high - low)), 2)
+        shown = [f"{figure:.{digits}f}" for figure in (size, low, high)]
+        unit = " %"
+    else:
+        size, low, high = effect.difference, effect.difference_low, effect.difference_high
+        shown = [f"{figure or 0.0:.4g}" for figure in (size, low, high)]
+        named = "percentage points" if effect.unit == "%" else effect.unit
+        unit = f" {named}" if named else ""
+    return (*(_signed(text) for text in shown), unit)  # type: ignore[return-value]
+
+
+def _digits(width: float) -> int:
+    """Behind the point, so that two of the width's own are seen."""
+    return 1 - math.floor(math.log10(width)) if width > 0 else 1
+
+
+def _signed(text: str) -> str:
+    """With a real minus; what rounds to 0 has no sign."""
+    if float(text) == 0:
+        return text.lstrip("-")
+    return f"−{text[1:]}" if text.startswith("-") else f"+{text}"
 
 
 def percent(share: float) -> str:
     """A share (0.07) as a number of per cent (7.0), to the digits that anybody reads."""
     figure = share * 100
-    return (
-        f"{figure:.0f}"
-        if abs(figure) >= 100
-        else f"{figure:.1f}"
-        if abs(figure) >= 0.95
-        else f"{figure:.2g}"
-    )
+    if abs(figure) >= 100:
+        return f"{figure:.0f}"
+    return f"{figure:.1f}" if abs(figure) >= 0.95 else f"{figure:.2g}"

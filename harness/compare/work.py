@@ -15,13 +15,16 @@ Weight = Literal["forbids", "doubtful", "intended", "note"]
 OUTPUT_RATIO_MAX: Final = 1.10
 """Mean output tokens per call: the bound of the rule `unbounded-output` between arms."""
 CHARS_RATIO_MAX: Final = 1.05
-"""Mean length of prompts of which no digest can be compared."""
+"""Mean length of prompts of which no digest can be compared …"""
+CHARS_MIN: Final = 32
+"""… beyond so many characters, which the words before them make of themselves."""
 NOT_OK_MAX: Final = 0.01
 """Difference of the shares of calls that are not `ok`: they are missing from every figure."""
 
 
 def work(a: Party, b: Party, *, allow_invalid: bool = False) -> Iterator[Condition]:
     yield from _verdicts(a, b, allow_invalid)
+    yield from _one_after_another(a, b)
     yield from _stubs(a.data, b.data)
     yield from _prompts(a, b)
     yield from _outputs(a.data, b.data)
@@ -64,6 +67,18 @@ def _verdicts(a: Party, b: Party, allow_invalid: bool) -> Iterator[Condition]:
         yield _differ("summary.verdict", states, weight, why)
 
 
+def _one_after_another(a: Party, b: Party) -> Iterator[Condition]:
+    order = a.place.run.manifest.spec.order
+    same_run = a.place.run.manifest.run_id == b.place.run.manifest.run_id
+    if same_run and a.key != b.key and order == "sequential":
+        yield _differ(
+            "records.order",
+            ("before", "after"),
+            "doubtful",
+            "order: sequential: whatever changed while the run went on is in the difference",
+        )
+
+
 def _stubs(a: Measured, b: Measured) -> Iterator[Condition]:
     if a.trials and b.trials and a.simulated != b.simulated:
         yield _differ(
@@ -91,17 +106,19 @@ def _prompts(a: Party, b: Party) -> Iterator[Condition]:
     one, other = a.data.prompts, b.data.prompts
     both = [unit for unit in one.by_unit if unit in other.by_unit]
     if both:
-        yield from _digests(one.by_unit, other.by_unit, both, same_run)
+        seeds = {side.place.run.manifest.spec.seed for side in (a, b)}
+        yield from _digests(one.by_unit, other.by_unit, both, same_run, drawn=len(seeds) > 1)
     if not (one.cold or other.cold) or not (one.chars_mean and other.chars_mean):
         return
     least, most = sorted((one.chars_mean, other.chars_mean))
-    if most > CHARS_RATIO_MAX * least:
+    if most > max(CHARS_RATIO_MAX * least, least + CHARS_MIN):
+        options = [side.place.run.manifest.spec.scenario for side in (a, b)]
+        weight: Weight = "doubtful" if options[0] == options[1] else "forbids"
         yield _differ(
             "records.prompt_chars_per_call",
             (round(one.chars_mean, 1), round(other.chars_mean, 1)),
-            "intended" if same_run else "forbids",
-            "prompts of another length"
-            + ("" if same_run else ": the figures are not of the same work"),
+            "intended" if same_run else weight,
+            "prompts of another length",
         )
 
 
@@ -110,7 +127,9 @@ def _digests(
     other: dict[Unit, frozenset[str]],
     both: list[Unit],
     same_run: bool,
+    drawn: bool,
 ) -> Iterator[Condition]:
+    """`drawn`: with another seed, other prompts are what was asked for."""
     shared = sum(len(one[unit] & other[unit]) for unit in both)
     total = sum(len(one[unit] | other[unit]) for unit in both)
     if shared == total:
@@ -118,7 +137,9 @@ def _digests(
     figures = (sum(len(one[u]) for u in both), sum(len(other[u]) for u in both))
     common = f"{shared} of {total} different prompts are common to both"
     weight: Weight
-    if shared == 0 and not same_run:
+    if shared == 0 and drawn:
+        weight, why = "doubtful", "no prompt is common to both: the seeds differ"
+    elif shared == 0 and not same_run:
         weight, why = "forbids", "no prompt is common to both: the figures are not of the same work"
     elif shared == 0:
         weight, why = "intended", "the arms were asked for other prompts"

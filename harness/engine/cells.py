@@ -69,7 +69,9 @@ def find_cells(spec: RunSpec) -> Cells:
     if spec.search is not None:
         loads = search_loads(spec.search)
         name = _short_names([spec.search.path])[spec.search.path]
-        return {f"{name}={value:g}": {spec.search.path: value} for value in loads}
+        whole = spec.search.path == "load.concurrency"
+        values = [int(load) if whole else load for load in loads]
+        return {f"{name}={value:g}": {spec.search.path: value} for value in values}
     if spec.sweep is None:
         return {}
     axes = {path: _levels(path, levels) for path, levels in spec.sweep.axes.items()}

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from harness.engine.places import check_places
 from harness.errors import SpecError
 from harness.metrics import CALL_METRICS, ITERATION_METRICS, check_slo
+from harness.metrics.iteration import GOODPUT
+from harness.metrics.slo import bounds
 from harness.schema import ClosedLoad, Load, OpenLoad, RunSpec
 
 __all__ = ["check_load", "check_numbers", "check_search_size"]
@@ -80,6 +82,10 @@ def _check_stop(spec: RunSpec) -> None:
             remedy=f"trials_max: {spec.trials * 2}",
         )
     names = [one.name for one in CALL_METRICS] + [one.name for one in ITERATION_METRICS]
+    if spec.slo is None:
+        names = [name for name in names if name not in GOODPUT]
+    else:
+        names += [bound.share_name for bound in bounds(spec.slo)]
     if spec.load is not None and stop.metric not in names:
         from harness.strict import nearest
 

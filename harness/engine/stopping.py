@@ -28,8 +28,8 @@ from harness.schema import Record, RunSpec, Stopping
 
 __all__ = ["LOOKS_NEEDED", "LOOK_FROM", "StoppingRule", "mean_of", "relative_width"]
 
-LOOK_FROM: Final = 7
-LOOKS_NEEDED: Final = 2
+LOOK_FROM: Final = 6
+LOOKS_NEEDED: Final = 3
 
 
 def relative_width(means: Iterable[float | None]) -> float | None:
@@ -45,9 +45,9 @@ def relative_width(means: Iterable[float | None]) -> float | None:
     return width if math.isfinite(width) else None
 
 
-def mean_of(metric: str, ended: EndedTrial) -> float | None:
+def mean_of(metric: str, ended: EndedTrial, slo: Mapping[str, float] | None = None) -> float | None:
     """Of the trial's values; None where it has none."""
-    found = all_series(ended.calls, ended.iterations, load=ended.load)
+    found = all_series(ended.calls, ended.iterations, load=ended.load, slo=slo)
     values = next((series.values for series in found if series.name == metric), ())
     return math.fsum(values) / len(values) if values else None
 
@@ -64,6 +64,7 @@ class StoppingRule:
         assert spec.stop is not None
         plan = list(plan)
         self._stop = spec.stop
+        self._slo = spec.slo
         self._least = min(spec.trials, spec.stop.trials_max)
         self._gathering = Gathering(spec, cells, plan)
         self._arms: dict[str, list[str]] = {}
@@ -81,7 +82,7 @@ class StoppingRule:
         ended = self._gathering.add(record)
         if ended is None:
             return False
-        self._means[ended.place][ended.rank] = mean_of(self._stop.metric, ended)
+        self._means[ended.place][ended.rank] = mean_of(self._stop.metric, ended, self._slo)
         self._enough.pop(ended.place[1], None)
         return True
 

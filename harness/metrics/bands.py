@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Final, get_args
 
@@ -33,9 +33,8 @@ def check_bands(bands: Mapping[str, BandSpec], *, where: str = "$.bands") -> Non
     known = _known()
     for name, band in bands.items():
         at = f"{where}.{name}"
-        near = difflib.get_close_matches(name, known, n=1, cutoff=LIKE_A_MISTAKE)
-        if near and name not in known:
-            raise SpecError("there is no such metric", where=at, remedy=near[0])
+        if name not in known and (meant := _meant(name, known)):
+            raise SpecError("there is no such metric", where=at, remedy=meant)
         limits = _limits(band)
         if not limits:
             raise SpecError("has no bound", where=at, remedy="excellent, good or moderate")
@@ -77,6 +76,12 @@ def why_no_band(summary: MetricSummary, band: BandSpec) -> str:
     if summary.n and band.of == "cv_percent":
         return "needs n = 2" if summary.n < 2 else "no mean above 0"
     return "no value"
+
+
+def _meant(name: str, known: Iterable[str]) -> str | None:
+    """One of ours without its unit, or with a slip of the pen."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=LIKE_A_MISTAKE)
+    return next((one for one in known if one.startswith(f"{name}_")), near[0] if near else None)
 
 
 def _figure(summary: MetricSummary, band: BandSpec) -> float | None:

@@ -14,7 +14,8 @@ aggregate.py    arms and their differences, as data; iterations.py: run by run; 
                                           setup.py for the configuration
   html.py         `html`                  one page with everything: page/ is what it shows,
                                           templates/ how, svg.py takes plots in
-table.py        the table on the terminal
+table.py        the result on the terminal: its table (columns.py), and what stands below
+                (footnotes.py)
 instrument.py   the instrument's own error, in a line
 figures.py      numbers as text
 sanitise.py     text from models and servers, made harmless

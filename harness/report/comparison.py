@@ -143,7 +143,6 @@ def _side_by_side(summary: Summary, comparisons: Sequence[Comparison]) -> Iterat
         changes = [change(pair, name) for pair in pairs.values()]
         rows.append([metric_name(ones), *(median(one) for one in ones), *changes])
     yield from table(head, rows)
-    yield from goodput(summary)
     if pairs:
         yield ""
         yield (

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-__all__ = ["Compared", "heading", "render_conditions", "render_differences", "value_text"]
+__all__ = ["Compared", "heading", "p_text", "render_conditions", "render_differences", "value_text"]
 
 WIDTH_MAX: Final = 100
 FEW: Final = 3
@@ -72,6 +72,12 @@ def heading(one: Comparison) -> str:
     return f"{one_line(one.candidate.label, 90)} − {one_line(one.baseline.label, 90)}"
 
 
+def p_text(p_value: float | None) -> str:
+    if p_value is None:
+        return UNKNOWN
+    return "< 0.0001" if p_value < 1e-4 else number(p_value, 2)
+
+
 def value_text(value: Any, length_max: int = 60) -> str:
     """A condition's value, as JSON; what is not there is a dash."""
     if value is None:
@@ -107,7 +113,7 @@ def _verdicts(verdicts: dict[str, Verdict]) -> Iterator[RenderableType]:
     """Only the caveats that doubt: notes are in each run's own report."""
     for name, verdict in verdicts.items():
         notes = sum(caveat.severity == "note" for caveat in verdict.caveats)
-        more = f" ({notes} notes: harness show)" if notes else ""
+        more = f" (and {notes} note{'' if notes == 1 else 's'}: harness show)" if notes else ""
         yield _text(f"{name}: ") + _text(verdict.state, STYLES.get(verdict.state, "")) + _text(more)
         for caveat in verdict.caveats:
             if caveat.severity != "note":
@@ -127,9 +133,8 @@ def _comparison(
     for condition in one.conditions:
         if condition.weight == "forbids":
             yield _condition(condition)
-    yield from (_effect(effect) for effect in one.effects)
-    for gate in one.gates:
-        yield _text("gate ") + _text(gate.sentence, STYLES.get(gate.status, ""))
+    if one.effects or one.gates:
+        yield _sentences(one)
     if in_full and one.effects:
         yield _fitting(one.effects, console, width)
     shown = ("doubtful", "intended") if in_full else ("doubtful",)
@@ -139,8 +144,18 @@ def _comparison(
         yield _text(f"{notes} more recorded conditions differ: harness explain", "dim")
 
 
-def _effect(effect: Effect) -> Text:
-    return _text(f"{effect.metric}: ") + _text(effect.sentence, STYLES.get(effect.words, ""))
+def _sentences(one: Comparison) -> Table:
+    """What is said of each metric, and how the gates end."""
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column(overflow="fold")
+    table.add_column(overflow="fold")
+    for effect in one.effects:
+        table.add_row(_text(effect.metric), _text(effect.sentence, STYLES.get(effect.words, "")))
+    for gate in one.gates:
+        table.add_row(_text("gate", "bold"), _text(gate.sentence, STYLES.get(gate.status, "")))
+    return table
 
 
 def _condition(one: Condition) -> RenderableType:
@@ -192,7 +207,7 @@ def _cells(effect: Effect) -> Sequence[str]:
         number(effect.candidate_mean),
         signed(effect.difference, 3),
         UNKNOWN if low is None or high is None else f"{signed(low, 3)} … {signed(high, 3)}",
-        UNKNOWN if effect.p_holm is None else number(effect.p_holm, 2),
+        p_text(effect.p_holm),
         UNKNOWN if effect.cliffs_delta is None else signed(effect.cliffs_delta, 2),
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from harness.report.cells import table
-from harness.report.differences import Compared, heading, value_text
+from harness.report.differences import Compared, heading, p_text, value_text
 from harness.report.figures import UNKNOWN, number, signed
 from harness.report.sanitise import code, markdown
 from harness.schema import Comparison, Effect
@@ -80,7 +80,7 @@ def _row(effect: Effect) -> tuple[str, ...]:
         number(effect.candidate_mean),
         signed(effect.difference, 3),
         UNKNOWN if low is None or high is None else f"{signed(low, 3)} … {signed(high, 3)}",
-        UNKNOWN if effect.p_holm is None else number(effect.p_holm, 2),
+        p_text(effect.p_holm),
         UNKNOWN if effect.cliffs_delta is None else signed(effect.cliffs_delta, 2),
     )
 

@@ -77,13 +77,13 @@ def _context(run: RunData) -> dict[str, Any]:
     from harness.compare import compare_arms
     from harness.report.cells import interval_footer
     from harness.report.grid import is_many
-    from harness.report.page import comparisons, decisions, figures, overview, setup
+    from harness.report.page import comparisons, decisions, figures, overview, runs, setup
     from harness.report.plots import figures_for
 
     summary = run.summary
     ones = compare_arms(run)
     plots, undrawn = _drawn(figures_for(run))
-    iterations, more_iterations = figures.iterations_table(run)
+    iterations, more_iterations = runs.iterations_table(run)
     plan, more_plan = setup.plan_table(run)
     style, script = _source("style.css"), _source("script.js")
     return {

@@ -65,16 +65,25 @@ def iteration_lines(run: RunData) -> list[IterationLine]:
 
 def _line(record: IterationRecord, calls: Sequence[CallRecord], run: RunData) -> IterationLine:
     from harness.engine.cells import load_of
-    from harness.metrics import ITERATION_METRICS, IterationView
+    from harness.metrics import COLD_METRICS, ITERATION_METRICS, IterationView
+    from harness.metrics.iteration import GOODPUT
 
     manifest = run.manifest
-    load = load_of(manifest.spec, record.arm, record.cell, manifest.cells)
-    view = IterationView(record=record, calls=tuple(calls), load=load)
+    spec = manifest.spec
+    view = IterationView(
+        record=record,
+        calls=tuple(calls),
+        load=load_of(spec, record.arm, record.cell, manifest.cells),
+        slo=spec.slo,
+        cold_by=spec.iterations.cold_by,
+    )
+    metrics = [*ITERATION_METRICS, *(COLD_METRICS if record.phase == "cold" else ())]
+    known = [one for one in metrics if spec.slo is not None or one.name not in GOODPUT]
     spans: dict[str, float] = defaultdict(float)
     for span in record.spans:
         spans[span.name] += (span.end_ns - span.start_ns) / 1e6
     figures: dict[str, float | None] = {own.name: own.value for own in record.metrics}
-    figures |= {metric.name: metric.formula(view) for metric in ITERATION_METRICS}
+    figures |= {metric.name: metric.formula(view) for metric in known}
     return IterationLine(
         arm=record.arm,
         cell=record.cell,

@@ -85,15 +85,23 @@ def _document(run: RunData) -> dict[str, Any]:
 
 
 def _definitions() -> dict[str, str]:
-    from harness.metrics import CALL_METRICS, ITERATION_METRICS
+    from harness.metrics import CALL_METRICS, COLD_METRICS, ITERATION_METRICS
 
     return {
         "ci_low … ci_high": "95 % interval of the mean, by expanded percentile bootstrap; null "
         "where there are fewer of ci_of than needs.ci",
         "ci_of": "what the bootstrap draws, then values within each: trials; iterations or calls "
         "where there is one trial, and the interval then says nothing of another launch",
+        "n_eff": "independent values that would fix the mean as well: less than n where those sent "
+        "one after the other resemble one another",
+        "outliers": "values over 3.5 scaled deviations (MAD) from the median; they are in every "
+        "figure but mean_without_outliers and median_without_outliers; null below 10 values",
+        "band": "what the spec's bands call it; band_by: which figure was looked at, or why there "
+        "is none",
+        "goodput": "requests that met every bound of the SLO, of all that were planned",
+        "warmup": "where MSER-5 would cut the series off; nothing was",
         **{one.name: one.definition for one in CALL_METRICS},
-        **{one.name: one.definition for one in ITERATION_METRICS},
+        **{one.name: one.definition for one in (*ITERATION_METRICS, *COLD_METRICS)},
     }
 
 

@@ -11,8 +11,8 @@ Two errors, and what is known of them (benchmarks/steps.py prints both):
     false alarm  of a series without a step: `alpha`, by construction, as only its first test can
                  begin a division. Not held where neighbours in time resemble one another (a machine
                  that warms through the day): such a series has steps, though not of your making.
-    missed step  a step of a few standard deviations needs some eight runs, and two behind it: the
-                 rarest order of n runs has a probability, and with fewer none is rare enough.
+    missed step  the rarest order of n runs has a probability, too: below 11 runs (at 1 %) none is
+                 rare enough, and of one run alone behind a step nothing can be said.
 """
 
 from __future__ import annotations
@@ -91,10 +91,11 @@ def find_steps(
 
 @lru_cache
 def runs_for_a_step(alpha: float = STEP_ALPHA) -> int:
-    """The least n of which a step in the middle can be shown: its order and the reverse one must be
-    rarer than `alpha` among all, 2 / C(n, n/2)."""
+    """The least n of which a step in the middle can be shown: its order and the reverse one, 2 in
+    C(n, n/2), must be half as likely as `alpha`, as a p-value by shuffles has an error of its
+    own."""
     n = 2 * SIDE_MIN
-    while 2 / math.comb(n, n // 2) >= alpha:
+    while 2 / math.comb(n, n // 2) > alpha / 2:
         n += 1
     return n
 
@@ -112,12 +113,21 @@ def _divide(
     if part.size < 2 * SIDE_MIN:
         return
     best, at = _largest(part)
+    if best <= _rounding(part):
+        return
     p = _p_value(part, best, shuffles, rng)
     if not p < alpha:
         return
     found[start + at] = p
     _divide(row, start, start + at, alpha, shuffles, rng, found)
     _divide(row, start + at, stop, alpha, shuffles, rng, found)
+
+
+def _rounding(part: NDArray[np.float64]) -> float:
+    """What the statistic of equal values may come to, for want of digits in their mean."""
+    import numpy as np
+
+    return float((part.size * 4 * np.finfo(np.float64).eps * np.abs(part).max()) ** 2)
 
 
 def _p_value(

@@ -11,7 +11,7 @@ load.py     one run, opened: manifest, summary, records
 from harness.store.find import RunEntry, find_run, list_runs
 from harness.store.load import Run, is_being_written, load_run
 from harness.store.reader import Damage, LogReader
-from harness.store.writer import RunWriter
+from harness.store.writer import RunWriter, check_log
 
 __all__ = [
     "Damage",
@@ -19,6 +19,7 @@ __all__ = [
     "Run",
     "RunEntry",
     "RunWriter",
+    "check_log",
     "find_run",
     "is_being_written",
     "list_runs",

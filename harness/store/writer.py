@@ -31,7 +31,7 @@ from harness.store.folder import (
 from harness.store.log import HEADER, LogWriter, reason
 from harness.store.reader import LogReader
 
-__all__ = ["RunWriter"]
+__all__ = ["RunWriter", "check_log"]
 
 
 class RunWriter:
@@ -83,7 +83,7 @@ class RunWriter:
         """
         log = LogWriter(path / RECORDS, there=True)
         try:
-            log.cut_back_to(_whole_bytes(path / RECORDS, log.size_bytes, earlier))
+            log.cut_back_to(_whole_bytes(path, log.size_bytes, earlier))
             write_json(path / MANIFEST, manifest)  # before the rest: a reader believes it first
             _remove_derived(path)
             log.append(session)
@@ -215,10 +215,10 @@ class RunWriter:
         self.close()
 
 
-def _whole_bytes(path: Path, size_bytes: int, sessions: int) -> int:
-    """How far the log is whole: up to a torn tail. Raises StoreError if it is corrupt before, or of
-    another number of sessions."""
-    reader = LogReader(path)
+def check_log(path: Path) -> LogReader:
+    """The log of the run in this folder, passed over: a torn tail is in its `damage`. StoreError if
+    there is more amiss, so that nothing can be added to it."""
+    reader = LogReader(path / RECORDS)
     try:
         reader.check()
     except StoreError as error:
@@ -227,6 +227,13 @@ def _whole_bytes(path: Path, size_bytes: int, sessions: int) -> int:
             where=error.where,
             remedy="restore it from a copy, or run again from the start",
         ) from None
+    return reader
+
+
+def _whole_bytes(path: Path, size_bytes: int, sessions: int) -> int:
+    """How far the log is whole: up to a torn tail. Raises StoreError if it is corrupt before, or of
+    another number of sessions."""
+    reader = check_log(path)
     if len(reader.sessions) != sessions:
         raise StoreError(
             "another process took this run up in the meantime", where=str(path), remedy="try again"

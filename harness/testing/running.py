@@ -97,7 +97,8 @@ def run_scripted(
     def open_transport(kind: str, urls: list[str]) -> Transport:
         return ScriptedTransport(script)
 
-    scripted = types.SimpleNamespace(harness_register_backends=_register)
+    scripted: Any = types.ModuleType("scripted")
+    scripted.harness_register_backends = _register
     raw = {"backend": {"name": "scripted"}, **raw}
     return _run(raw, [scripted, plugin], open_transport=open_transport)
 
@@ -113,7 +114,7 @@ def _run(raw: dict[str, Any], plugins: list[Any], **how: Any) -> Ran:
 
     host = Host.load()
     for plugin in plugins:
-        name = getattr(plugin, "__name__", "scripted")
+        name = getattr(plugin, "__name__", type(plugin).__name__)
         # Installed or not, it is the one under test.
         if plugin is not None and name not in {one.module for one in host.plugins}:
             assert host.add(name, plugin), host.plugins[-1].reason

@@ -100,16 +100,15 @@ class Processes:
         me = _without(read_spent([self._me]), cost.read_bytes)
         machine, others = read_machine(), self._others()
         self._sample()
-        parts = [
-            cost.observation("psutil"),
-            machine_between(SYSTEM, begun.machine, machine, wall_s),
-            spent_between(
-                OURS, added(begun.me, begun.others[OURS]), added(me, others[OURS]), wall_s
-            ),
-        ]
+        before, after = added(begun.me, begun.others[OURS]), added(me, others[OURS])
+        parts = [spent_between(OURS, before, after, wall_s), Observation(metrics=self._memory())]
         if SERVER in others and SERVER in begun.others:
             parts.append(spent_between(SERVER, begun.others[SERVER], others[SERVER], wall_s))
-        metrics = [one for part in parts for one in part.metrics] + self._memory()
+        parts += [
+            machine_between(SYSTEM, begun.machine, machine, wall_s),
+            cost.observation("psutil"),
+        ]
+        metrics = [one for part in parts for one in part.metrics]
         unknown = {figure: why for part in parts for figure, why in part.unknown.items()}
         if not self._server:
             unknown[f"{SERVER}*"] = self._no_server
@@ -151,9 +150,9 @@ class Processes:
             taken[prefix] = _Sample(rss_bytes, threads, len(members))
         self._samples.append((now_s, psutil.virtual_memory().available, taken))
 
-    def _memory(self) -> list[MetricValue]:
+    def _memory(self) -> tuple[MetricValue, ...]:
         free_bytes = min(available for _, available, _ in self._samples)
-        found = [MetricValue(name=f"{SYSTEM}available_min_bytes", value=free_bytes, unit="B")]
+        found: list[MetricValue] = []
 
         def add(name: str, value: float, unit: str, better: Any = "lower") -> None:
             found.append(MetricValue(name=name, value=value, unit=unit, better=better))
@@ -167,7 +166,8 @@ class Processes:
                 add(f"{prefix}threads_max", most, "threads", "neither")
                 most = max(one.processes for one in seen)
                 add(f"{prefix}processes_max", most, "processes", "neither")
-        return found
+        add(f"{SYSTEM}available_min_bytes", free_bytes, "B", "neither")
+        return tuple(found)
 
     def _unique(self, metrics: list[MetricValue], unknown: dict[str, str]) -> None:
         for prefix, members in self._groups().items():

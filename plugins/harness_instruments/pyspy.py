@@ -92,9 +92,11 @@ class PySpy:
             spy.communicate()
             return Observation(unknown={"pyspy": f"py-spy wrote nothing within {WITHIN_S:g} s"})
         out = Path(self._folder.name) / "stacks"
-        if not out.exists():
+        if not out.exists() and spy.returncode not in (0, -signal.SIGINT):
             return Observation(unknown={"pyspy": f"py-spy wrote nothing: {one_line(said, 300)}"})
-        text = _COMMAND.sub(r"process \1;", out.read_text("utf-8", "replace"))
+        # Without a file it ended before its first sample.
+        text = out.read_text("utf-8", "replace") if out.exists() else ""
+        text = _COMMAND.sub(r"process \1;", text)
         counts = [line.rpartition(" ")[2] for line in text.splitlines()]
         samples = sum(int(count) for count in counts if count.isdigit())
         metrics = [MetricValue(name="pyspy.samples", value=samples, unit="samples")]

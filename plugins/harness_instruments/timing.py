@@ -108,10 +108,8 @@ def _span_us() -> float:
 
 def _between(began: _Now, ended: _Now, overhead_us: float) -> Observation:
     wall_ns = ended.wall_ns - began.wall_ns
-    metrics = [
-        _figure("wall_ms", wall_ns / 1e6, "ms", "lower"),
-        _figure("overhead_us", overhead_us, "us", "neither"),
-    ]
+    metrics = [_figure("wall_ms", wall_ns / 1e6, "ms", "lower")]
+    overhead = _figure("overhead_us", overhead_us, "us", "neither")
     unknown: dict[str, str] = {}
     if ended.thread == began.thread:
         thread_ms = (ended.thread_ns - began.thread_ns) / 1e6
@@ -120,9 +118,8 @@ def _between(began: _Now, ended: _Now, overhead_us: float) -> Observation:
         unknown["timing.thread_cpu_ms"] = "it began and ended in different threads"
     if resource is None:
         names = ("cpu_user_ms", "cpu_system_ms", "cpu_share", "switches_waiting", "switches_forced")
-        return Observation(
-            metrics=tuple(metrics), unknown=unknown | {f"timing.{n}": NO_RUSAGE for n in names}
-        )
+        unknown |= {f"timing.{name}": NO_RUSAGE for name in names}
+        return Observation(metrics=(*metrics, overhead), unknown=unknown)
     user_s, system_s = ended.user_s - began.user_s, ended.system_s - began.system_s
     metrics += [
         _figure("cpu_user_ms", user_s * 1e3, "ms", "lower"),
@@ -133,7 +130,7 @@ def _between(began: _Now, ended: _Now, overhead_us: float) -> Observation:
     if wall_ns > 0:
         share = (user_s + system_s) * 1e9 / wall_ns
         metrics.append(_figure("cpu_share", share, "cores", "neither"))
-    return Observation(metrics=tuple(metrics), unknown=unknown)
+    return Observation(metrics=(*metrics, overhead), unknown=unknown)
 
 
 def _figure(name: str, value: float, unit: str, better: Any) -> MetricValue:

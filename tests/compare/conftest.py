@@ -1,4 +1,4 @@
-"""Real runs against truth servers, one of them 10 % slower; and the command as a person calls it."""
+"""Real runs against truth servers, one of them 10 % slower; and the command, in a process."""
 
 from __future__ import annotations
 

@@ -29,6 +29,7 @@ def run_of(
     calls: int = 3,
     spread_ms: float = 1.0,
     own: Mapping[str, Sequence[float]] | None = None,
+    own_unit: str = "1",
     run_id: str = "c0ffee12",
     change: Any = lambda record: record,
     tokens: int = 5,
@@ -64,7 +65,7 @@ def run_of(
             ]
             value = (own or {}).get(arm)
             metrics = (
-                (MetricValue(name="right", value=value[block], unit="1", better="higher"),)
+                (MetricValue(name="right", value=value[block], unit=own_unit, better="higher"),)
                 if value
                 else ()
             )

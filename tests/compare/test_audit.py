@@ -17,7 +17,7 @@ from harness.compare.audit import audit_run, below
 from harness.compare.audit.documents import differences
 from harness.compare.audit.stamps import call_oddities
 from harness.report import comparison, csv_calls, metrics_json
-from harness.schema import CallRecord, Environment, IterationRecord, SessionRecord, TrialRecord
+from harness.schema import CallRecord, IterationRecord, SessionRecord, TrialRecord
 from harness.store import load_run
 from harness.store.log import FRAME, HEADER, checksum
 from tests.sim.servers import sim
@@ -112,9 +112,7 @@ def rewrite(run, change):
 def without(kind, phase=None, nth=0):
     def change(records):
         places = [
-            at
-            for at, r in enumerate(records)
-            if r["t"] == kind and phase in (None, r.get("phase"))
+            at for at, r in enumerate(records) if r["t"] == kind and phase in (None, r.get("phase"))
         ]
         return [r for at, r in enumerate(records) if at != places[nth]]
 
@@ -189,7 +187,7 @@ TAMPERED = {
     ),
     "a caveat taken out": (
         of_file("summary.json", "verdict", "caveats", lambda found: found[1:]),
-        "summary-differs",
+        "summary-incomplete",
     ),
     "a metric taken out": (
         of_file("summary.json", "arms", 0, "metrics", lambda found: found[1:]),
@@ -233,8 +231,6 @@ TAMPERED = {
     "no tokens": (first_call(set_in("usage", "output_tokens", value=0)), "zero-tokens"),
     "more tokens than allowed": (
         first_call(set_in("usage", "output_tokens", value=4000)), "beyond-bound"),
-    "a million tokens": (
-        first_call(set_in("usage", "output_tokens", value=10**9)), "runaway-output"),
     "more content than chunks": (first_call(set_in("content_chunks", value=99)),
                                  "impossible-chunks"),
     "the server worked longer than the call took": (
@@ -320,8 +316,6 @@ def test_an_environment_that_changed_between_sessions(real):
     (found,) = audit_sessions(run)
     assert found.code == "environment-changed"
     assert set(found.evidence["changed"]) == {"kernel", "packages.numpy"}
-    same = Environment(harness_version="1", python="3", platform="x")
-    assert msgspec.structs.replace(same) == same
 
 
 # ---- folders, and the command

@@ -63,9 +63,10 @@ def test_other_work_forbids_a_comparison(changes, name):
 
 
 def test_other_prompts_forbid_a_comparison_between_runs():
-    changed = other(
-        change=lambda r: replace(r, prompt_digest="new") if isinstance(r, CallRecord) else r
-    )
+    def changed_digest(record):
+        return replace(record, prompt_digest="new") if isinstance(record, CallRecord) else record
+
+    changed = other(change=changed_digest)
     assert weights(run_of({"baseline": BASE}), changed) == {"records.prompts": "forbids"}
     some = other(
         change=lambda r: (
@@ -75,6 +76,9 @@ def test_other_prompts_forbid_a_comparison_between_runs():
         )
     )
     assert weights(run_of({"baseline": BASE}), some) == {"records.prompts": "note"}
+    drawn = other(change=changed_digest, spec=spec(seed=7))
+    before = run_of({"baseline": BASE}, spec=spec())
+    assert weights(before, drawn) == {"records.prompts": "doubtful", "spec.seed": "note"}
     fewer = run_of({"baseline": BASE[:3]}, run_id="cafe")  # the same, as far as they go
     assert weights(run_of({"baseline": BASE}), fewer) == {}
 
@@ -89,7 +93,11 @@ def test_prompts_that_no_cache_may_know_are_compared_by_their_length():
 
     before = run_of({"baseline": BASE}, change=cold(400))
     assert weights(before, other(change=cold(404))) == {}
-    assert weights(before, other(change=cold(800))) == {"records.prompt_chars_per_call": "forbids"}
+    drawn = weights(before, other(change=cold(800)))  # of the same law, as far as anybody said
+    assert drawn == {"records.prompt_chars_per_call": "doubtful"}
+    asked = spec(scenario=ScenarioSpec(name="single_agent", options={"words": 800}))
+    longer = weights(before, other(change=cold(800), spec=asked))
+    assert longer["records.prompt_chars_per_call"] == "forbids"
 
 
 def test_a_stub_is_not_compared_with_a_server():
@@ -227,3 +235,10 @@ def test_how_it_was_watched_is_a_doubt():
 def test_a_side_beside_itself_is_said_to_be_that():
     run = run_of({"baseline": BASE})
     assert weights(run, run) == {"records.sides": "note"}
+
+
+def test_arms_that_ran_one_after_another_are_a_doubt_and_no_blocks():
+    run = run_of({"baseline": BASE, "chimera": BASE}, spec=spec(order="sequential"))
+    found = compare_one(place(run), place(run, "chimera"))
+    assert [(one.name, one.weight) for one in found.conditions] == [("records.order", "doubtful")]
+    assert not any(one.paired for one in found.effects)

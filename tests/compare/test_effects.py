@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -155,6 +156,20 @@ def test_right_and_wrong_are_compared_question_by_question():
     )
     timed = effect(compare_one(place(run), place(run, "chimera")))
     assert timed.p_mcnemar is None
+
+
+def test_a_percentage_differs_by_percentage_points():
+    run = run_of(
+        {"baseline": BASE, "chimera": BASE},
+        own={"baseline": [40.0, 41.0, 39.5, 40.0, 40.5, 40.0], "chimera": [43.0] * 6},
+        own_unit="%",
+    )
+    found = effect(compare_one(place(run), place(run, "chimera"), metrics=("right",)), "right")
+    assert found.share is None
+    assert re.fullmatch(
+        r"higher, better, by 2\.833 percentage points \(95 % interval [\d.]+ to [\d.]+\), 6 blocks",
+        found.sentence,
+    )
 
 
 # ---- properties

@@ -16,6 +16,8 @@ def masked(text):
     """Figures and addresses as N, white space as a single space."""
     text = re.sub(r"http://\S+", "URL", text)
     text = re.sub(r"[+−-]?\d[\d.]*(e[+-]?\d+)?", "N", text)
+    text = text.replace("< N", "N")
+    text = re.sub(r"\(and N notes?: harness show\)", "", text)
     return re.sub(r"─+", "─", " ".join(text.split()))
 
 

@@ -120,7 +120,7 @@ def test_a_slowdown_of_a_tenth_fails_it(repository, tmp_path):
         job.end()
     status, said = found["Compare with the baseline"]
     assert status == 1, said
-    assert "gate median of ttft_ms: regression: worse by " in said
+    assert "median of ttft_ms: regression: worse by " in said
     assert found["Show the comparison"][0] == 0
     assert "Outcome: **regression**." in job.page.read_text("utf-8")
 

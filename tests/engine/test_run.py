@@ -8,7 +8,7 @@ import pytest
 
 from harness.engine import iterations
 from harness.engine.summary import derive_summary
-from harness.errors import BackendError, NotSupportedYet, SpecError
+from harness.errors import BackendError, SpecError
 from harness.schema import CallRecord, IterationRecord, TrialRecord
 from harness.testing import MemorySink, Piece, ScriptedBackend, respond
 
@@ -246,19 +246,9 @@ def test_the_backend_is_closed_whatever_happens(execute, host, monkeypatch):
     assert host.made[0].log[-1] == "close"
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("sweep", {"axes": {"backend.options.num_ctx": [1, 2]}}),
-        ("stop", {"metric": "ttft_ms"}),
-        ("isolation", "process"),
-        ("instruments", ["psutil"]),
-        ("slo", {"ttft_ms": 100}),
-    ],
-)
-def test_what_is_not_there_yet_is_refused(execute, field, value):
-    with pytest.raises(NotSupportedYet, match=rf"\$\.{field}: .* not supported yet"):
-        execute({field: value})
+def test_another_process_cannot_have_a_plugin_that_was_made_by_hand(execute):
+    with pytest.raises(SpecError, match=r"\$\.isolation: .*not every plugin here is an installed"):
+        execute({"isolation": "process"})
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,9 @@ def figure(value=None, *, better="lower", **changes):
 
 
 @pytest.mark.parametrize(
-    ("value", "called"), [(9, "excellent"), (10, "excellent"), (11, "good"), (30, "moderate"), (31, "poor")]
-)  # fmt: skip
+    ("value", "called"),
+    [(9, "excellent"), (10, "excellent"), (11, "good"), (30, "moderate"), (31, "poor")],
+)
 def test_bounds_belong_to_the_better_name(value, called):
     assert band_of(figure(value), LOWER) == called
     assert band_of(figure(40 - value, better="higher"), HIGHER) == called

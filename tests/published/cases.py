@@ -4,6 +4,7 @@ were printed; whether ours is the same is decided by printing it to as many digi
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -98,7 +99,7 @@ def tr109() -> Iterator[Case]:
                f"{_one('generated_tokens', 'chimera', best):.0f} tokens against "
                f"{_one('generated_tokens', 'baseline', best):.0f}")  # fmt: skip
     yield Case("TR109", "best configuration, TTFT, change in %", "-68.4",
-               _changes("ttft_ms")[best], 1, "most likely with the model loaded already")  # fmt: skip
+               _changes("ttft_ms")[best], 1, "most likely a warm model")  # fmt: skip
     yield Case("TR109", "baseline, tok/s, mean", "99.16", describe(base).mean, n)
     yield Case("TR109", "baseline, tok/s, sd", "0.25", describe(base).sd, n)
     first = values("tr109", "ttft_ms", arms=["baseline"])
@@ -116,9 +117,7 @@ def tr109() -> Iterator[Case]:
 def _changes(metric: str) -> dict[str, float]:
     base = by_cell("tr109", metric, arms=["baseline"])
     chimera = by_cell("tr109", metric, arms=["chimera"])
-    return {
-        cell: (chimera["chimera", cell][0] / of[0] - 1) * 100 for (_, cell), of in base.items()
-    }
+    return {cell: (chimera["chimera", cell][0] / of[0] - 1) * 100 for (_, cell), of in base.items()}
 
 
 def _one(metric: str, arm: str, cell: str) -> float:
@@ -156,7 +155,7 @@ def tr110() -> Iterator[Case]:
                f"{sum(mean > 95 for mean in homo)}/{len(homo)}", len(homo))  # fmt: skip
     every = config_means("tr110", SPEEDUP)
     edges = (0.0, 1.6, 1.8, 1.95, np.inf)
-    ours = [sum(low <= s < high for s in every) for low, high in zip(edges, edges[1:], strict=False)]
+    ours = [sum(low <= s < high for s in every) for low, high in pairwise(edges)]
     yield Case("TR110", "configurations by speed-up: < 1.6, < 1.8, < 1.95, above", "2/7/5/16",
                "/".join(map(str, ours)), len(every))  # fmt: skip
     runs = values("tr110", EFFICIENCY)
@@ -199,16 +198,17 @@ def tr111() -> Iterator[Case]:
     largest = max(max(of) for of in chimera.values())
     spread = describe([mean for (_, cell), mean in _chimera_means() if cell != "baseline_default"])
     yield Case("TR111", "`per-config` table, configurations behind its 19 rows", "19",
-               float(_baselines()), 19, "its rows are the baseline agents of each folder, which have "
+               float(_baselines()), 19, "its rows are the baseline agents of each folder, with "
                "no options; the configurations' own means are "
                f"{spread.minimum:.2f} to {spread.maximum:.2f}")  # fmt: skip
     yield Case("TR111", "largest output of a call, tokens", NOT_TOLD, f"{largest:.0f}", 228,
                "no bound was set; the folder's sum is "
                f"{max(sum(of) for of in chimera.values()):.0f}")  # fmt: skip
+    lowest = sorted(mean for _, mean in _chimera_means())[:2]
     zero = sum(value == 0 for of in chimera.values() for value in of)
     yield Case("TR111", "calls of 0 tokens, averaged in", NOT_TOLD, f"{zero}", 228,
                "they pull two configurations to "
-               + " and ".join(f"{mean:.2f}" for _, mean in sorted(_chimera_means(), key=_second)[:2])
+               + " and ".join(f"{mean:.2f}" for mean in lowest)
                + " tok/s")  # fmt: skip
 
 
@@ -221,10 +221,6 @@ def _baselines() -> int:
 def _chimera_means() -> list[tuple[tuple[str, str], float]]:
     found = by_cell("tr111", "tokens_per_s", arms=["chimera"])
     return [(key, describe(of).mean) for key, of in found.items()]
-
-
-def _second(pair: tuple[tuple[str, str], float]) -> float:
-    return pair[1]
 
 
 # ---- TR115: five runtimes, 6 configurations of 5 runs each
@@ -244,8 +240,8 @@ def tr115() -> Iterator[Case]:
         for name, said, figure in zip(names, published, figures, strict=True):
             yield Case("TR115", f"{arm}, efficiency, {name}", said, figure, of.n)
     serial = values("tr115", EFFICIENCY, arms=["async-std"])
-    yield Case("TR115", "async-std, efficiency, mean %", "50.00", describe(serial).mean, len(serial),
-               "that build runs its agents one after another")  # fmt: skip
+    yield Case("TR115", "async-std, efficiency, mean %", "50.00", describe(serial).mean,
+               len(serial), "that build runs its agents one after another")  # fmt: skip
     for arm, cell, published in (
         ("tokio-localset", "chimera_homo_gpu80_ctx2048", "82.4"),
         ("smol-1kb", "chimera_homo_gpu80_ctx2048", "91.2"),
@@ -263,7 +259,9 @@ def tr115() -> Iterator[Case]:
 
 def agentfarm() -> Iterator[Case]:
     batch = values("agentfarm_spatial", "batch_speedup")
-    for count, ours, published in zip((100, 500, 1000), batch, ("0.02", "0.02", "0.03"), strict=True):
+    for count, ours, published in zip(
+        (100, 500, 1000), batch, ("0.02", "0.02", "0.03"), strict=True
+    ):
         yield Case("AgentFarm", f"batch updates, {count} entities, immediate / batch", published,
                    ours, 1)  # fmt: skip
     steps = values("agentfarm_steps", "immediate_over_batch")
@@ -289,9 +287,7 @@ def effects() -> Iterator[Effect]:
     for table in ("tr109", "tr111"):
         run = imported(table)
         options = {
-            (r.arm, r.cell): r.effective.options
-            for r in run.records
-            if isinstance(r, TrialRecord)
+            (r.arm, r.cell): r.effective.options for r in run.records if isinstance(r, TrialRecord)
         }
         grid = {
             key: [describe([value for value in of if value > 0]).mean]

@@ -8,6 +8,7 @@ import pytest
 
 import harness.report
 from harness.host import Host
+from harness.report import plots
 from harness.report.aggregate import deltas
 from harness.schema import MetricValue
 from tests.report.rendering import document, markdown
@@ -88,7 +89,8 @@ def test_calls_recorded_behind_their_iteration_are_counted_with_it():
     assert line["calls"] == {"ok": 1, "not_sent": 1}
 
 
-def test_all_exporters_are_registered_by_the_hook():
+def test_all_exporters_are_registered_by_the_hook(monkeypatch):
+    monkeypatch.setattr(plots, "figures_for", lambda run: [])  # drawing takes seconds
     host = Host()
     assert host.add("report", harness.report)
     assert {entry.name: entry.automatic for entry in host.exporters} == {

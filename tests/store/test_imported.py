@@ -113,7 +113,10 @@ def test_json_rows_are_flattened(tmp_path):
     path.write_text('{"data": {"rows": [{"a": {"b": 1.5}, "ok": true}, {"a": {"b": null}}]}}')
     found = read_json_rows(path, "data.rows")
     assert found.columns == ("a.b", "ok")
-    assert [row.fields for row in found.rows] == [{"a.b": "1.5", "ok": "true"}, {"a.b": "", "ok": ""}]
+    assert [row.fields for row in found.rows] == [
+        {"a.b": "1.5", "ok": "true"},
+        {"a.b": "", "ok": ""},
+    ]
 
 
 def test_a_part_of_a_column_can_name_things(tmp_path):
@@ -139,7 +142,7 @@ def test_a_part_of_a_column_can_name_things(tmp_path):
         ({"metrics": {"x": {"column": "rte", "unit": "s"}}}, "$.metrics.x.column"),
         ({"metrics": {"x": {"column": "agent", "unit": "s"}}}, "'base' is no number"),
         ({"metrics": {"x": {"column": "rate", "unit": "s", "beter": "low"}}}, "try: better"),
-        ({"metrics": {"x": {"column": "rate", "unit": "s", "better": "low"}}}, "$.metrics.x.better"),
+        ({"metrics": {"x": {"column": "rate", "unit": "", "better": "low"}}}, "$.metrics.x.better"),
         ({"metrics": {"x": {"column": "rate", "unit": "s", "scale": 0}}}, "scale"),
         ({"where": {"agent": "nobody"}}, "not one of the 5 rows"),
         ({"where": {"agnt": "base"}}, "try: agent"),

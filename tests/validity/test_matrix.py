@@ -133,6 +133,13 @@ def arms(**options):
     ]
 
 
+def swept(**options):
+    """One axis, of an option of the backend."""
+    ((name, levels),) = options.items()
+    axes = f"{{axes: {{backend.options.{name}: {list(levels)}}}}}"
+    return ("--set", f"sweep={axes}", "--set", "isolation=inline")
+
+
 def behind_tls(place):
     """The same server, with TLS in front of it."""
     authority = trustme.CA()
@@ -211,6 +218,13 @@ def corrupt(log):
     return log[:middle] + bytes(64) + log[middle + 64 :]
 
 
+def table_of_results(place):
+    (place.folder / "table.csv").write_text("rate\n1\n2\n")
+    metrics = {"rate_tok_s": {"column": "rate", "unit": "tok/s"}}
+    (place.folder / "map.json").write_text(json.dumps({"name": "table", "metrics": metrics}))
+    return "import", "csv", "table.csv", "--map", "map.json", "--out", "run"
+
+
 BOUNDED = ("--set", "validity.error_share_max=0.1")
 WORKFLOW = ("--warmup", 0, "--set", "iterations.measured=3")
 
@@ -254,6 +268,10 @@ CASES = (
     Case("cold-in-warm", "a call with a context of its own makes the server load again",
          "doubtful", 0, scenario("asks", "loading", "--set",
                                  "scenario.options.num_ctx=[1024,512,512]", backend="ollama")),
+    Case("duplicate-cells", "a sweep over `num_gpu` 60 and 99 on a model with fewer layers", "note",
+         0, load("small", *swept(num_gpu=(60, 99)), backend="ollama")),
+    Case("no-op-factor", "the same sweep", "doubtful", 0,
+         load("small", *swept(num_gpu=(60, 99)), backend="ollama")),
     Case("unbounded-output", "arms of 4 and of 16 tokens", "doubtful", 0,
          load("plain", *arms(scenario_max_tokens=(4, 16)))),
     Case("too-few", "5 requests", "note", 0, load("plain", "--requests", 5)),
@@ -261,6 +279,8 @@ CASES = (
     Case("user-stamps", "the same server behind TLS", "note", 0, behind_tls),
     Case("clock-step", "records say that the wall clock stepped (a test cannot step it)", "note", 0,
          load("plain", "--set", "tags=[step]")),
+    Case("imported", "a table of results", "note", 0,
+         lambda place: place.ended(place.command(*table_of_results(place)))),
     Case("simulated", "the truth server", "doubtful", 0, load("plain")),
     Case("no-selfcheck", "no self-check was ever made here", "note", 0, load("plain")),
     Case("random-weights", "llama.cpp with random weights", "note", 0,

@@ -38,6 +38,7 @@ class LiveView:
 
         self.board = board or Board()
         self._console = Console(file=stream)
+        self._above: tuple[Line, ...] = ()
         self._table: tuple[Line, ...] = ()
         self._size = (0, 0)
         self._live: Live = Live(
@@ -64,14 +65,12 @@ class LiveView:
         if (width, height) != self._size:  # at first, and where the window was resized
             self._make_table()
         board = self.board
-        with suppress(RuntimeError):  # a trial begins or ends while this is drawn: the next time
-            above = [progress_line(board, width), *now_lines(board, width)]
-            for line in above[:1]:
-                yield Text(line.text, style=line.style, no_wrap=True)
-            if board.total:
+        with suppress(RuntimeError):  # a trial began or ended just now: those of before will do
+            self._above = (progress_line(board, width), *now_lines(board, width))
+        for place, line in enumerate((*self._above, *self._table)):
+            yield Text(line.text, style=line.style, no_wrap=True)
+            if place == 0 and board.total:
                 yield _bar(board, width)
-            for line in (*above[1:], *self._table):
-                yield Text(line.text, style=line.style, no_wrap=True)
 
     def _make_table(self) -> None:
         width, height = self._console.size

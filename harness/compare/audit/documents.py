@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Final
 
 import msgspec
 
-from harness.compare.audit.finding import SHOWN, Finding
+from harness.compare.audit.finding import SHOWN, Finding, Severity
 from harness.schema import Summary
 from harness.store.folder import REPORTS, SUMMARY
 from harness.store.load import Run
@@ -101,7 +101,7 @@ def audit_reports(
         if path.suffix == ".json":
             yield from _audit_json(run, path, out.getvalue())
         elif path.read_bytes() != out.getvalue():
-            yield _other_text(path, out.getvalue())
+            yield _other_text(run, path, out.getvalue())
 
 
 def _audit_json(run: Run, path: Path, derived: bytes) -> Iterator[Finding]:
@@ -116,27 +116,28 @@ def _audit_json(run: Run, path: Path, derived: bytes) -> Iterator[Finding]:
         )
         return
     found = list(differences(written, msgspec.json.decode(derived)))
-    wrong = [one for one in found if one.written is not _ABSENT]
-    if wrong or (found and _is_ours(run)):
-        first = (wrong or found)[0]
+    # A figure that only one of the two has may be the work of another version.
+    changed = [one for one in found if _ABSENT not in (one.written, one.derived)]
+    if found:
+        first = (changed or found)[0]
         yield Finding(
             code="report-differs",
-            severity="wrong" if wrong else "doubtful",
-            message=f"{len(wrong or found)} entries of {path.name} do not follow from the records, "
-            f"first {_told(first)}",
-            evidence={"entries": [_shown(one) for one in (wrong or found)[:SHOWN]]},
+            severity="wrong" if changed else _by_version(run),
+            message=f"{len(changed or found)} entries of {path.name} do not follow from the "
+            f"records, first {_told(first)}",
+            evidence={"entries": [_shown(one) for one in (changed or found)[:SHOWN]]},
             where=f"{REPORTS}/{path.name}",
             remedy=f"harness export {run.path} --format NAME writes it again",
         )
 
 
-def _other_text(path: Path, derived: bytes) -> Finding:
+def _other_text(run: Run, path: Path, derived: bytes) -> Finding:
     ours, theirs = derived.splitlines(), path.read_bytes().splitlines()
     first = next((n for n, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), None)
     line = min(len(ours), len(theirs)) if first is None else first
     return Finding(
         code="report-differs",
-        severity="doubtful",
+        severity=_by_version(run),
         message=f"line {line + 1} of {path.name} is not what the records give: it was edited, or "
         "written by another version",
         evidence={
@@ -229,6 +230,11 @@ def _leaf(value: Any) -> str:
 
 
 # ---- whose document it is
+
+
+def _by_version(run: Run) -> Severity:
+    """Of what another version may have written so."""
+    return "doubtful" if _is_ours(run) else "note"
 
 
 def _is_ours(run: Run) -> bool:

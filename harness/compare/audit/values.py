@@ -3,6 +3,7 @@ configurations are one, which outputs ran away. For runs of ours and for importe
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
@@ -22,6 +23,8 @@ __all__ = ["audit_rows", "audit_values"]
 
 TOKENS: Final = ("tok", "tokens")
 INPUTS: Final = ("files", "documents", "questions", "items", "pages")
+NO_INPUT: Final = re.compile("skip|fail|miss|error|reject|drop|lost|cut|bad|left")
+"""Names of counts of which 0 is what one wants."""
 RUNAWAY: Final = 4.0
 """Times the median: an answer of that length is another piece of work."""
 RUNAWAY_NEEDS: Final = 5
@@ -64,6 +67,8 @@ def _values(one: Measured) -> int:
 def _empty_input(found: Mapping[Key, Measured]) -> Iterator[Finding]:
     """A count of what was read in that is 0."""
     for name in _names(found, INPUTS):
+        if NO_INPUT.search(name.lower()):
+            continue
         series = [one.series[name] for one in found.values() if name in one.series]
         total = sum(len(one.values) for one in series)
         empty = sum(value == 0 for one in series for value in one.values)

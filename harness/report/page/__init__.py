@@ -2,7 +2,8 @@
 
 tables.py        a table that can be sorted, and the cells it is made of
 overview.py      what was run, the verdict, the watermark, how to do it again
-figures.py       arms and cells, every figure, run by run
+figures.py       arms and cells, every figure
+runs.py          the iterations one by one
 comparisons.py   effects in words, with their intervals drawn
 decisions.py     searches, stopping rules, what was skipped, sessions
 setup.py         what was asked for, what the backends said, the machine

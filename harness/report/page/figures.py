@@ -1,4 +1,4 @@
-"""Arms and cells: the figures that come first, every figure, and the iterations one by one."""
+"""Arms and cells: the figures that come first, and every figure."""
 
 from __future__ import annotations
 
@@ -7,30 +7,25 @@ from typing import Final
 
 from msgspec import Struct
 
-from harness.protocols import RunData
 from harness.report.aggregate import durations, label, metric
 from harness.report.figures import UNKNOWN, interval, interval_of, number
 from harness.report.grid import Axis, axes, level, value
-from harness.report.iterations import IterationLine, iteration_lines
 from harness.report.page.tables import Cell, Column, Table, figure, of_number, table
 from harness.report.page.tables import label as text
 from harness.schema import ArmSummary, Goodput, MetricSummary, Objective, Summary
 
 __all__ = [
-    "ROWS_MAX",
+    "OK_TITLE",
     "ArmFigures",
     "bound_name",
     "cells_table",
     "cold_table",
     "every_figure",
     "goodput_table",
-    "iterations_table",
     "place_cells",
     "place_columns",
 ]
 
-ROWS_MAX: Final = 200
-"""Iterations listed one by one; metrics.json has all of them."""
 COLD: Final = "cold"
 """Figures of cold starts have names that begin so."""
 
@@ -47,7 +42,7 @@ def cells_table(summary: Summary) -> Table:
     """One row per arm and cell: where it lies in the sweep, how its calls ended, what came out."""
     swept = axes(summary.cells)
     shown = _headlines(summary)
-    columns = [*place_columns(swept), Column(head="ok", numeric=True, title=_OK)]
+    columns = [*place_columns(swept), Column(head="ok", numeric=True, title=OK_TITLE)]
     columns += [Column(head=head, unit=unit, numeric=True) for _, head, unit in shown]
     rows = []
     for arm in summary.arms:
@@ -57,7 +52,7 @@ def cells_table(summary: Summary) -> Table:
     return table("Median of every arm and cell", columns, rows, 1 + len(swept))
 
 
-_OK: Final = "Measured calls that ended well, of those that were planned"
+OK_TITLE: Final = "Measured calls that ended well, of those that were planned"
 
 
 def _headlines(summary: Summary) -> list[tuple[str, str, str]]:
@@ -250,41 +245,3 @@ def _counts(arm: ArmSummary) -> str:
         f"{arm.trials} trials, {arm.iterations} measured iterations, {arm.planned:,} planned "
         f"calls: {statuses or 'none recorded'}"
     )
-
-
-# ------------------------------------------------------------------------------------- run by run
-
-
-def iterations_table(run: RunData) -> tuple[Table, int]:
-    """Measured iterations, and how many more than ROWS_MAX there are."""
-    lines = [line for line in iteration_lines(run) if line.phase in ("measured", "cold")]
-    summary = run.summary
-    shown = durations(summary)
-    columns = [
-        Column(head="Trial", numeric=True),
-        Column(head="Iteration", numeric=True),
-        *place_columns(axes(summary.cells)),
-        Column(head="Status"),
-        Column(head="ok", numeric=True, title=_OK),
-        *(Column(head=head, unit="ms", numeric=True) for head in shown.values()),
-        Column(head="Throughput", unit="tok/s", numeric=True),
-        Column(head="Wall", unit="ms", numeric=True),
-    ]
-    rows = [_line(line, summary, list(shown)) for line in lines[:ROWS_MAX]]
-    return table("Iterations", columns, rows), max(len(lines) - ROWS_MAX, 0)
-
-
-def _line(line: IterationLine, summary: Summary, shown: list[str]) -> list[Cell]:
-    status = line.status if line.error is None else f"{line.status}: {line.error}"
-    phase = f"cold, {status}" if line.phase == "cold" else status
-    planned = UNKNOWN if line.planned_calls is None else str(line.planned_calls)
-    return [
-        of_number(line.trial),
-        of_number(line.iteration),
-        *place_cells(line.arm, line.cell, summary),
-        text(phase, tone="" if line.status == "ok" else "bad"),
-        text(f"{line.calls.get('ok', 0)} / {planned}"),
-        *(of_number(line.call_means.get(name)) for name in shown),
-        of_number(line.figures.get("throughput_tok_s")),
-        of_number(line.figures.get("wall_ms")),
-    ]

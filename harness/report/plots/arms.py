@@ -15,18 +15,19 @@ from harness.report.figures import number
 from harness.report.plots.layout import left_out, rows
 from harness.report.plots.plot import Plot
 from harness.report.plots.source import Key, Source, Unfit
-from harness.report.plots.style import FAINT, GREY, INK, legend_below, look, tidy
+from harness.report.plots.style import GREY, INK, legend_below, look, tidy
 from harness.report.plots.words import fold, metric_label, plural
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import SubFigure
 
 __all__ = ["Shown", "arms", "figure_of"]
 
 ROWS_MAX: Final = 40
 METRICS_MAX: Final = 4
 DOTS_MAX: Final = 60
+MARK: Final = "#909090"
 
 
 class Shown(Struct, frozen=True, kw_only=True):
@@ -73,9 +74,9 @@ def arms(source: Source) -> list[Plot]:
         for name in names
     }
     labels = [fold(source.label(key), 30, 3) for key in kept]
-    deep = sum(max(label.count("\n") + 1, 2) for label in labels)
+    deep = sum(max(label.count("\n") + 1, 2.2) for label in labels)
 
-    def draw(figure: Figure) -> None:
+    def draw(figure: SubFigure) -> None:
         grid: Any = figure.subplots(1, len(names), sharey=True, squeeze=False)
         for axes, name in zip(grid[0], names, strict=True):
             _draw(axes, source, data[name], kept)
@@ -111,7 +112,7 @@ def _draw(axes: Axes, source: Source, found: dict[Key, Shown | None], keys: list
                       color=GREY, ha="center", va="center")  # fmt: skip
             continue
         dots = one.trials[:DOTS_MAX]
-        axes.plot(dots, [row] * len(dots), "|", color=FAINT, markersize=11, markeredgewidth=1.2)
+        axes.plot(dots, [row] * len(dots), "|", color=MARK, markersize=11, markeredgewidth=1.2)
         if one.low is not None and one.high is not None:
             axes.plot([one.low, one.high], [row, row], color=style.colour, linewidth=2.2,
                       solid_capstyle="butt")  # fmt: skip
@@ -129,7 +130,7 @@ def _draw(axes: Axes, source: Source, found: dict[Key, Shown | None], keys: list
     axes.locator_params(axis="x", nbins=5)
 
 
-def _legend(figure: Figure, data: dict[str, dict[Key, Shown | None]]) -> None:
+def _legend(figure: SubFigure, data: dict[str, dict[Key, Shown | None]]) -> None:
     from matplotlib.lines import Line2D
 
     def mark(label: str, marker: str, face: str, edge: str, size: float) -> Line2D:
@@ -142,7 +143,7 @@ def _legend(figure: Figure, data: dict[str, dict[Key, Shown | None]]) -> None:
         line = Line2D([], [], color=GREY, linewidth=2.2, label="95 % interval of the mean")
         handles.insert(1, line)
     if any(one.trials for one in every):
-        handles.append(mark("mean of one trial", "|", FAINT, FAINT, 10))
+        handles.append(mark("mean of one trial", "|", MARK, MARK, 10))
     legend_below(figure, handles)
 
 

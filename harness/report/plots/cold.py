@@ -19,7 +19,7 @@ from harness.report.plots.words import fold, metric_label, plural
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import SubFigure
 
 __all__ = ["Pair", "cold_warm", "pair"]
 
@@ -62,7 +62,7 @@ def cold_warm(source: Source) -> list[Plot]:
     values = [v for key in kept for v in (*found[key].cold, *found[key].warm)]
     wide = min(values) > 0 and max(values) / min(values) > WIDE
 
-    def draw(figure: Figure) -> None:
+    def draw(figure: SubFigure) -> None:
         axes = figure.subplots()
         if wide:
             axes.set_xscale("log")
@@ -124,7 +124,7 @@ def _draw(axes: Axes, row: int, one: Pair, colour: str) -> None:
                   textcoords="offset points", fontsize=7.5, color=GREY)  # fmt: skip
 
 
-def _legend(figure: Figure) -> None:
+def _legend(figure: SubFigure) -> None:
     from matplotlib.lines import Line2D
 
     def mark(label: str, marker: str, face: str, edge: str, size: float) -> Line2D:

@@ -23,7 +23,7 @@ from harness.statistics import NEEDED
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import SubFigure
     from numpy.typing import NDArray
 
 __all__ = ["Bars", "Curve", "bars", "ecdf", "ecdfs", "histograms"]
@@ -237,7 +237,7 @@ def _ecdf_plot(source: Source, of: _Quantity) -> Plot:
     down = -(-len(kept) // across)
     size = (8.4, 4.4) if len(kept) == 1 else (10.4, 1.2 + 2.35 * down)
 
-    def draw(figure: Figure) -> None:
+    def draw(figure: SubFigure) -> None:
         grid: Any = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
         flat = list(grid.flat)
         for axes, panel in zip(flat, kept, strict=False):
@@ -302,7 +302,7 @@ def _draw_ecdf(
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=3.4, labelspacing=1)
 
 
-def _legend_below(figure: Figure, axes: Axes) -> None:
+def _legend_below(figure: SubFigure, axes: Axes) -> None:
     handles, _ = axes.get_legend_handles_labels()
     for handle in handles:
         handle.set_label(str(handle.get_label()).replace("\n", " "))
@@ -325,7 +325,7 @@ def _histogram_plot(source: Source, of: _Quantity) -> Plot:
     kept = keys[:ROWS_MAX]
     found = bars([of.found[key].values for key in kept])
 
-    def draw(figure: Figure) -> None:
+    def draw(figure: SubFigure) -> None:
         grid: Any = figure.subplots(len(kept), 1, sharex=True, squeeze=False)
         for axes, key, counts, beyond in zip(
             grid.flat, kept, found.counts, found.beyond, strict=True

@@ -21,7 +21,7 @@ from harness.text import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import SubFigure
 
 __all__ = ["Row", "effects", "rows_of"]
 
@@ -156,7 +156,7 @@ def _forest(
     level = f"{number(100 * max(levels))} %"
     deep = sum(max(fold(row.label, 34, 3).count("\n") + 1, 1.35) for row in kept)
 
-    def draw(figure: Figure) -> None:
+    def draw(figure: SubFigure) -> None:
         axes = figure.subplots()
         _draw(axes, kept)
         _legend(figure, kept)
@@ -209,7 +209,7 @@ def _draw(axes: Axes, rows: list[Row]) -> None:
     axes.set_xlabel("change, % of the baseline" + ("" if linear else ", linear to ±10, then log"))
 
 
-def _legend(figure: Figure, rows: list[Row]) -> None:
+def _legend(figure: SubFigure, rows: list[Row]) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 

@@ -23,7 +23,7 @@ from harness.schema import ClosedLoad, OpenLoad
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import SubFigure
 
 __all__ = ["Ladder", "ladders", "load_curves"]
 
@@ -96,7 +96,7 @@ def load_curves(source: Source) -> list[Plot]:
     down = -(-len(names) // across)
     slo = source.run.manifest.spec.slo or {}
 
-    def draw(figure: Figure) -> None:
+    def draw(figure: SubFigure) -> None:
         grid: Any = figure.subplots(down, across, squeeze=False)
         flat = list(grid.flat)
         for axes, name in zip(flat, names, strict=False):
@@ -211,7 +211,7 @@ def _draw(
                               textcoords="offset points", color=style.colour)  # fmt: skip
     axes.margins(0.08)
     if axes.get_yscale() != "log":
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.12 * max(values, default=1.0))
     if bound is not None:
         top = axes.get_ylim()[1]
         axes.axhspan(axes.get_ylim()[0], bound, color=GREEN, alpha=0.09, linewidth=0, zorder=0)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import SubFigure
 
 __all__ = ["Track", "over_time", "track"]
 
@@ -129,7 +129,7 @@ def over_time(source: Source) -> list[Plot]:
     unit = "ms"
     label = metric_label(source.first, unit)
 
-    def draw(figure: Figure) -> None:
+    def draw(figure: SubFigure) -> None:
         grid: Any = figure.subplots(len(kept), 1, squeeze=False)
         low, high, wide = _limits(tracks)
         for axes, key in zip(grid[:, 0], kept, strict=True):
@@ -225,7 +225,7 @@ def _draw(axes: Axes, one: Track, source: Source, key: Key) -> None:
     )  # fmt: skip
 
 
-def _legend(figure: Figure, tracks: dict[Key, Track]) -> None:
+def _legend(figure: SubFigure, tracks: dict[Key, Track]) -> None:
     from matplotlib.lines import Line2D
 
     def mark(label: str, marker: str, face: str, edge: str, size: float = 5) -> Line2D:

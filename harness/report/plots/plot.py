@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct
 
 from harness.errors import StoreError
-from harness.report.plots.style import FAINT, FOOT_IN, GREY, INK, applied
+from harness.report.plots.style import FAINT, GREY, INK, applied
 from harness.report.plots.svg import inlined
 from harness.report.plots.words import drawable
 from harness.text import one_line
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 __all__ = ["FORMATS", "Frame", "Plot"]
 
 FORMATS: Final = ("png", "svg", "pdf")
 DPI: Final = 150
+FOOT_IN: Final = 0.30
 HEAD_IN: Final = 0.58
 
 
@@ -52,8 +53,8 @@ class Plot(Struct, frozen=True, kw_only=True):
     data: Any
     """What is drawn, as numbers."""
     size_in: tuple[float, float]
-    draw: Callable[[Figure], None]
-    """Fills the figure's axes. Called in our style."""
+    draw: Callable[[SubFigure], None]
+    """Fills what lies between title and footer. Called in our style."""
     frame: Frame
 
     def svg(self) -> str:
@@ -88,17 +89,17 @@ class Plot(Struct, frozen=True, kw_only=True):
             # A panel without room is drawn all the same; matplotlib says so of tiny ones.
             warnings.filterwarnings("ignore", message="constrained_layout not applied")
             figure = Figure(figsize=self.size_in, dpi=DPI, layout="constrained")
-            self._frame(figure)
-            self.draw(figure)
+            self.draw(self._frame(figure))
             figure.savefig(out, format=suffix, metadata=self._metadata(suffix))
         return out.getvalue()
 
-    def _frame(self, figure: Figure) -> None:
-        """Title above, footer below, the watermark behind; the axes get what is between."""
+    def _frame(self, figure: Figure) -> SubFigure:
+        """Title above, footer below, the watermark behind; returned is what lies between."""
         width, height = self.size_in
         layout: Any = figure.get_layout_engine()
-        head, foot = HEAD_IN / height, FOOT_IN / height
-        layout.set(rect=(0.0, foot, 1.0, 1.0 - head - foot), w_pad=0.08, h_pad=0.06)
+        layout.set(w_pad=0.08, h_pad=0.06)
+        ratios = [HEAD_IN, height - HEAD_IN - FOOT_IN, FOOT_IN]
+        parts: Any = figure.subfigures(3, 1, height_ratios=ratios, hspace=0, facecolor="none")
         left = 0.12 / width
         room = int(width * 12.2)  # characters of the title that the width has room for
         figure.text(left, 1 - 0.12 / height, drawable(one_line(self.title, int(room * 0.82))),
@@ -111,6 +112,8 @@ class Plot(Struct, frozen=True, kw_only=True):
             figure.text(0.5, 0.5, "SIMULATED", ha="center", va="center", zorder=-1,
                         rotation=18, fontsize=min(9.0 * width, 16.0 * height),
                         fontweight="bold", color=FAINT, alpha=0.24)  # fmt: skip
+        body: SubFigure = parts[1]
+        return body
 
     def _metadata(self, suffix: str) -> dict[str, Any]:
         """What a file says of itself; no date, so that equal figures are equal bytes."""

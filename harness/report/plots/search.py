@@ -15,7 +15,7 @@ from harness.schema import Probe, SearchResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import SubFigure
 
 __all__ = ["probes", "searches"]
 
@@ -42,7 +42,7 @@ def searches(source: Source) -> list[Plot]:
     kept = found[:PANELS_MAX]
     unit = "requests/s" if kept[0].path.endswith("rate_per_s") else "requests in flight"
 
-    def draw(figure: Figure) -> None:
+    def draw(figure: SubFigure) -> None:
         grid: Any = figure.subplots(len(kept), 1, squeeze=False, sharex=True)
         for axes, one in zip(grid[:, 0], kept, strict=True):
             _draw(axes, one, titled=len(source.rank) > 1)
@@ -119,7 +119,7 @@ def _draw(axes: Axes, one: SearchResult, *, titled: bool) -> None:
         axes.set_title(fold(one.arm, 60, 1), fontsize=8.5, pad=14)
 
 
-def _legend(figure: Figure, kept: list[SearchResult]) -> None:
+def _legend(figure: SubFigure, kept: list[SearchResult]) -> None:
     from matplotlib.lines import Line2D
 
     used = {probe.decision for one in kept for probe, share in probes(one) if share is not None}

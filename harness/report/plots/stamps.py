@@ -19,7 +19,7 @@ from harness.schema import SelfCheckLoad
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import SubFigure
 
 __all__ = ["Lags", "stamps"]
 
@@ -104,7 +104,7 @@ def stamps(source: Source) -> list[Plot]:
         raise Unfit("no stamps of chunks were kept, or no call has any")
     kept = [key for key in every if key in found.client or key in found.send][:LINES_MAX]
 
-    def draw(figure: Figure) -> None:
+    def draw(figure: SubFigure) -> None:
         panels = [one for one in ((found.client, found.chunks, "chunk"),
                                   (found.send, found.sends, "request")) if one[0]]  # fmt: skip
         grid: Any = figure.subplots(1, len(panels), squeeze=False, sharey=True)

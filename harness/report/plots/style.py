@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import SubFigure
 
 __all__ = [
     "BLUE",
     "FAINT",
-    "FOOT_IN",
     "GREEN",
     "GREY",
     "GRID",
@@ -52,10 +51,6 @@ GRID: Final = "#DEDEDE"
 
 FONT: Final = "DejaVu Sans"
 """Comes with matplotlib, so that a figure is the same everywhere."""
-
-
-FOOT_IN: Final = 0.30
-"""Height of the footer."""
 
 
 class Look(NamedTuple):
@@ -139,15 +134,14 @@ def applied() -> Iterator[None]:
         yield
 
 
-def legend_below(figure: Figure, handles: Any, columns: int | None = None) -> None:
-    """Below all axes, above the footer, in as many columns as there is room for."""
-    width, height = figure.get_size_inches()
+def legend_below(figure: SubFigure, handles: Any, columns: int | None = None) -> None:
+    """Below all axes, in as many columns as there is room for."""
+    width = figure.bbox.width / figure.dpi
     longest = max(len(str(handle.get_label())) for handle in handles)
     room = max(int(width / (0.075 * longest + 0.62)), 1)
     figure.legend(
         handles=handles,
         loc="outside lower center",
-        bbox_to_anchor=(0.0, FOOT_IN / height, 1.0, 1.0),
         ncols=min(columns or len(handles), room),
         handlelength=3.0,
         columnspacing=1.6,

@@ -29,17 +29,18 @@ _PATHS: Final = re.compile(r'(?<=\sd=")[^"]*(?=")')
 
 def inlined(document: str, prefix: str, title: str, description: str) -> str:
     """One `<svg>` element: no prolog, metadata, comment, style sheet or reference to the outside;
-    every id begins with `prefix`. Coordinates keep two decimals: a hundredth of a point."""
+    every id is `prefix` and a number. Coordinates keep two decimals: a hundredth of a point."""
     text = _STYLE.sub("", _METADATA.sub("", _COMMENT.sub("", _PROLOG.sub("", document, count=1))))
     opening = _ROOT.search(text)
     view = _VIEW.search(opening[0]) if opening else None
     if opening is None or view is None:
         raise ValueError("not an SVG document")
     body = text[opening.end() :]
-    body = _ID.sub(lambda found: prefix + found[1], body)
-    body = _HREF.sub(lambda found: f' href="#{prefix}{found[1]}"', body)
+    names = {name: f"{prefix}{i}" for i, name in enumerate(dict.fromkeys(_ID.findall(body)))}
+    body = _ID.sub(lambda found: names[found[1]], body)
+    body = _HREF.sub(lambda found: f' href="#{names.get(found[1], prefix)}"', body)
     body = body.replace(" xlink:href=", " href=")
-    body = _URL.sub(lambda found: f"url(#{prefix}{found[1]})", body)
+    body = _URL.sub(lambda found: f"url(#{names.get(found[1], prefix)})", body)
     body = _PATHS.sub(lambda found: _NUMBERS.sub("", found[0]), body)
     width, height = (f"{float(part):.0f}" for part in view[1].split()[2:])
     name = f"{prefix}title"

@@ -22,7 +22,7 @@ from harness.report.plots.words import drawable, fold, metric_label, spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import SubFigure
 
 __all__ = ["Line", "Map", "families", "heatmaps", "lines", "maps"]
 
@@ -130,7 +130,7 @@ def _heatmap(source: Source, name: str, every: list[Map]) -> Plot:
     wide = max(2.0, 0.66 * len(kept[0].columns.labels)) + 1.0
     high = max(1.1, 0.46 * len(kept[0].rows.labels)) + 0.75
 
-    def draw(figure: Figure) -> None:
+    def draw(figure: SubFigure) -> None:
         grid: Any = figure.subplots(down, across, squeeze=False)
         flat = list(grid.flat)
         image: Any = None
@@ -296,7 +296,7 @@ def _family(source: Source, plot_name: str, every: list[_PanelData], what: str) 
     widest = max(len(one[3]) for one in kept)
     notes.append(left_out(min(widest, LINES_MAX), widest, "lines of a panel"))
 
-    def draw(figure: Figure) -> None:
+    def draw(figure: SubFigure) -> None:
         grid: Any = figure.subplots(down, across, squeeze=False, sharey=not per_metric)
         flat = list(grid.flat)
         ends: list[tuple[Axes, list[_End]]] = []

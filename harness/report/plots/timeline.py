@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
-from harness.report.plots.layout import left_out, rows
+from harness.report.plots.layout import rows
 from harness.report.plots.plot import Plot
 from harness.report.plots.source import Key, Sample, Shot, Source, Unfit
 from harness.report.plots.style import GREY, INK, ORANGE, legend_below, look, tidy
@@ -18,7 +18,7 @@ from harness.report.plots.words import drawable, fold, plural
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import SubFigure
 
 __all__ = ["Bar", "bars_of", "slots", "timeline"]
 
@@ -105,10 +105,12 @@ def timeline(source: Source) -> list[Plot]:
             found[key] = (chosen[0], made, len(chosen[1]))
     if not found:
         raise Unfit("no measured iteration has two calls")
-    kept = {key: found[key] for key in list(found)[:PANELS_MAX]}
+    # Those with the most at once, in their order.
+    most = sorted(found, key=lambda key: -max(bar.slot for bar in found[key][1]))[:PANELS_MAX]
+    kept = {key: found[key] for key in found if key in most}
     tall = [min(max(bar.slot for bar in bars) + 1, SLOTS_MAX) for _, bars, _ in kept.values()]
 
-    def draw(figure: Figure) -> None:
+    def draw(figure: SubFigure) -> None:
         grid: Any = figure.subplots(
             len(kept), 1, squeeze=False, sharex=True,
             gridspec_kw={"height_ratios": [max(n, 4) for n in tall]},
@@ -119,7 +121,7 @@ def timeline(source: Source) -> list[Plot]:
         _legend(figure, [bar for _, bars, _ in kept.values() for bar in bars])
 
     parts = [
-        f"{source.label(key)}: {len(bars)} of {plural(of, 'call')} of trial {trial}, at most "
+        f"{source.label(key)}: n = {len(bars)} of {plural(of, 'call')} of trial {trial}, at most "
         f"{max(bar.slot for bar in bars) + 1} at once" for key, (trial, bars, of) in kept.items()
     ]  # fmt: skip
     drawn = sum(len(bars) for _, bars, _ in kept.values())
@@ -132,7 +134,8 @@ def timeline(source: Source) -> list[Plot]:
             "two calls or more; a row is a slot",
             caption="Calls of one iteration by slot: light from sending to the first token (TTFT), "
             f"full to the end of the stream. {'; '.join(parts)}."
-            + left_out(len(kept), len(found), "arms and cells"),
+            + f" Of {len(found)} arms and cells, those with the most at once."
+            * (len(kept) < len(found)),
             data={key: bars for key, (_, bars, _) in kept.items()},
             size_in=(9.6, 1.6 + sum(max(0.145 * n, 0.9) for n in tall) + 0.25 * len(tall)),
             draw=draw,
@@ -175,7 +178,7 @@ def _draw(axes: Axes, source: Source, key: Key, trial: int, bars: list[Bar]) -> 
     axes.set_xlim(left=-0.005 * max(bar.end_s for bar in bars))
 
 
-def _legend(figure: Figure, bars: list[Bar]) -> None:
+def _legend(figure: SubFigure, bars: list[Bar]) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 

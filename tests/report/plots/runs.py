@@ -85,8 +85,8 @@ def _trial(arm, cell, number, index, values, law, rng, calls, warmup, concurrenc
         for iteration in range(cold if phase == "cold" else min(count, 1)):
             group = []
             for ordinal in range(1 if phase == "cold" else count):
-                place = dict(arm=arm, trial=number, iteration=iteration, ordinal=ordinal,
-                             phase=phase, cell=cell)  # fmt: skip
+                place = {"arm": arm, "trial": number, "iteration": iteration, "ordinal": ordinal,
+                         "phase": phase, "cell": cell}  # fmt: skip
                 slot, turn = ordinal % concurrency, ordinal // concurrency
                 sent = start_ms + 200 * turn + 7 * slot
                 if phase == "measured" and ordinal >= calls - failed:
@@ -176,8 +176,8 @@ def effect(metric="ttft_ms", share=-0.07, half=0.028, words="better", **changes)
     unit = metric.rpartition("_")[2]
     base = Effect(
         metric=metric, unit={"s": "tok/s"}.get(unit, unit), better="lower", words=words,
-        sentence=f"{words} by {abs(share or 0) * 100:.1f} %", n=(6, 6), values=(48, 48), paired=True,
-        share=share, share_low=None if share is None else share - half,
+        sentence=f"{words} by {abs(share or 0) * 100:.1f} %", n=(6, 6), values=(48, 48),
+        paired=True, share=share, share_low=None if share is None else share - half,
         share_high=None if share is None else share + half,
     )  # fmt: skip
     return msgspec.structs.replace(base, **changes)
