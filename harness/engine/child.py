@@ -55,8 +55,9 @@ async def perform(
 ) -> None:
     """Execute one trial here. Every message goes to `deliver`, the last of them Ended.
 
-    Cancelled: the trial is interrupted and ends with what it has, which is delivered. To be called
-    from a thread in which an event loop runs; `deliver` is called in it, and must be quick.
+    Cancelled: the trial is interrupted and ends with what it has; that is delivered, and then this
+    returns. What `deliver` raises ends the trial, and is raised. `deliver` is called between calls,
+    on the event loop's thread; it must be quick.
     """
     outbox = _Outbox(deliver)
     asked = decode_job(job)
@@ -115,11 +116,21 @@ class _Outbox:
 
     def __init__(self, deliver: Callable[[bytes], None]) -> None:
         self._deliver = deliver
+        self._refusal: Exception | None = None
         self._artifacts = 0
         self._trial: TrialRecord | None = None
 
     def post(self, message: Message) -> None:
-        self._deliver(encode_message(message))
+        """Raises StoreError for what cannot be written down, and what `deliver` raises: then, and
+        from then on."""
+        if self._refusal is not None:
+            raise self._refusal
+        encoded = encode_message(message)
+        try:
+            self._deliver(encoded)
+        except Exception as error:
+            self._refusal = error
+            raise
 
     def append(self, record: Record) -> None:
         if isinstance(record, TrialRecord):
@@ -138,7 +149,8 @@ class _Outbox:
         said = Failure.of(failure) if failure is not None else None
         try:
             self.post(Ended(record=self._trial, failure=said))
-        except StoreError as error:  # a backend's account of itself may hold anything
+        except StoreError as error:
+            # A backend's account of itself may hold anything; a refusal is raised again.
             self.post(Ended(record=None, failure=Failure.of(error)))
 
 

@@ -17,6 +17,7 @@ from harness.engine.resume import Resume, new_session, same_plan, standing
 from harness.engine.schedule import Schedule, make_schedule
 from harness.engine.seams import Observer, RunSink, Scene, Silent, TransportFactory
 from harness.host import Host
+from harness.protocols import Executor
 from harness.schema import (
     SCHEMA_VERSION,
     Environment,
@@ -44,9 +45,11 @@ async def run(
     *,
     open_transport: TransportFactory = open_transport,
     resume: Resume | None = None,
+    executor: Executor | None = None,
 ) -> Outcome:
     """Execute `spec` and hand every record to `sink` as it is made. With `resume`, only what is
-    missing of that earlier run of the same spec.
+    missing of that earlier run of the same spec. `executor` places the trials that are to run in
+    processes of their own; it is closed at the end.
 
     Raises SpecError before anything is started. An interrupt (task cancellation) is not raised but
     is the outcome's state, so that the caller can save what there is; so is a failure of the first
@@ -66,7 +69,10 @@ async def run(
     manifest, salt = _begin(plan, environment, sink, schedule, seen, resume)
     host.run_started(spec, environment)
     scene = Scene(plan, salt, host, sink, seen, open_transport)
-    executor = LocalExecutor() if plan.isolation == "process" else None
+    if plan.isolation == "process":
+        executor = executor or LocalExecutor()
+    else:
+        executor = None
     state, failure = await work(scene, schedule, asked, executor)
     ended = msgspec.structs.replace(manifest, state=state, ended=_now())
     return Outcome(manifest=ended, error=failure)

@@ -9,24 +9,56 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from pathlib import Path
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
 import psutil
 
 __all__ = ["server_processes", "with_children"]
 
+LISTED: Final = Path("/proc/thread-self/children").exists()
+"""Whether the kernel lists a thread's children (Linux, CONFIG_PROC_CHILDREN)."""
+
 
 def with_children(roots: list[psutil.Process]) -> list[psutil.Process]:
     """The living ones of `roots` and everything below them, each once."""
     found: dict[int, psutil.Process] = {}
     for root in roots:
-        if root.is_running():
-            found[root.pid] = root
-            try:
-                found.update({child.pid: child for child in root.children(recursive=True)})
-            except psutil.Error:
-                continue  # it ended just now
+        if not root.is_running():
+            continue
+        found[root.pid] = root
+        try:
+            below = _descendants(root.pid) if LISTED else root.children(recursive=True)
+            found.update({one.pid: one for one in below})
+        except (psutil.Error, OSError):
+            continue  # it ended just now
     return list(found.values())
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    """By the kernel's own lists, which cost a tenth of a look at every process there is."""
+    found: list[psutil.Process] = []
+    pids = _children(pid)
+    while pids:
+        try:
+            found.append(psutil.Process(one := pids.pop()))
+            pids += _children(one)
+        except (psutil.Error, OSError):
+            continue  # it ended just now
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    tasks = f"/proc/{pid}/task"
+    pids: list[int] = []
+    for task in os.listdir(tasks):  # noqa: PTH208 - cheaper
+        try:
+            with open(f"{tasks}/{task}/children", "rb") as file:  # noqa: PTH123 - cheaper
+                pids += map(int, file.read().split())
+        except OSError:
+            continue  # a thread that ended just now
+    return pids
 
 
 def server_processes(urls: tuple[str, ...]) -> tuple[list[psutil.Process], str]:

@@ -1,8 +1,9 @@
 """`pyspy`: stacks sampled from outside by py-spy, of our process or of a local Python server.
 
 py-spy reads another process's memory, which the system may refuse (Linux: root, CAP_SYS_PTRACE, or
-kernel.yama.ptrace_scope=0); it then says so, and there are no figures. By default it stops the
-process for each sample: it perturbs, and sees an extra iteration. `nonblocking` does not.
+kernel.yama.ptrace_scope=0); it then says so, and there are no figures. It stops the process for
+each sample, unless it is told not to, and takes a part of a core either way: it perturbs, and sees
+an extra iteration (`benchmarks/instruments.py` measures by how much).
 """
 
 from __future__ import annotations
@@ -41,8 +42,9 @@ LONGEST_S: Final = 24 * 3600
 class PySpy:
     """The instrument `pyspy`."""
 
+    perturbing = True
+
     def __init__(self, options: PySpyOptions, urls: tuple[str, ...]) -> None:
-        self.perturbing = not options.nonblocking
         self._options = options
         self._urls = urls
         self._program = _program()

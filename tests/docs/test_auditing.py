@@ -1,5 +1,5 @@
-"""docs/auditing.md: every finding that the audit can make is in its table, and no other; the mapping
-that it shows is one; its figures are those of the tests."""
+"""docs/auditing.md: every finding that the audit can make is in its table, and no other; the
+mapping that it shows is one; its figures are those of the tests."""
 
 from __future__ import annotations
 

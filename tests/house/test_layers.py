@@ -31,6 +31,7 @@ LAYERS = {
     "statistics": 1,
     "transport": 1,
     "engine": 2,
+    "jobs": 3,
     "presets": 3,
     "store": 3,
     "compare": 3,
@@ -53,6 +54,7 @@ PUBLIC = {
     "options",
     "control",
     "lifeline",
+    "jobs",
     "redaction",
     "testing",
 }

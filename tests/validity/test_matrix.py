@@ -26,7 +26,7 @@ from typing import NamedTuple
 import pytest
 import trustme
 
-from harness.store.folder import RECORDS
+from harness.store.folder import MANIFEST, RECORDS
 from tests.sim.servers import sim
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -225,6 +225,28 @@ def table_of_results(place):
     return "import", "csv", "table.csv", "--map", "map.json", "--out", "run"
 
 
+def taken_up(conditions):
+    """A run whose log is cut in the middle, as by a kill, and then resumed; `conditions` change its
+    account of the machine that it was begun on."""
+
+    def run(place):
+        place.run("load", "plain", "--max-tokens", 4)
+        log, manifest = place.folder / "run" / RECORDS, place.folder / "run" / MANIFEST
+        log.write_bytes(log.read_bytes()[: log.stat().st_size // 2])
+        told = json.loads(manifest.read_text())
+        told["environment"].update(conditions)
+        manifest.write_text(json.dumps(told))
+        return place.ended(place.command("run", "--resume", "run"))
+
+    return run
+
+
+def searching(path, low, high, *words):
+    search = f"search={{path: {path}, low: {low}, high: {high}, step: 2, share_min: 0.8}}"
+    slo = ("--set", "slo={e2e_ms: 10000}", "--set", "isolation=inline")
+    return load("plain", "--set", search, *slo, *words)
+
+
 BOUNDED = ("--set", "validity.error_share_max=0.1")
 WORKFLOW = ("--warmup", 0, "--set", "iterations.measured=3")
 
@@ -283,6 +305,17 @@ CASES = (
          lambda place: place.ended(place.command(*table_of_results(place)))),
     Case("simulated", "the truth server", "doubtful", 0, load("plain")),
     Case("no-selfcheck", "no self-check was ever made here", "note", 0, load("plain")),
+    Case("resumed", "the log is cut in the middle, and the run taken up again", "note", 0,
+         taken_up({})),
+    Case("resumed", "the same, on a machine that had another kernel before", "doubtful", 0,
+         taken_up({"kernel": "2.6.32"})),
+    Case("not-narrow", "5 trials at most for an interval of a millionth", "note", 0,
+         load("plain", "--requests", 4, "--set", "isolation=inline", "--set",
+              "stop={metric: e2e_ms, relative_width_max: 0.000001, trials_max: 5}")),
+    Case("search", "both loads that may be tried meet the SLO", "note", 0,
+         searching("load.concurrency", 1, 2)),
+    Case("search", "a million requests a second, which we cannot send", "doubtful", 0,
+         searching("load.rate_per_s", 1000000, 2000000, "--rate", 1, "--requests", 100)),
     Case("random-weights", "llama.cpp with random weights", "note", 0,
          lambda place: place.ended(place.command(
              "run", "load", "--requests", 4, "--max-tokens", 4, "--out", "run"))),

@@ -21,9 +21,10 @@ from harness.text import one_line
 __all__ = ["Line", "now_lines", "progress_line", "table_lines"]
 
 ARM_MAX: Final = 20
+ARM_LEAST: Final = 12
 CELL_MAX: Final = 36
-FIGURE: Final = 16
-"""Columns of a figure: `1234.5 ±123.4`."""
+FIGURE: Final = 15
+"""Columns of a figure: `1234567 ±123456`."""
 DOUBTS_MAX: Final = 4
 RUNNING_MAX: Final = 4
 LEAST: Final = 3
@@ -110,29 +111,55 @@ def _by_arm(rows: list[Row]) -> list[Row]:
 
 
 def _table(board: Board, shown: list[tuple[Row, bool]], width: int) -> Iterator[Line]:
-    rows = [row for row, _ in shown]
-    arm = min(max([3, *(len(one_line(row.arm, ARM_MAX)) for row in rows)]), ARM_MAX)
-    cell = 0
-    if board.several_cells:
-        cell = min(max(len(one_line(row.cell, CELL_MAX)) for row in rows), CELL_MAX)
-    trials = max([6, *(len(_trials(row)) for row in rows)])
     columns = _columns(board)
-    while columns and arm + cell + trials + 4 + (FIGURE + 1) * len(columns) > width:
-        if cell > 18:
-            cell = max(18, width - arm - trials - 4 - (FIGURE + 1) * len(columns))
-        if arm + cell + trials + 4 + (FIGURE + 1) * len(columns) > width:
-            columns.popitem()
-    head = f"{'arm':{arm}} " + (f"{'cell':{cell}} " if cell else "") + f"{'trials':>{trials}}  "
-    head += " ".join(f"{title:>{FIGURE}}" for title in columns.values())
-    yield Line(_cut(head.rstrip(), width), "dim")
-    for row, is_sum in shown:
+    arms = [one_line(row.arm, ARM_MAX) for row, _ in shown]
+    cells = [one_line(row.cell, CELL_MAX) for row, _ in shown] if board.several_cells else []
+    head = "cell"
+    trials = [_trials(row) for row, _ in shown]
+    if _width(arms, cells, head, trials, columns) > width:
+        head, cells = _values_alone(cells)
+    if _width(arms, cells, head, trials, columns) > width:
+        arms = [one_line(arm, ARM_LEAST) for arm in arms]
+    while columns and _width(arms, cells, head, trials, columns) > width:
+        columns.popitem()
+    arm, cell = _widest(arms, "arm"), _widest(cells, head) if cells else 0
+    count = _widest(trials, "trials")
+    text = f"{'arm':{arm}} " + (f"{head:{cell}} " if cell else "") + f"{'trials':>{count}}  "
+    text += " ".join(f"{title:>{FIGURE}}" for title in columns.values())
+    yield Line(_cut(text.rstrip(), width), "dim")
+    for at, (row, is_sum) in enumerate(shown):
         found = row.estimates()
-        text = f"{one_line(row.arm, arm):{arm}} "
-        text += f"{one_line(row.cell, cell):{cell}} " if cell else ""
-        text += f"{_trials(row):>{trials}}  "
+        text = f"{arms[at]:{arm}} " + (f"{cells[at]:{cell}} " if cell else "")
+        text += f"{trials[at]:>{count}}  "
         text += " ".join(f"{_figure(found.get(name)):>{FIGURE}}" for name in columns)
         style = "dim" if is_sum else "cyan" if row.running else ""
         yield Line(_cut(text.rstrip(), width), style)
+
+
+def _width(
+    arms: list[str], cells: list[str], head: str, trials: list[str], columns: dict[str, str]
+) -> int:
+    names = _widest(arms, "arm") + (_widest(cells, head) + 1 if cells else 0)
+    return names + _widest(trials, "trials") + 4 + (FIGURE + 1) * len(columns)
+
+
+def _widest(texts: list[str], head: str) -> int:
+    return max([len(head), *map(len, texts)])
+
+
+def _values_alone(cells: list[str]) -> tuple[str, list[str]]:
+    """`num_ctx=512,num_gpu=80` as `512,80` below `num_ctx,num_gpu`, if all of them are alike."""
+    parts = [[part.partition("=") for part in cell.split(",")] for cell in cells]
+    named = [(cell, [key for key, _, _ in part]) for cell, part in zip(cells, parts, strict=True)
+             if "=" in cell]  # fmt: skip
+    keys = {",".join(names) for _, names in named}
+    if len(keys) != 1:
+        return "cell", cells
+    head = keys.pop()
+    return head, [
+        ",".join(value for _, _, value in part) if "=" in cell else cell
+        for cell, part in zip(cells, parts, strict=True)
+    ]
 
 
 def _columns(board: Board) -> dict[str, str]:

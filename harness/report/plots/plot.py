@@ -80,15 +80,15 @@ class Plot(Struct, frozen=True, kw_only=True):
                 remedy="--out FOLDER",
             ) from None
 
-    def rendered(self, suffix: str) -> bytes:
-        """The file's bytes."""
+    def rendered(self, suffix: str, *, dpi: int = DPI) -> bytes:
+        """The file's bytes. `dpi` is of a .png: 84 make it as wide as a page of text."""
         from matplotlib.figure import Figure
 
         out = io.BytesIO()
         with applied(), warnings.catch_warnings():
             # A panel without room is drawn all the same; matplotlib says so of tiny ones.
             warnings.filterwarnings("ignore", message="constrained_layout not applied")
-            figure = Figure(figsize=self.size_in, dpi=DPI, layout="constrained")
+            figure = Figure(figsize=self.size_in, dpi=dpi, layout="constrained")
             self.draw(self._frame(figure))
             figure.savefig(out, format=suffix, metadata=self._metadata(suffix))
         return out.getvalue()

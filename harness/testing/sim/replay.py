@@ -21,6 +21,7 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 
 from harness.errors import SpecError
+from harness.metrics import session_of
 from harness.metrics.chunks import content_arrivals
 from harness.schema import CallRecord
 from harness.store import Run, load_run
@@ -96,7 +97,8 @@ def _from_run(run: Run, law: Replay, column: Column) -> list[Any]:
             + (f" in the arm {law.arm!r} (there are: {arms})" if law.arm is not None else ""),
             where=f"$.{column}",
         )
-    calls.sort(key=lambda call: call.instants.sent_ns or 0)
+    session = session_of(run.sessions)  # instants of two of them cannot be compared
+    calls.sort(key=lambda call: (session(call.trial), call.instants.sent_ns or 0))
     if column == "ttft":
         return [_ttft_ns(call) for call in calls]
     return [_gaps_ns(call, run) for call in calls]

@@ -6,12 +6,18 @@ has got there, for that is when its reader comes. The resolver knows a few names
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import select
+import signal
 import socket
+import subprocess
+import time
+
+import msgspec
 
 import harness
-from harness.schema import Effective
+from harness.schema import Effective, Request
 
 PLACE, _, FIFO = os.environ.get("HARNESS_TEST_BLOCK", "").partition(":")
 ARTIFACT_BYTES = 200_000
@@ -87,6 +93,51 @@ class LargeArtifact:
     async def teardown(self, ctx): ...
 
 
+class Misdeed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    how: str = ""
+    trial: int = 1
+
+
+class Misbehaves:
+    """A workflow that makes a call, says where it runs, and then, in one trial, does what it is
+    told to."""
+
+    def __init__(self, config):
+        self.options = config.options
+
+    async def setup(self, ctx): ...
+
+    async def execute(self, ctx):
+        await ctx.call(Request(prompt="hello", max_tokens=2))
+        cpus = sorted(os.sched_getaffinity(0))
+        ctx.note("place", {"cpus": cpus, "gpus": os.environ.get("CUDA_VISIBLE_DEVICES")})
+        print(f"trial {ctx.trial} of the stranger")
+        if ctx.trial == self.options.trial and self.options.how:
+            await getattr(self, self.options.how)()
+
+    async def killed(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    async def crashes(self):
+        ctypes.string_at(0)
+
+    async def exits(self):
+        os._exit(7)
+
+    async def waits(self):
+        """And leaves somebody behind who has gone his own way."""
+        script = "setsid sh -c 'echo $$ > left; exec sleep 1000' &"
+        subprocess.run(["sh", "-c", script], check=True)
+        while not (os.path.exists("left") and open("left").read()):
+            await asyncio.sleep(0.005)
+        await asyncio.Event().wait()
+
+    async def holds_the_loop(self):
+        time.sleep(1000)
+
+    async def teardown(self, ctx): ...
+
+
 @harness.hookimpl
 def harness_register_backends(registry):
     registry.add("slow_to_open", SlowToOpen)
@@ -95,6 +146,7 @@ def harness_register_backends(registry):
 @harness.hookimpl
 def harness_register_scenarios(registry):
     registry.add("large_artifact", LargeArtifact)
+    registry.add("misbehaves", Misbehaves, options=Misdeed)
 
 
 @harness.hookimpl

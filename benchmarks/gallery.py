@@ -1,0 +1,158 @@
+"""The pictures of docs/plots.md: real runs against simulated models, drawn by `harness plot`'s code.
+
+    python benchmarks/gallery.py            runs what is needed (some 3 minutes), then draws
+    python benchmarks/gallery.py --keep DIR   keeps the runs, and draws again what is there
+
+Nothing in them speaks of a model: every picture bears SIMULATED.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from PIL import Image
+
+from harness.compare import compare_arms
+from harness.report.plots import Plot, choose
+from harness.store import load_run
+
+DOCS: Final = Path(__file__).resolve().parents[1] / "docs" / "plots"
+COLOURS: Final = 48
+HARNESS: Final = [sys.executable, "-m", "harness"]
+
+# (picture, run, kind, metrics)
+PICTURES: Final = (
+    ("arms", "two", "arms", ()),
+    ("effects", "two", "effects", ()),
+    ("heatmap", "grid", "heatmap", ("ttft_ms",)),
+    ("family", "grid", "family", ("ttft_ms",)),
+    ("load-curve", "ramp", "load-curve", ("ttft_ms", "e2e_ms")),
+    ("search", "search", "search", ()),
+    ("ttft-ecdf", "two", "ecdf", ("ttft_ms",)),
+    ("ttft-histogram", "two", "histogram", ("ttft_ms",)),
+    ("latency-over-time", "two", "over-time", ()),
+    ("cold-warm", "cold", "cold-warm", ()),
+    ("timeline", "two", "timeline", ()),
+    ("stamps", "two", "stamps", ()),
+)
+
+
+@contextlib.contextmanager
+def sim(log: Path, *words: str) -> Iterator[str]:
+    """A truth server's address."""
+    process = subprocess.Popen(
+        [*HARNESS, "sim", "--until-eof", "--log", str(log), *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        yield json.loads(process.stdout.readline())["url"]
+    finally:
+        process.stdin.close()
+        process.wait(60)
+
+
+def specs(slow: str, fast: str) -> dict[str, dict[str, Any]]:
+    """Run → its specification."""
+    base: dict[str, Any] = {
+        "backend": {"name": "openai", "model": "sim", "url": slow},
+        "scenario": {"name": "load", "options": {"max_tokens": 16}},
+        "load": {"mode": "closed", "concurrency": 4, "requests": 40},
+        "iterations": {"warmup": 1, "measured": 1},
+        "seed": 1,
+    }
+    arms = {"baseline": {}, "shorter-queue": {"backend": {"url": fast}}}
+    return {
+        "two": base | {"arms": arms, "trials": 6},
+        "grid": base
+        | {
+            "sweep": {
+                "axes": {
+                    "load.concurrency": [1, 4, 16],
+                    "scenario.options.max_tokens": [8, 16, 32],
+                }
+            },
+            "load": {"mode": "closed", "requests": 32},
+            "arms": arms,
+            "trials": 1,
+        },
+        "ramp": base
+        | {
+            "sweep": {"axes": {"load.concurrency": [1, 2, 4, 8, 16]}},
+            "arms": arms,
+            "trials": 2,
+            "slo": {"ttft_ms": 120},
+        },
+        "search": base
+        | {
+            "load": {"mode": "open", "rate_per_s": 10, "arrival": "constant", "requests": 60},
+            "slo": {"ttft_from_due_ms": 120},
+            "search": {"low": 10, "high": 120, "step": 1.25, "share_min": 0.9, "trials_max": 3},
+        },
+        "cold": base
+        | {
+            "backend": {"name": "ollama", "model": "sim", "url": slow},
+            "iterations": {"warmup": 0, "measured": 1, "cold": 2},
+            "trials": 4,
+        },
+    }
+
+
+def execute(name: str, spec: dict[str, Any], folder: Path) -> Path:
+    out = folder / name
+    if not out.exists():
+        path = folder / f"{name}.json"
+        path.write_text(json.dumps(spec))
+        words = [*HARNESS, "run", str(path), "--out", str(out), "--json"]
+        done = subprocess.run(words, stdout=subprocess.DEVNULL)
+        print(f"{name}: exit status {done.returncode}")
+    return out
+
+
+def picture(plot: Plot, path: Path) -> None:
+    """Fewer colours, a fifth of the bytes."""
+    image: Any = Image.open(io.BytesIO(plot.rendered("png", dpi=84)))
+    image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+    print(f"{path.name}: {path.stat().st_size / 1e3:.0f} kB; {plot.caption}")
+
+
+def draw(folder: Path) -> None:
+    DOCS.mkdir(exist_ok=True)
+    runs = {name: load_run(folder / name) for name in {run for _, run, _, _ in PICTURES}}
+    for name, run, kind, metrics in PICTURES:
+        loaded = runs[run]
+        comparisons = compare_arms(loaded) if kind == "effects" else ()
+        found = choose(loaded, kinds=[kind], metrics=metrics, comparisons=comparisons)
+        if not found.plots:
+            print(f"{name}: {found.refused}")
+            continue
+        picture(found.plots[0], DOCS / f"{name}.png")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--keep", type=Path, help="folder of the runs")
+    asked = parser.parse_args(arguments)
+    with contextlib.ExitStack() as stack:
+        folder = asked.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder.mkdir(parents=True, exist_ok=True)
+        words = ("--ttft", "lognormal:60,12", "--gap", "3")
+        slow = stack.enter_context(sim(folder / "slow", *words, "--slots", "4", "--seed", "1"))
+        fast = stack.enter_context(sim(folder / "fast", *words, "--slots", "8", "--seed", "2"))
+        for name, spec in specs(slow, fast).items():
+            execute(name, spec, folder)
+        draw(folder)
+
+
+if __name__ == "__main__":
+    main()
