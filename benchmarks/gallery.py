@@ -1,4 +1,4 @@
-"""The pictures of docs/plots.md: real runs against simulated models, drawn by `harness plot`'s code.
+"""The pictures of docs/plots.md: real runs against simulated models, drawn as `harness plot` does.
 
     python benchmarks/gallery.py            runs what is needed (some 3 minutes), then draws
     python benchmarks/gallery.py --keep DIR   keeps the runs, and draws again what is there
@@ -27,6 +27,7 @@ from harness.store import load_run
 
 DOCS: Final = Path(__file__).resolve().parents[1] / "docs" / "plots"
 COLOURS: Final = 48
+LOAD: Final = "load=uniform:700,1100"
 HARNESS: Final = [sys.executable, "-m", "harness"]
 
 # (picture, run, kind, metrics)
@@ -71,7 +72,7 @@ def specs(slow: str, fast: str) -> dict[str, dict[str, Any]]:
         "iterations": {"warmup": 1, "measured": 1},
         "seed": 1,
     }
-    arms = {"baseline": {}, "shorter-queue": {"backend": {"url": fast}}}
+    arms = {"baseline": {}, "more-slots": {"backend": {"url": fast}}}
     return {
         "two": base | {"arms": arms, "trials": 6},
         "grid": base
@@ -146,9 +147,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with contextlib.ExitStack() as stack:
         folder = asked.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)
-        words = ("--ttft", "lognormal:60,12", "--gap", "3")
-        slow = stack.enter_context(sim(folder / "slow", *words, "--slots", "4", "--seed", "1"))
-        fast = stack.enter_context(sim(folder / "fast", *words, "--slots", "8", "--seed", "2"))
+        slow, fast = (
+            stack.enter_context(
+                sim(folder / name, "--ttft", ttft, "--gap", "3", "--slots", slots, "--set", LOAD)
+            )
+            for name, ttft, slots in (
+                ("slow", "lognormal:60,12", "4"),
+                ("fast", "lognormal:54,12", "8"),
+            )
+        )
         for name, spec in specs(slow, fast).items():
             execute(name, spec, folder)
         draw(folder)

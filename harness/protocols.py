@@ -289,7 +289,7 @@ class Observation(Struct, frozen=True, kw_only=True):
 
 @runtime_checkable
 class Instrument(Protocol):
-    """Observes iterations from outside: CPU, memory, energy. One object serves one trial.
+    """Observes measured iterations from outside: CPU, memory, energy. One object serves one trial.
 
     The order of calls is: open, (start, stop) for each iteration, close; `close` also where `open`
     failed. What raises loses that instrument's figures, with the reason in the record; the
@@ -314,6 +314,8 @@ class Instrument(Protocol):
 
 
 InstrumentFactory: TypeAlias = Callable[[InstrumentConfig], Instrument]
+"""Called when a run is planned (without urls), to see whether the instrument perturbs, and again
+for each trial. Must be quick; a HarnessError that it raises in the plan refuses the run."""
 
 
 # --------------------------------------------------------------------------------- executors

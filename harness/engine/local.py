@@ -207,6 +207,7 @@ class _Output:
     def __init__(self) -> None:
         self._kept = bytearray()
         self._line = b""
+        self._taken = False
 
     def take(self, data: bytes) -> None:
         self._kept += data
@@ -222,8 +223,8 @@ class _Output:
 
     def take_all(self) -> str:
         """And nothing the next time."""
-        text = self._kept.decode("utf-8", "replace").strip()
-        self._kept.clear()
+        text = "" if self._taken else self._kept.decode("utf-8", "replace").strip()
+        self._taken = True
         return f"{text}\n" if text else ""
 
 

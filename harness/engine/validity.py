@@ -5,7 +5,7 @@ The package `rules` has them. A rule added later is one function there and one e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from typing import Final, Literal, TypeAlias
 
 import msgspec
@@ -40,6 +40,7 @@ RULES: Final[tuple[Rule, ...]] = (
     timing.schedule_slip,
     timing.client_lag,
     machine.host_noise,
+    machine.parallel_trials,
     steady.no_steady_state,
     prompts.prompt_truncated,
     tokens.prompt_cache,
@@ -60,12 +61,36 @@ RULES: Final[tuple[Rule, ...]] = (
     figures.too_few,
 )
 
+OVERLOAD: Final = frozenset(("errors", "schedule-slip", "client-lag", "no-steady-state"))
+"""What an overload looks like."""
+
 _ORDER: Final = {"invalid": 0, "doubtful": 1, "note": 2}
 
 
 def find_caveats(view: RunView) -> list[Caveat]:
     """All doubts about a run, in the order of the rules."""
-    return [caveat for rule in RULES for caveat in _once(rule(view))]
+    beyond = _beyond(view)
+    return [
+        caveat for rule in RULES for caveat in _once(_expected(one, beyond) for one in rule(view))
+    ]
+
+
+def _beyond(view: RunView) -> frozenset[tuple[str | None, str | None]]:
+    """(arm, cell) of loads that a search found to be too much, for the server or for us."""
+    return frozenset(
+        (one.arm, probe.cell)
+        for one in view.search
+        for probe in one.probes
+        if probe.decision in ("fails", "invalid")
+    )
+
+
+def _expected(caveat: Caveat, beyond: Set[tuple[str | None, str | None]]) -> Caveat:
+    """Whoever looks for the limit goes beyond it: that a server is overloaded there is the finding,
+    and no doubt about the run."""
+    if caveat.code in OVERLOAD and (caveat.arm, caveat.cell) in beyond:
+        return msgspec.structs.replace(caveat, severity="note")
+    return caveat
 
 
 def _once(caveats: Iterable[Caveat]) -> Iterator[Caveat]:

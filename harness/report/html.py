@@ -82,7 +82,7 @@ def _context(run: RunData) -> dict[str, Any]:
 
     summary = run.summary
     ones = compare_arms(run)
-    plots, undrawn = _drawn(figures_for(run))
+    plots, undrawn = _drawn(figures_for(run, comparisons=ones))
     iterations, more_iterations = runs.iterations_table(run)
     plan, more_plan = setup.plan_table(run)
     style, script = _source("style.css"), _source("script.js")

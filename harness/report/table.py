@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from harness.report.aggregate import label
 from harness.report.beside import beside
 from harness.report.columns import WIDTH, Marks, fitting, marks_of, text
+from harness.report.decided import decided
 from harness.report.figures import number
 from harness.report.footnotes import footnotes, not_ok
 from harness.report.own import makes_calls, own_table
@@ -70,6 +71,7 @@ def _parts(
         yield own
     if more:
         yield text(f"and {more} more: `harness show --json` has them all", "dim")
+    yield from map(text, decided(summary))
     yield from map(text, _beside(summary))
     yield from (text(line, "dim") for line in footnotes(summary, layout) if calls)
     if marks:

@@ -4,8 +4,8 @@ Left, what is in the figures: the error of the stamps. Right, what the kernel's 
 them: how late this process read. Same axes, so that the distance between the two can be seen. Loads
 without a rate are left out: their number of streams says nothing of how hard they were.
 
-Colours are of Okabe and Ito's set (the green a little darker), and every curve has a marker and
-dash of its own, so that neither a colour-blind reader nor a black-and-white print loses one.
+Colours are those of all our figures (report/plots/style.py), and every curve has a marker and dash
+of its own, so that neither a colour-blind reader nor a black-and-white print loses one.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.errors import StoreError
+from harness.report.plots.style import BLUE, GREEN, GRID, INK, ORANGE
 from harness.schema import SelfCheckLoad
 from harness.selfcheck.found import Check
 from harness.text import one_line
@@ -23,11 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["draw"]
 
-BLUE: Final = "#0072B2"
-ORANGE: Final = "#D55E00"
-GREEN: Final = "#007A5E"
-INK: Final = "#222222"
-GRID: Final = "#D9D9D9"
 GAP_US: Final = 10_000.0
 
 _STAMPS: Final = (

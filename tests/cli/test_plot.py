@@ -49,7 +49,7 @@ def test_the_list_says_what_fits_and_why_others_do_not(run):
 )
 def test_one_figure_into_a_file(run, tmp_path, suffix, start):
     out = tmp_path / f"figure.{suffix}"
-    done = told(run, "--kind", "arms", "--metric", "tpot_ms", "--out", out)
+    done = told(run, "--kind", "arms", "--metric", "e2e_ms", "--out", out)
     assert done.stdout == f"{out}\n"
     assert out.read_bytes().startswith(start)
 

@@ -1,4 +1,4 @@
-"""Trials in processes of their own: what becomes of a run when they die, hang, print or are ended."""
+"""Trials in processes of their own: what becomes of a run when they die, hang or print."""
 
 from __future__ import annotations
 
@@ -80,16 +80,18 @@ def test_a_first_trial_that_dies_fails_no_run(misbehave):
 @pytest.mark.parametrize("how", ["waits", "holds_the_loop"])
 def test_a_trial_that_takes_too_long_is_ended_with_all_it_started(misbehave, monkeypatch, how):
     monkeypatch.setattr(local, "POLITE_S", 60 if how == "waits" else 0.1)
-    outcome, records, _ = misbehave(how, trials=2, placement={"trial_timeout_s": 4})
+    scenario = {"name": "misbehaves", "options": {"how": how, "trial": 0}}
+    limit = {"trial_timeout_s": 5}
+    outcome, records, _ = misbehave(scenario=scenario, trials=2, placement=limit)
     assert outcome.manifest.state == "finished"
-    _, late = trials(records)
-    assert (late.status, late.error.code) == ("error", "timeout")
-    assert late.error.message == "it took longer than the 4 s of placement.trial_timeout_s"
-    calls = [one for one in records if isinstance(one, CallRecord) and one.trial == 1]
+    late, other = trials(records)
+    assert (late.status, late.error.code, other.status) == ("error", "timeout", "ok")
+    assert late.error.message == "it took longer than the 5 s of placement.trial_timeout_s"
+    calls = [one for one in records if isinstance(one, CallRecord) and one.trial == 0]
     assert [call.status for call in calls] == ["ok"]
     if how == "waits":
         # Asked to end, the iteration ended; nobody asked the one that went its own way.
-        (iteration,) = [o for o in records if isinstance(o, IterationRecord) and o.trial == 1]
+        (iteration,) = [o for o in records if isinstance(o, IterationRecord) and o.trial == 0]
         assert iteration.status == "cancelled"
         assert not psutil.pid_exists(int(Path("left").read_text()))
 
@@ -134,7 +136,7 @@ def shape(records):
     calls, rest = {}, []
     for one in records:
         if isinstance(one, CallRecord):
-            calls[one.call_id] = (one.status, one.prompt_chars, one.usage, one.content_chunks)
+            calls[one.call_id] = (one.status, one.stage, one.usage, one.content_chunks)
         elif isinstance(one, IterationRecord):
             place = (one.trial, one.phase, one.iteration)
             rest.append((*place, one.status, one.planned_calls, one.artifacts, len(one.spans)))

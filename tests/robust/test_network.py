@@ -63,7 +63,7 @@ def test_a_server_that_restarts(tmp_path, transport):
         words = run_words(first.url, folder, "--requests", 40, "--concurrency", 8)
         with Command(*words, "--set", f"transport={transport}", cwd=tmp_path) as command:
             command.records(folder, 8)
-            command.signal(signal.SIGSTOP)
+            command.stand_still()
             first.process.kill()
             first.process.wait()
             with sim(tmp_path / "two", *SLOW, "--port", port):

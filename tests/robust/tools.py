@@ -12,6 +12,7 @@ import json
 import os
 import resource
 import select
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -110,6 +111,17 @@ class Command:
 
     def signal(self, number):
         self.process.send_signal(number)
+
+    def stand_still(self):
+        """Stop it, and wait until its last thread has: on a busy machine that takes a moment."""
+        self.signal(signal.SIGSTOP)
+        threads = Path(f"/proc/{self.pid}/task")
+        self.until(
+            lambda: all(
+                (thread / "stat").read_text().rpartition(")")[2].split()[0] == "T"
+                for thread in threads.iterdir()
+            )
+        )
 
     def said(self, text):
         """Wait for a line on standard error that has `text` in it."""

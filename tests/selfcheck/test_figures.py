@@ -244,6 +244,7 @@ def test_calls_that_did_not_come_whole_are_a_slip(measured):
         figures_of(LOAD, [driven], msgspec.structs.replace(log, requests={}))
 
 
+@pytest.mark.quiet
 def test_requests_at_a_rate(host, tmp_path):
     server = Truth(tmp_path / "log", ["--dialect", "vllm", *FLAT_OUT])
     try:

@@ -7,7 +7,7 @@ outcome.py   did it go well: errors, failures
 figures.py   can it be read, and compared: unbounded_output, too_few, imported, what_was_measured
 timing.py    are the stamps and the schedule what they seem: schedule_slip, client_lag, user_stamps,
              clock_step
-machine.py   did the machine do something else meanwhile: host_noise
+machine.py   did the machine do something else meanwhile: host_noise, parallel_trials
 steady.py    did the figures come to rest: no_steady_state
 instrument.py  is the error of the measuring itself known: no_selfcheck
 prompts.py   did the model get the prompt that was sent: prompt_truncated

@@ -31,10 +31,12 @@ SHOWN_OPTIONS: Final = 3
 def config_not_effective(view: RunView) -> Iterator[Caveat]:
     """Another configuration than was asked for; two arms that are the same."""
     yield from _not_effective(view)
+    said: dict[tuple[str, ...], list[tuple[ArmView, ArmView]]] = {}
     for one, other in combinations(view.arms, 2):
-        options = _without_effect(one, other, view)
-        if options:
-            yield _equal_arms(one, other, options, view)
+        if options := _without_effect(one, other, view):
+            said.setdefault((one.name, other.name, *options), []).append((one, other))
+    for (_, _, *options), pairs in said.items():
+        yield _equal_arms(*pairs[0], options, len(pairs) - 1, view)
 
 
 def _not_effective(view: RunView) -> Iterator[Caveat]:
@@ -80,13 +82,16 @@ def _ask_for_what_runs(arm: ArmView, name: str) -> str:
 # Arms that are the same. --------------------------------------------------------------------------
 
 
-def _equal_arms(one: ArmView, other: ArmView, options: list[str], view: RunView) -> Caveat:
+def _equal_arms(
+    one: ArmView, other: ArmView, options: list[str], more_cells: int, view: RunView
+) -> Caveat:
     names = label(one, view), label(other, view)
+    more = f" (and so in {more_cells} more cells)" if more_cells else ""
     return Caveat(
         code="config-not-effective",
         severity="doubtful",
         message=f"{names[0]} and {names[1]} ran the same configuration, although they were asked "
-        f"for another {', '.join(options)}: comparing them compares nothing",
+        f"for another {', '.join(options)}: comparing them compares nothing{more}",
         evidence={
             "arms": list(names),
             "options": options,

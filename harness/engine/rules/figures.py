@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Final
 
+import msgspec
+
+from harness.engine.cells import configuration
 from harness.engine.rules.outcome import errors
 from harness.engine.rules.view import ArmView, RunView, label, places
 from harness.schema import Caveat, OpenLoad, RunSpec
@@ -21,17 +25,13 @@ TRIALS_ADVISED: Final = 5
 
 
 def unbounded_output(view: RunView) -> Iterator[Caveat]:
-    """Arms whose calls generated clearly different numbers of tokens."""
-    means: dict[str, float] = {}
-    for arm in view.arms:
-        tokens = [c.usage.output_tokens for c in arm.calls if c.status == "ok"]
-        known = [count for count in tokens if count is not None]
-        if known:
-            means[label(arm, view)] = sum(known) / len(known)
-    if len(means) < 2:
+    """Arms whose calls generated clearly different numbers of tokens. Said once, of the worst."""
+    groups = [means for group in _alike(view) if len(means := _output_means(group, view)) > 1]
+    if not groups:
         return
+    means = max(groups, key=_ratio)
     least, most = min(means.values()), max(means.values())
-    if most > least * OUTPUT_RATIO_MAX:
+    if _ratio(means) > OUTPUT_RATIO_MAX:
         yield Caveat(
             code="unbounded-output",
             severity="doubtful",
@@ -40,6 +40,34 @@ def unbounded_output(view: RunView) -> Iterator[Caveat]:
             evidence={"output_tokens_per_call": means, "ratio_max": OUTPUT_RATIO_MAX},
             remedy="bound the output (max_tokens, ignore_eos), or compare TTFT and TPOT only",
         )
+
+
+def _alike(view: RunView) -> Iterator[list[ArmView]]:
+    """Those that will be compared: the arms of each cell; and whatever executes the scenario with
+    the same options. Cells of a sweep over the output's own bound are to differ."""
+    groups: dict[object, list[ArmView]] = defaultdict(list)
+    manifest = view.manifest
+    for arm in view.arms:
+        groups[arm.summary.cell].append(arm)
+        asked = configuration(manifest.spec, arm.name, arm.summary.cell, manifest.cells)
+        groups[msgspec.json.encode(asked.scenario, order="sorted")].append(arm)
+    yield from groups.values()
+
+
+def _output_means(arms: list[ArmView], view: RunView) -> dict[str, float]:
+    """Name → output tokens per `ok` call, where the server counts them."""
+    means: dict[str, float] = {}
+    for arm in arms:
+        tokens = [c.usage.output_tokens for c in arm.calls if c.status == "ok"]
+        known = [count for count in tokens if count is not None]
+        if known:
+            means[label(arm, view)] = sum(known) / len(known)
+    return means
+
+
+def _ratio(means: dict[str, float]) -> float:
+    least, most = min(means.values()), max(means.values())
+    return most / least if least > 0 else math.inf if most > 0 else 1.0
 
 
 SHOWN_MAX: Final = 3

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from harness.engine.rules.view import ArmView, RunView
 from harness.schema import Caveat, HostLoad, ValiditySpec
 
-__all__ = ["host_noise"]
+__all__ = ["host_noise", "parallel_trials"]
 
 SECOND_NS: Final = 1_000_000_000
 """Rates are per second of at least one: two page faults in a tenth of a second are no twenty. Steal
@@ -53,6 +53,26 @@ def host_noise(view: RunView) -> Iterator[Caveat]:
                 arm=arm.name,
                 cell=arm.cell,
             )
+
+
+def parallel_trials(view: RunView) -> Iterator[Caveat]:
+    """What the machine did meanwhile was another trial, as the spec asked. Within one process they
+    wait for each other's Python, too."""
+    place = view.manifest.spec.placement
+    trials = [trial for arm in view.arms for trial in arm.trials]
+    if place.parallel < 2 or len(trials) < 2:
+        return
+    inline = any(trial.isolation == "inline" for trial in trials)
+    yield Caveat(
+        code="parallel-trials",
+        severity="doubtful" if inline else "note",
+        message=f"up to {place.parallel} trials ran at once"
+        + (" in one process" if inline else "")
+        + ", and measured each other too"
+        + ("" if inline or not (place.cpus or place.gpus) else ", each on a part of the machine"),
+        evidence={"parallel": place.parallel, "cpus": list(place.cpus), "gpus": list(place.gpus)},
+        remedy="isolation: process" if inline else "placement.parallel: 1",
+    )
 
 
 def _problems(

@@ -8,9 +8,11 @@ grid.py         the axes of a sweep, found again from its cells
 plot.py, svg.py  one figure, as .png, .svg or .pdf, or as an element of a page
 choose.py       which kinds there are, and which fit
 
-and a file for each kind: distribution, overtime, arms, sweep, loadcurve, stamps, effects, timeline,
-search, cold. Each makes its data by pure functions first, `Plot.data`, so that a test can say what
-is drawn. What n cannot carry is not drawn, and what is unknown is not drawn as 0.
+distribution.py, sweep.py  data that two kinds share
+
+and a file for each kind: arms, cold, ecdf, effects, family, heatmap, histogram, loadcurve, overtime,
+search, stamps, timeline. Each makes its data by pure functions first, `Plot.data`, so that a test
+can say what is drawn. What n cannot carry is not drawn, and what is unknown is not drawn as 0.
 
 matplotlib is imported when a figure is drawn.
 """

@@ -11,15 +11,17 @@ from harness.errors import SpecError
 from harness.protocols import RunData
 from harness.report.plots.arms import arms
 from harness.report.plots.cold import cold_warm
-from harness.report.plots.distribution import ecdfs, histograms
+from harness.report.plots.ecdf import ecdfs
 from harness.report.plots.effects import effects
+from harness.report.plots.family import families
+from harness.report.plots.heatmap import heatmaps
+from harness.report.plots.histogram import histograms
 from harness.report.plots.loadcurve import load_curves
 from harness.report.plots.overtime import over_time
 from harness.report.plots.plot import Plot
 from harness.report.plots.search import searches
 from harness.report.plots.source import Source, Unfit
 from harness.report.plots.stamps import stamps
-from harness.report.plots.sweep import families, heatmaps
 from harness.report.plots.timeline import timeline
 from harness.schema import Comparison
 from harness.strict import nearest

@@ -1,7 +1,8 @@
 """Cold starts beside warm calls: never averaged together, and drawn apart.
 
-A cold start is the first call after the model was confirmed gone. Every one of them is a point;
-the warm calls of the same arm are a box from p05 to p95, where n carries those.
+A cold start is the time to the first token after the model was confirmed gone, or from the
+restart of the backend: `cold_start_ms`. Every one of them is a point; the TTFT of the warm calls of
+the same arm is a box from p05 to p95, where n carries those.
 """
 
 from __future__ import annotations
@@ -29,26 +30,21 @@ WIDE: Final = 8.0
 
 
 class Pair(Struct, frozen=True, kw_only=True):
-    """First-call latencies of cold starts, and those of all warm calls. Milliseconds."""
+    """Cold starts, and the TTFT of all warm calls. Milliseconds."""
 
     cold: tuple[float, ...]
     warm: tuple[float, ...]
 
 
 def pair(sample: Sample) -> Pair:
-    """Pure: of each cold iteration the first call; of measured ones, all calls; `ok` ones alone."""
-    first: dict[tuple[int, int], tuple[int, float]] = {}
-    warm = []
-    for shot in sample.shots:
-        if shot.status != "ok" or shot.duration_ms is None:
-            continue
-        if shot.phase == "measured":
-            warm.append(shot.duration_ms)
-        elif shot.phase == "cold":
-            found = (shot.instants.due_ns, shot.duration_ms)
-            place = (shot.trial, shot.iteration)
-            first[place] = min(first.get(place, found), found)
-    return Pair(cold=tuple(value for _, value in first.values()), warm=tuple(warm))
+    """Of cold starts that were confirmed, and of measured calls that are ok."""
+    cold = sample.series.get("cold_start_ms")
+    warm = [
+        shot.duration_ms
+        for shot in sample.shots
+        if shot.phase == "measured" and shot.status == "ok" and shot.duration_ms is not None
+    ]
+    return Pair(cold=tuple(cold.values if cold is not None else ()), warm=tuple(warm))
 
 
 def cold_warm(source: Source) -> list[Plot]:
@@ -89,8 +85,10 @@ def cold_warm(source: Source) -> list[Plot]:
             title=f"Cold starts beside warm calls: {label.rpartition(',')[0]}",
             subtitle=f"n = {plural(n_cold, 'cold start')}, {plural(n_warm, 'warm call')}; "
             f"box: p05 to p95 of the warm ones, where there are {BOX_NEEDS}",
-            caption=f"{label} of the first call of every cold start, and of all warm (measured) "
-            f"calls. {'; '.join(parts)}." + left_out(len(kept), len(every), "arms and cells"),
+            caption="Every cold start, to its first token (from the restart of the backend, or "
+            f"from the request that makes the server load the model), beside {label} of all warm "
+            f"(measured) calls. {'; '.join(parts)}."
+            + left_out(len(kept), len(every), "arms and cells"),
             data=found,
             size_in=(8.8, 1.7 + 0.62 * len(kept)),
             draw=draw,

@@ -217,6 +217,6 @@ def _draw(
         axes.axhspan(axes.get_ylim()[0], bound, color=GREEN, alpha=0.09, linewidth=0, zorder=0)
         axes.axhline(bound, color=GREEN, linewidth=1.1, linestyle=(0, (6, 2)))
         axes.set_ylim(top=max(top, bound * 1.1))
-        axes.annotate(f"SLO {number(bound)}", (0.995, bound),
+        axes.annotate(f"SLO {number(bound)}", (0.01, bound),
                       xycoords=("axes fraction", "data"), xytext=(0, 3),
-                      textcoords="offset points", ha="right", fontsize=8, color=GREEN)  # fmt: skip
+                      textcoords="offset points", fontsize=8, color=GREEN)  # fmt: skip

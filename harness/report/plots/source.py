@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from harness.metrics import Series, call_metric, inter_chunk_ns, itl_unknown_because
+from harness.metrics import Series, call_metric, condense, inter_chunk_ns, itl_unknown_because
 from harness.metrics.series import all_series
 from harness.protocols import RunData
 from harness.report.aggregate import durations, metric
@@ -79,6 +79,9 @@ class Sample:
         self._held = Holding(self.load)
         self._gaps: list[NDArray[np.float32]] = []
         self._lags: list[NDArray[np.float32]] = []
+        self._cold: list[CallRecord] = []
+        self._cold_by = manifest.spec.iterations.cold_by
+        self._slo = manifest.spec.slo
         self._user_chunks = 0
 
     def add(self, record: CallRecord | IterationRecord | TrialRecord) -> None:
@@ -92,6 +95,8 @@ class Sample:
     def _add_call(self, call: CallRecord) -> None:
         place = (call.trial, call.iteration, call.phase, call.status)
         self.shots.append(Shot(*place, call.instants, call.stage, self._duration(call)))
+        if call.phase == "cold":
+            self._cold.append(condense(call))
         if call.phase != "measured":
             return
         if call.status == "ok":
@@ -111,9 +116,14 @@ class Sample:
 
     @cached_property
     def series(self) -> dict[str, Series]:
-        """Every metric's values."""
+        """Every metric's values. Of imported iterations, those that their table had."""
         found = all_series(
-            self._held.calls, self.iterations, load=self.load, simulated=self._simulated
+            [*self._held.calls, *self._cold],
+            self.iterations,
+            load=self.load,
+            simulated=self._simulated,
+            slo=self._slo,
+            cold_by=self._cold_by,
         )
         return {one.name: one for one in found}
 

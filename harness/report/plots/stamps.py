@@ -52,9 +52,11 @@ def _lags(source: Source, keys: list[Key]) -> Lags:
     client = {key: lags for key, lags in client.items() if len(lags) > 1}
     open_loop = source.summary.load_mode == "open"
     send = {
-        key: np.maximum(np.array(sample.series["send_lag_ms"].values) * 1e3, LEAST_US)
+        key: np.maximum(np.array(series.values) * 1e3, LEAST_US)
         for key, sample in samples.items()
-        if open_loop and len(sample.series["send_lag_ms"].values) > 1
+        if open_loop
+        and (series := sample.series.get("send_lag_ms")) is not None
+        and len(series.values) > 1
     }
     gaps = [sample.gaps_ms for sample in samples.values() if len(sample.gaps_ms)]
     error, error_of = _error(source)
@@ -131,7 +133,7 @@ def stamps(source: Source) -> list[Plot]:
             kind="stamps",
             title="The instrument: how late it read, and the error of its stamps",
             subtitle=f"n = {plural(total, 'chunk')}; the lag is not in figures taken from kernel "
-            "stamps" + (f"; {found.error_of}" if found.error_of else "; no self-check is kept"),
+            "stamps" + ("" if found.error_of else "; no self-check is kept"),
             caption="Cumulative share of chunks by the delay between the kernel's stamp and the "
             f"end of the read that brought it (n = {plural(total, 'chunk')}); it is in no figure "
             f"that rests on kernel stamps.{user}{error}"

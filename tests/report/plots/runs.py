@@ -99,7 +99,8 @@ def _trial(arm, cell, number, index, values, law, rng, calls, warmup, concurrenc
                 late = 60.0 if phase == "measured" and ordinal == calls // 2 and calls > 9 else 0
                 wait = law(index, values, rng) + more + late
                 group.append(builders.call(sent_ms=sent, ttft_ms=wait, tokens=6, **place))
-            made += [*group, builders.iteration(group)]
+            ready_ns = group[0].instants.due_ns if phase == "cold" else None
+            made += [*group, builders.iteration(group, ready_ns=ready_ns)]
             start_ms = group[-1].instants.due_ns / MS + 500
     return made
 

@@ -12,10 +12,11 @@ from harness.metrics.series import all_series
 from harness.report.plots import choose
 from harness.report.plots.distribution import STEPS_MAX, bars, ecdf
 from harness.report.plots.effects import rows_of
+from harness.report.plots.family import families
 from harness.report.plots.grid import grid_of
+from harness.report.plots.heatmap import heatmaps
 from harness.report.plots.overtime import track
 from harness.report.plots.source import Key, Shot, Source, Unfit
-from harness.report.plots.sweep import families, heatmaps
 from harness.report.plots.timeline import bars_of, slots
 from harness.schema import CallRecord, Instants, IterationRecord
 from tests.report.plots import runs

@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import time
+from pathlib import Path
 
 import msgspec
 
@@ -98,6 +99,18 @@ class Misdeed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     trial: int = 1
 
 
+def leave_behind():
+    """Somebody who has gone his own way; returns once he has said who he is."""
+    os.mkfifo("said")
+    script = "setsid sh -c 'echo $$ > said; exec sleep 1000' &"
+    subprocess.run(["sh", "-c", script], check=True)
+    Path("left").write_text(Path("said").read_text())
+
+
+def hold():
+    time.sleep(1000)
+
+
 class Misbehaves:
     """A workflow that makes a call, says where it runs, and then, in one trial, does what it is
     told to."""
@@ -125,15 +138,11 @@ class Misbehaves:
         os._exit(7)
 
     async def waits(self):
-        """And leaves somebody behind who has gone his own way."""
-        script = "setsid sh -c 'echo $$ > left; exec sleep 1000' &"
-        subprocess.run(["sh", "-c", script], check=True)
-        while not (os.path.exists("left") and open("left").read()):
-            await asyncio.sleep(0.005)
+        leave_behind()
         await asyncio.Event().wait()
 
     async def holds_the_loop(self):
-        time.sleep(1000)
+        hold()
 
     async def teardown(self, ctx): ...
 
