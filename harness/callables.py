@@ -18,20 +18,19 @@ an interrupt takes effect when it returns.
 
 from __future__ import annotations
 
-import copy
 import inspect
 import math
 import numbers
 import re
 import typing
 from collections.abc import Callable, Mapping
-from functools import partial
 from types import ModuleType
 from typing import Any, Final, Literal, TypeAlias, TypeVar, overload
 
 import msgspec
 
 from harness.errors import PluginError, ScenarioError, SpecError
+from harness.parameters import options_from
 
 if typing.TYPE_CHECKING:
     from harness.protocols import Context, ScenarioConfig
@@ -175,14 +174,13 @@ def describe(function: Callable[..., Any], where: str = "") -> Benchmark:
         )
     parameters = list(inspect.signature(function).parameters.values())
     takes_ctx = bool(parameters) and parameters[0].name == "ctx"
-    fields = _fields(function, parameters[1:] if takes_ctx else parameters, where)
     calls = asked.calls_model
     counts = {"measured": asked.iterations, "warmup": asked.warmup}
     known = {key: value for key, value in counts.items() if value is not None}
     return Benchmark(
         name=asked.name or own_name,
         function=function,
-        options=_options(own_name, fields, where),
+        options=options_from(function, parameters[1:] if takes_ctx else parameters, where),
         takes_ctx=takes_ctx,
         calls_model=takes_ctx and inspect.iscoroutinefunction(function) if calls is None else calls,
         better=asked.better,
@@ -253,64 +251,3 @@ def _figures(own_name: str, value: Any) -> dict[str, float]:
         if not math.isfinite(figure):
             raise ScenarioError(f"{name} is {figure}, which is no figure", where=own_name)
     return {name: float(figure) for name, figure in found.items()}
-
-
-# ---- parameters → options
-
-
-def _fields(
-    function: Callable[..., Any], parameters: list[inspect.Parameter], where: str
-) -> list[tuple[str, Any, Any]]:
-    hints = _hints(function, [one.name for one in parameters], where)
-    fields = []
-    for one in parameters:
-        if one.kind not in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY):
-            raise SpecError(
-                f"the parameter `{one}` cannot be an option",
-                where=where,
-                remedy="parameters with a name of their own",
-            )
-        default = one.default
-        kind = hints.get(one.name, _kind_of(default))
-        if isinstance(default, list | dict | set):
-            default = msgspec.field(default_factory=partial(copy.deepcopy, default))
-        fields.append((one.name, kind, msgspec.NODEFAULT if default is one.empty else default))
-    return fields
-
-
-def _hints(function: Callable[..., Any], names: list[str], where: str) -> dict[str, Any]:
-    """Of these parameters alone: what `ctx` says it is need not exist at run time."""
-    raw = getattr(function, "__annotations__", {})
-    holder = type("_Holder", (), {"__annotations__": {n: raw[n] for n in names if n in raw}})
-    scope = getattr(inspect.unwrap(function), "__globals__", {})
-    try:
-        return typing.get_type_hints(holder, globalns=scope, localns={}, include_extras=True)
-    except Exception as error:  # an annotation may be any expression
-        raise SpecError(
-            f"an annotation cannot be read: {type(error).__name__}: {error}",
-            where=where,
-            remedy="types that exist at run time, not only for type checkers",
-        ) from None
-
-
-def _kind_of(default: Any) -> Any:
-    return type(default) if type(default) in (bool, int, float, str) else Any
-
-
-def _options(name: str, fields: list[tuple[str, Any, Any]], where: str) -> type[msgspec.Struct]:
-    try:
-        made = msgspec.defstruct(
-            f"{name}_options", fields, frozen=True, kw_only=True, forbid_unknown_fields=True
-        )
-        infos = msgspec.inspect.type_info(made)
-    except (TypeError, ValueError) as error:
-        raise SpecError(f"its parameters cannot be options: {error}", where=where) from None
-    assert isinstance(infos, msgspec.inspect.StructType)
-    for info in infos.fields:
-        if isinstance(info.type, msgspec.inspect.CustomType):
-            raise SpecError(
-                f"the parameter `{info.name}` is a {info.type.cls.__name__}: no spec can hold that",
-                where=where,
-                remedy="numbers, text, lists, mappings, dataclasses or Structs of them",
-            )
-    return made

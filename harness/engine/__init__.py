@@ -3,7 +3,9 @@
 specfile.py     files and dictionaries to a RunSpec, and its digest
 plan.py         arms, order, seeds; everything that can be refused before anything starts, with
                 checks.py for numbers and cells.py for sweeps
-schedule.py     which trial is next
+schedule.py     which trial is next; stopping.py (enough of them?) and search.py (at which load?)
+                decide from gathering.py: whole trials, as they end
+resume.py       what there is of a run that goes on, and what of it stands
 execute.py      `run`, on one page
 trial.py        one launch: open, warm up, measure, close
 iterations.py   the executions of a scenario within it
@@ -14,6 +16,7 @@ calls.py        one call: prepared, carried, decoded
 sealing.py      and what is left of it: its record
 environment.py  the machine and the software
 hostload.py     what else the machine did while an iteration ran
+instruments.py  instruments around iterations, and what they saw
 summary.py      records to a summary
 holding.py      what of the calls is held while it is made
 validity.py     records to a verdict

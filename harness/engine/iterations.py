@@ -134,6 +134,9 @@ class Iterations:
         await scenario.setup(prepared)
         try:
             for phase, iteration in self._order():
+                await asyncio.sleep(0)  # a scenario that never waits must not hold up an interrupt
+                if self._caller.ended:
+                    raise asyncio.CancelledError
                 declared = getattr(scenario, "planned_calls_per_iteration", None)
                 self._scene.seen.iteration_started(self._planned, phase, declared)
                 await self._execute(scenario, phase, iteration, declared or 0)

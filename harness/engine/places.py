@@ -13,7 +13,7 @@ from harness.schema import PlacementSpec
 
 __all__ = ["check_places", "cpus_here", "parse_cpus", "pin", "places"]
 
-_RANGE: Final = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?")
+_RANGE: Final = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 _CPUS_MAX: Final = 65536
 
 

@@ -9,20 +9,19 @@ autocorrelation.py   what is left of n where successive values resemble one anot
 
 Of two arms, whose trials are the unit that counts:
 
-trials.py        values → their trials, one figure a trial, blocks
-effects.py       difference and ratio of means and medians, with bounds by hierarchical bootstrap
+trials.py        what may be compared: one figure a trial
+contrasts.py     difference and ratio of means, with bounds by Student and by Fieller
 shifts.py        what ranks say of it: Hodges–Lehmann, Cliff's delta
 significance.py  tests, adjusted for a family; equivalence
 shares.py        k of n with an interval
 gate.py          regression, no regression, or so many more trials
-contrasts.py, ranks.py, power.py   what these rest on
+ranks.py, power.py   what these rest on
 
 Values are float64, finite (ValueError otherwise), in any order. numpy, scipy and the kernels are
 imported by the functions that need them, so that importing this package is cheap.
 """
 
 from harness.statistics.autocorrelation import lag1, n_eff
-from harness.statistics.effects import Effect, effect
 from harness.statistics.gate import GateDecision, gate
 from harness.statistics.intervals import (
     GROUPS_MIN,
@@ -36,8 +35,8 @@ from harness.statistics.intervals import (
 )
 from harness.statistics.outliers import flag_outliers, scaled_deviations
 from harness.statistics.power import power_of, trials_needed
-from harness.statistics.shares import Share, clopper_pearson, needed_for_share, wilson
-from harness.statistics.shifts import cliffs_delta, hodges_lehmann
+from harness.statistics.shares import Share, clopper_pearson, needed_for_share
+from harness.statistics.shifts import Effect, cliffs_delta, hodges_lehmann
 from harness.statistics.significance import (
     Outcome,
     holm,
@@ -51,7 +50,6 @@ from harness.statistics.significance import (
 from harness.statistics.steady import DRIFT_NEEDS, Drift, drift, mser5
 from harness.statistics.steps import STEP_ALPHA, Step, Steps, find_steps, runs_for_a_step
 from harness.statistics.summary import NEEDED, Description, cv_percent, describe
-from harness.statistics.trials import by_trial, in_blocks, trial_figures
 
 __all__ = [
     "DRIFT_NEEDS",
@@ -69,19 +67,16 @@ __all__ = [
     "Step",
     "Steps",
     "bootstrap_interval",
-    "by_trial",
     "cliffs_delta",
     "clopper_pearson",
     "cv_percent",
     "describe",
     "drift",
-    "effect",
     "find_steps",
     "flag_outliers",
     "gate",
     "hodges_lehmann",
     "holm",
-    "in_blocks",
     "lag1",
     "mann_whitney",
     "mcnemar",
@@ -97,9 +92,7 @@ __all__ = [
     "scaled_deviations",
     "t_interval",
     "tost",
-    "trial_figures",
     "trials_needed",
     "welch",
     "wilcoxon",
-    "wilson",
 ]

@@ -10,9 +10,11 @@ candidate's are larger. A single outlying trial hardly moves them.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from harness.statistics.effects import Effect, change, check_level
+from msgspec import Struct
+from msgspec.structs import replace as change
+
 from harness.statistics.intervals import GROUPS_MIN
 from harness.statistics.ranks import (
     EXACT_MAX,
@@ -20,12 +22,27 @@ from harness.statistics.ranks import (
     signed_rank_ways,
     ways_of_rank_sum,
 )
-from harness.statistics.trials import finite
+from harness.statistics.trials import check_level, finite
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = ["cliffs_delta", "hodges_lehmann"]
+__all__ = ["Effect", "cliffs_delta", "hodges_lehmann"]
+
+
+class Effect(Struct, frozen=True, kw_only=True):
+    """Of the candidate over the baseline. None: not known; `needs` says what it would take."""
+
+    kind: Literal["shift", "delta"]
+    n: tuple[int, int]
+    """Trials of baseline and candidate."""
+    level: float
+    paired: bool = False
+    point: float | None = None
+    low: float | None = None
+    high: float | None = None
+    needs: int | None = None
+    """Trials an arm that bounds need, where there are fewer."""
 
 
 def hodges_lehmann(
@@ -43,7 +60,7 @@ def hodges_lehmann(
     check_level(level)
     a, b = finite(baseline), finite(candidate)
     n = (int(a.size), int(b.size))
-    found = Effect(kind="shift", of="trials", n=n, level=level, paired=paired)
+    found = Effect(kind="shift", n=n, level=level, paired=paired)
     if paired and n[0] != n[1]:
         raise ValueError(f"{n[0]} blocks of the baseline are paired with {n[1]}")
     if not min(n):
@@ -97,7 +114,7 @@ def cliffs_delta(baseline: ArrayLike, candidate: ArrayLike, *, level: float = 0.
     check_level(level)
     a, b = finite(baseline), finite(candidate)
     n = (int(a.size), int(b.size))
-    found = Effect(kind="delta", of="trials", n=n, level=level)
+    found = Effect(kind="delta", n=n, level=level)
     if not min(n):
         return change(found, needs=GROUPS_MIN)
     ordered = np.sort(a)

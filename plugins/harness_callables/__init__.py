@@ -32,5 +32,13 @@ def harness_collect_environment(spec: RunSpec) -> dict[str, Any] | None:
     """Function → sha256 of the file that it is in: what a name alone does not say."""
     from harness.references import is_reference, source_digest
 
-    asked = [spec.scenario.name, *(arm.scenario.get("name", "") for arm in spec.arms.values())]
-    return {name: source_digest(name) for name in asked if is_reference(name)} or None
+    asked = [spec.scenario.name, *(arm.scenario.get("name") for arm in spec.arms.values())]
+    axes = spec.sweep.axes if spec.sweep is not None else {}
+    for path, levels in axes.items():
+        values = list(levels.values() if isinstance(levels, dict) else levels)
+        if path == "scenario.name":
+            asked += values
+        elif path == "scenario":
+            asked += [value.get("name") for value in values if isinstance(value, dict)]
+    named = dict.fromkeys(name for name in asked if isinstance(name, str))
+    return {name: source_digest(name) for name in named if is_reference(name)} or None

@@ -138,7 +138,7 @@ def machine_between(prefix: str, before: Machine, after: Machine, wall_s: float)
         metrics.append(MetricValue(name=f"{prefix}cpu_percent", value=percent, unit="%"))
     for name, (sent, received) in after.network.items():
         before_sent, before_received = before.network.get(name, (0, 0))
-        for what, count in (("sent", sent - before_sent), ("received", received - before_received)):
+        for what, count in (("sent", sent - before_sent), ("recv", received - before_received)):
             figure = f"{prefix}net_{name}_{what}_bytes"
             if count < 0:
                 unknown[figure] = "the counter began anew"

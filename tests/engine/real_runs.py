@@ -78,7 +78,8 @@ class Measured:
     def __init__(self, outcome, records):
         self.outcome = outcome
         self.summary = derive_summary(outcome.manifest, records)
-        self.calls = [r for r in records if isinstance(r, CallRecord) and r.phase == "measured"]
+        self.all_calls = [r for r in records if isinstance(r, CallRecord)]
+        self.calls = [call for call in self.all_calls if call.phase == "measured"]
         self.iterations = [r for r in records if isinstance(r, IterationRecord)]
         self.trials = [r for r in records if isinstance(r, TrialRecord)]
 

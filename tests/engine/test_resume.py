@@ -19,7 +19,7 @@ import harness.engine.execute
 from harness.engine import run, spec_from
 from harness.engine.resume import Resume
 from harness.engine.summary import derive_summary
-from harness.errors import SpecError, StoreError
+from harness.errors import BackendError, SpecError, StoreError
 from harness.host import Host
 from harness.schema import (
     CallRecord,
@@ -138,8 +138,9 @@ class Sink:
         return self.writer.artifact(trial, name, content)
 
 
-def session(host, spec, folder, *, interrupt_at=None, retry_failed=False):
-    """One process' worth of a run; its log stays open to be cut, its manifest says `running`."""
+def session(host, spec, folder, *, interrupt_at=None, retry_failed=False, ends=False):
+    """One process' worth of a run. Unless it `ends` as a process should, its manifest says
+    `running`, and its log may be cut."""
     sink = Sink(folder, interrupt_at)
     earlier = load_run(folder) if folder.exists() else None
     resume = None
@@ -154,6 +155,8 @@ def session(host, spec, folder, *, interrupt_at=None, retry_failed=False):
         return await sink.task
 
     outcome = asyncio.run(main())
+    if ends:
+        sink.writer.finish(outcome.manifest.state, None, ended="now")
     sink.writer.close()
     return outcome
 
@@ -378,3 +381,24 @@ def test_a_resumed_run_shows_nothing_that_was_derived_before(tmp_path, host):
     with pytest.raises(StoreError, match="still being written"):
         RunWriter.reopen(folder, earlier.manifest, earlier.sessions, 0)
     sink.writer.close()
+
+
+def test_a_failure_of_the_first_trial_ends_a_session_and_is_made_good_by_the_next(
+    tmp_path, host, monkeypatch
+):
+    """No server: of the run itself, and of a run that goes on."""
+    spec = spec_of(PLAIN)
+
+    async def gone(self):
+        raise BackendError("connection refused")
+
+    for interrupt_at in (MIDST, None):
+        with monkeypatch.context() as patch:
+            patch.setattr(ScriptedBackend, "open", gone)
+            outcome = session(host, spec, tmp_path / "run", ends=True)
+        assert outcome.manifest.state == "failed"
+        assert "connection refused" in str(outcome.error)
+        assert load_run(tmp_path / "run").manifest.state == "failed"
+        session(host, spec, tmp_path / "run", interrupt_at=interrupt_at)
+    _, undisturbed = whole(host, spec, tmp_path / "undisturbed")
+    assert facts(load_run(tmp_path / "run")) == facts(undisturbed)

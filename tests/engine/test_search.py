@@ -253,3 +253,21 @@ def test_the_same_records_give_the_same_search_in_whatever_order_they_came(host)
         rule.see(record)
     assert rule.results() == summary.search
     assert all(rule.current(arm) is None for arm in ("a", "b"))
+
+
+def test_what_happens_beyond_the_limit_is_no_doubt_about_the_run(host):
+    """The server refuses most requests at loads that it cannot take: that is the finding."""
+
+    def answer(planned):
+        made = calls(planned)
+        if rate(planned) < 40:
+            return made
+        refused = [builders.failed(arm=c.arm, trial=c.trial, ordinal=i, sent_ms=1000 + i)
+                   for i, c in enumerate(made[5:], start=5)]  # fmt: skip
+        return made[:5] + [msgspec.structs.replace(c, cell=planned.cell) for c in refused]
+
+    summary, _, _ = searched(spec(), host, answer)
+    assert [one.highest for one in summary.search] == [20, 20]
+    errors = [c for c in summary.verdict.caveats if c.code == "errors"]
+    assert {c.severity for c in errors} == {"note"}
+    assert summary.verdict.state == "valid", summary.verdict

@@ -140,7 +140,11 @@ def test_the_source_is_in_the_environment(folder):
     import hashlib
 
     found = run("mine.py:parse").manifest.environment.collected["callables"]
-    assert found == {"mine.py:parse": f"sha256:{hashlib.sha256(FILE.encode()).hexdigest()}"}
+    digest = f"sha256:{hashlib.sha256(FILE.encode()).hexdigest()}"
+    assert found == {"mine.py:parse": digest}
+    sweep = {"axes": {"scenario.name": ["mine.py:plain", "mine.py:ask"]}}
+    found = run("mine.py:plain", sweep=sweep).manifest.environment.collected["callables"]
+    assert found == {"mine.py:plain": digest, "mine.py:ask": digest}
 
 
 def test_nothing_is_imported_unless_it_is_named(folder):
@@ -354,3 +358,38 @@ def test_only_what_the_module_defines_is_listed(folder):
     module = sys.modules[entry.factory.benchmark.function.__module__]
     module.borrowed = benchmark(lambda: 1)
     assert [one.name for one in benchmarks_in(module)] == ["parse", "ask-once"]
+
+
+def test_an_interrupt_ends_functions_that_never_wait():
+    """They hold up the loop while they run, and no longer."""
+    import asyncio
+
+    from harness.engine import run, spec_from
+    from harness.testing import MemorySink
+
+    begun = []
+
+    def work():
+        begun.append(1)
+        if len(begun) == 3:
+            task.cancel()
+
+    host = Host.load()
+    assert host.add("tried", plugin(work=work))
+    raw = {
+        "backend": {"name": "none"},
+        "scenario": {"name": "work"},
+        "iterations": {"warmup": 0, "measured": 500},
+        "isolation": "inline",
+    }
+    sink = MemorySink()
+
+    async def main():
+        nonlocal task
+        task = asyncio.ensure_future(run(spec_from(raw), host, sink))
+        return await task
+
+    task = None
+    outcome = asyncio.run(main())
+    assert outcome.manifest.state == "interrupted"
+    assert 3 <= len(begun) <= 10

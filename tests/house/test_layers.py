@@ -25,6 +25,7 @@ LAYERS = {
     "hookspecs": 1,
     "registry": 1,
     "callables": 1,
+    "parameters": 1,
     "references": 1,
     "host": 1,
     "metrics": 1,

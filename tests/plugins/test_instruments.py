@@ -199,7 +199,7 @@ def test_psutil_sees_bytes_on_the_loopback_interface():
     with one, other:
         figures, _, _, _ = observe(made("psutil"), work)
     assert figures["psutil.system_net_lo_sent_bytes"] >= size
-    assert figures["psutil.system_net_lo_received_bytes"] >= size
+    assert figures["psutil.system_net_lo_recv_bytes"] >= size
 
 
 def test_psutil_finds_a_server_by_its_address(child):

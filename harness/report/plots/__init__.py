@@ -10,9 +10,10 @@ choose.py       which kinds there are, and which fit
 
 distribution.py, sweep.py  data that two kinds share
 
-and a file for each kind: arms, cold, ecdf, effects, family, heatmap, histogram, loadcurve, overtime,
-search, stamps, timeline. Each makes its data by pure functions first, `Plot.data`, so that a test
-can say what is drawn. What n cannot carry is not drawn, and what is unknown is not drawn as 0.
+and a file for each kind: arms, cold, ecdf, effects, family, heatmap, histogram, loadcurve,
+overtime, search, stamps, timeline. Each makes its data by pure functions first, `Plot.data`, so
+that a test can say what is drawn. What n cannot carry is not drawn, and what is unknown is not
+drawn as 0.
 
 matplotlib is imported when a figure is drawn.
 """

@@ -124,8 +124,8 @@ def _heatmap(source: Source, name: str, every: list[Map]) -> Plot:
         title=f"{label.rpartition(',')[0] or label} over the sweep",
         subtitle=f"mean per cell, {n_said} each{direction}; ± half the 95 % interval, "
         "where there are trials enough" + (f"; {'; '.join(aside)}" if aside else ""),
-        caption=f"Mean of {label} in every cell of the sweep ({n_said} {_units_of(cells)}each), with "
-        f"half the width of its 95 % interval where the data carry one. Hatched: unknown "
+        caption=f"Mean of {label} in every cell of the sweep ({n_said} {_units_of(cells)}each), "
+        f"with half the width of its 95 % interval where the data carry one. Hatched: unknown "
         f"({missing} of {len(cells)})." + "".join(f" {one}." for one in aside)
         + left_out(len(kept), len(every), "panels"),
         data=kept,

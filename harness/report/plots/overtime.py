@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Track", "over_time", "track"]
 
 PANELS_MAX: Final = 10
-POINTS_MAX: Final = 6000
+POINTS_MAX: Final = 2000
 """In all panels together; outliers come on top, at most as many again."""
 OUTLIERS_NEED: Final = 10
 WIDE: Final = 8.0
