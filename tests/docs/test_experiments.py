@@ -15,9 +15,8 @@ from tests.sim.servers import sim
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "experiments.md").read_text("utf-8")
 FILES = dict(re.findall(r"```yaml\n# (\S+)\n(.*?)```", PAGE, re.S))
-COMMANDS = [
-    line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.S) for line in block.split("\n")
-]
+BLOCKS = re.findall(r"```sh\n(.*?)```", PAGE, re.S)
+COMMANDS = [line for block in BLOCKS for line in block.splitlines()]
 URL = "http://127.0.0.1:8000"
 
 
