@@ -6,6 +6,6 @@ An executor (harness.protocols.Executor) takes a job, which is bytes, to whereve
 
 from __future__ import annotations
 
-from harness.engine.child import perform
+from harness.engine.perform import perform
 
 __all__ = ["perform"]

@@ -144,7 +144,8 @@ def _print_point(out: Any, of: History, point: Point) -> None:
 
     name = one_line(Path(point.path).name, 60)
     around = interval(point.low, point.high)
-    shown = number(point.value) + (f" ({around}, {point.ci_of})" if point.low is not None else "")
+    drawn = "" if point.ci_of is None else f", {point.ci_of}"
+    shown = number(point.value) + (f" ({around}{drawn})" if point.low is not None else "")
     line = Text(f"  {point.started[:16].replace('T', ' ')}  {shown}  n={point.n}  {name}")
     if point.left_out:
         line.append(f"  left out: {point.left_out}", "dim")

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from harness.compare.conditions import conditions, forbidding
 from harness.compare.effects import effect_of
 from harness.compare.gates import Amount, GateSpec, gate_of, in_unit, not_comparable
-from harness.compare.measured import Measured, Party, measured
+from harness.compare.measured import Measured, Party, has_blocks, measured
 from harness.compare.sides import Key, Place, pair_keys
 from harness.compare.words import spoken
 from harness.compare.work import unequal_output
@@ -29,7 +29,9 @@ from harness.text import one_line
 
 __all__ = ["Asked", "compare", "compare_arms", "headlines_of", "why_not"]
 
-OF_ALL_WORK: Final = ("throughput_tok_s", "held_throughput_tok_s", "requests_per_s", "wall_ms")
+OF_ALL_WORK: Final = (
+    *("throughput_tok_s", "held_throughput_tok_s", "requests_per_s", "goodput_per_s", "wall_ms"),
+)
 """Like E2E latency and spans: not to be compared where outputs differ in length."""
 
 
@@ -109,7 +111,7 @@ def _p(effect: Effect) -> float | None:
 
 
 def _of_all_work(metric: str) -> bool:
-    return metric in OF_ALL_WORK or metric.startswith(("e2e_", "span."))
+    return metric in OF_ALL_WORK or metric.startswith(("e2e_", "slo.e2e_", "span."))
 
 
 # ---- reading
@@ -139,7 +141,7 @@ def _question(a: Party, b: Party, asked: Asked) -> _Question:
 
 def _is_paired(a: Party, b: Party, wanted: bool | None) -> bool:
     one, other = a.place.run.manifest, b.place.run.manifest
-    blocks = one.run_id == other.run_id and a.key != b.key and one.spec.order == "interleaved"
+    blocks = one.run_id == other.run_id and a.key != b.key and has_blocks(one.spec)
     if wanted and not blocks:
         raise SpecError(
             "only arms and cells of one interleaved run have blocks to pair",

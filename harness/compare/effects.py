@@ -23,7 +23,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from harness.compare.measured import Measured, Unit
-from harness.metrics import Series
+from harness.metrics import ITERATION_METRICS, Series
 from harness.schema import Effect
 from harness.statistics import (
     GROUPS_MIN,
@@ -50,6 +50,12 @@ LEVEL: Final = 0.95
 RESOLUTION: Final = 0.05
 """Where no margin was stated: the share for which the number of further trials is reckoned."""
 POWER: Final = 0.8
+PERCENTAGES: Final = ("%", "share")
+"""Units of what is read as a percentage; of `share`, reports make one."""
+QUESTIONS_MIN: Final = 6
+"""Of fewer, McNemar's p is above 0.05 even if the two disagree on every one: 2 · 0.5⁵."""
+OURS: Final = frozenset(one.name for one in ITERATION_METRICS)
+"""Figures of many requests, none of which is an answer, though a share of them may be 0 or 1."""
 
 ByBlock = dict[int, list[float]]
 
@@ -117,9 +123,9 @@ def _described(found: Effect, one: ByBlock, other: ByBlock) -> Effect:
         candidate_median=float(np.median(np.concatenate([*map(np.asarray, other.values())]))),
         difference=difference,
         # A share of a percentage would be taken for percentage points.
-        share=difference / base if base > 0 and found.unit != "%" else None,
+        share=difference / base if base > 0 and found.unit not in PERCENTAGES else None,
         shift=hodges_lehmann(a, b, paired=found.paired).point,
-        cliffs_delta=cliffs_delta(a, b).point,
+        cliffs_delta=cliffs_delta(a, b),
     )
 
 
@@ -190,12 +196,13 @@ def _shares(found: Effect, low: float, high: float) -> tuple[float | None, float
 
 def _mcnemar(a: Measured, b: Measured, name: str) -> float | None:
     """Of a figure of iterations that is 0 or 1, where both sides answered the same questions: the
-    same first prompt. Several answers to one become one by majority; a tie is left out."""
+    same first prompt. Several answers to one become one by majority; a tie is left out. None, and
+    trials decide, where the questions are too few to show anything."""
     sides = [_answers(one, name) for one in (a, b)]
     if sides[0] is None or sides[1] is None:
         return None
     both = sorted(question for question in sides[0] if question in sides[1])
-    if not both:
+    if len(both) < QUESTIONS_MIN:
         return None
     return mcnemar([sides[0][q] for q in both], [sides[1][q] for q in both]).p_value
 
@@ -203,7 +210,9 @@ def _mcnemar(a: Measured, b: Measured, name: str) -> float | None:
 def _answers(of: Measured, name: str) -> dict[str, bool] | None:
     """Question → right; None where this is no such figure."""
     series = of.series[name]
-    if series.of != "iteration" or not series.values or not {*series.values} <= {0.0, 1.0}:
+    if series.of != "iteration" or name in OURS or name.startswith(("slo.", "span.")):
+        return None
+    if not series.values or not {*series.values} <= {0.0, 1.0}:
         return None
     given: dict[str, list[float]] = defaultdict(list)
     for unit, value in zip(_units(of, series), series.values, strict=True):

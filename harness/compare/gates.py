@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from harness.compare.effects import Margin, trial_values
 from harness.compare.measured import Measured
-from harness.compare.words import percent
+from harness.compare.words import percent, sized
 from harness.errors import SpecError
 from harness.schema import Comparison, GateResult
 from harness.statistics import NEEDED, describe, gate
@@ -113,6 +113,8 @@ def in_unit(amount: Amount, unit: str) -> Margin:
         return Margin(value=amount.number / 100)
     if amount.unit == unit or (amount.unit == "pp" and unit == "%"):
         return Margin(value=amount.number, absolute=True)
+    if amount.unit == "pp" and unit == "share":
+        return Margin(value=amount.number / 100, absolute=True)
     if amount.unit in _TO_NS and unit in _TO_NS:
         return Margin(value=amount.number * _TO_NS[amount.unit] / _TO_NS[unit], absolute=True)
     raise SpecError(
@@ -221,7 +223,8 @@ def _sentence(asked: GateSpec, found: GateDecision, unit: str, few: str) -> str:
     if found.loss is None:
         return f"{name}: not enough data: {few or f'{found.because}{_more(found)}'}"
     word = "worse" if found.loss > 0 else "better"
-    shown = f"{word} by {_amount(abs(found.loss), found, unit)}"
+    size = _amount(abs(found.loss), found, unit)
+    shown = f"{word} by {size}" if found.loss else "the same"
     low, high = found.loss_low or 0.0, found.loss_high or 0.0
     bounds = f"loss between {_signed(low, found, unit)} and {_signed(high, found, unit)}"
     n, m = found.n
@@ -243,7 +246,7 @@ def _more(found: GateDecision) -> str:
 
 
 def _amount(figure: float, found: GateDecision, unit: str) -> str:
-    return f"{percent(figure)} %" if found.relative else f"{figure:.4g} {unit}".rstrip()
+    return f"{percent(figure)} %" if found.relative else sized(figure, unit)
 
 
 def _signed(figure: float, found: GateDecision, unit: str) -> str:

@@ -18,9 +18,9 @@ from harness.engine.cells import load_of
 from harness.engine.holding import Holding
 from harness.metrics import Series, all_series
 from harness.protocols import RunData
-from harness.schema import CallRecord, IterationRecord, Load, OpenLoad, TrialRecord
+from harness.schema import CallRecord, IterationRecord, Load, OpenLoad, RunSpec, TrialRecord
 
-__all__ = ["Measured", "Party", "Prompts", "Unit", "measured"]
+__all__ = ["Measured", "Party", "Prompts", "Unit", "has_blocks", "measured"]
 
 Unit: TypeAlias = tuple[int, int]
 """(block, iteration)"""
@@ -102,6 +102,13 @@ class _Collected:
             self.held.add(record)
 
 
+def has_blocks(spec: RunSpec) -> bool:
+    """Whether the k-th trials of its arms and cells ran side by side. Of a table nobody knows, and
+    a search tries each load when it comes to it."""
+    is_imported = spec.backend.name == "imported"
+    return spec.order == "interleaved" and spec.search is None and not is_imported
+
+
 def measured(run: RunData, keys: Iterable[Key]) -> dict[Key, Measured]:
     """Each of `keys`; warm-up and what ran under a profiler left out. StoreError if the log is
     corrupt."""
@@ -116,10 +123,13 @@ def measured(run: RunData, keys: Iterable[Key]) -> dict[Key, Measured]:
             one.trials.append(record)
         elif record.phase in ("measured", "cold"):
             one.add(record)
-    return {key: _measured(run, key, loads[key], one) for key, one in found.items()}
+    planned: dict[Key, list[int]] = defaultdict(list)
+    for arm, cell, trial in manifest.plan:
+        planned[arm, cell].append(trial)
+    return {key: _measured(run, planned[key], loads[key], one) for key, one in found.items()}
 
 
-def _measured(run: RunData, key: Key, load: Load | None, of: _Collected) -> Measured:
+def _measured(run: RunData, planned: list[int], load: Load | None, of: _Collected) -> Measured:
     calls = of.held.calls
     ok = [call for call in calls if call.status == "ok"]
     tokens = [call.usage.output_tokens for call in ok if call.usage.output_tokens is not None]
@@ -134,7 +144,7 @@ def _measured(run: RunData, key: Key, load: Load | None, of: _Collected) -> Meas
         cold_by=spec.iterations.cold_by,
     )
     seen = {call.trial for call in calls} | {one.trial for one in of.iterations}
-    blocks = _blocks(run, key, seen)
+    blocks = _blocks(planned, seen)
     return Measured(
         series={one.name: one for one in every},
         blocks=blocks,
@@ -148,9 +158,8 @@ def _measured(run: RunData, key: Key, load: Load | None, of: _Collected) -> Meas
     )
 
 
-def _blocks(run: RunData, key: Key, seen: set[int]) -> dict[int, int]:
+def _blocks(planned: list[int], seen: set[int]) -> dict[int, int]:
     """A trial that the plan does not know comes behind all others."""
-    planned = [trial for arm, cell, trial in run.manifest.plan if (arm, cell) == key]
     order = dict.fromkeys([*planned, *sorted(seen)])
     return {trial: block for block, trial in enumerate(order)}
 

@@ -19,8 +19,9 @@ An option that misses the SLO, or is not shown to meet it, is no candidate, howe
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import combinations
 from typing import Any, Final, Literal
 
 from msgspec import Struct
@@ -28,13 +29,14 @@ from msgspec.structs import replace
 
 from harness.compare.effects import effect_of
 from harness.compare.factors import Factor, factors
-from harness.compare.measured import Measured, measured
+from harness.compare.measured import Measured, has_blocks, measured
 from harness.compare.sides import Key
 from harness.compare.words import spoken
 from harness.errors import SpecError
 from harness.protocols import RunData
 from harness.schema import Effect, Manifest, Summary
-from harness.statistics import GROUPS_MIN, paired_t, t_interval, trials_needed, welch
+from harness.statistics import GROUPS_MIN, t_interval, trials_needed
+from harness.statistics.contrasts import moments, t_of_contrast
 from harness.strict import nearest
 from harness.text import listed
 
@@ -238,7 +240,7 @@ def _factors_of(manifest: Manifest, key: Key, one: Measured) -> Mapping[str, Any
 
 def _is_paired(manifest: Manifest, found: Mapping[Key, Measured], names: Iterable[str]) -> bool:
     """Whether the k-th trials of all options ran in one block."""
-    if manifest.spec.order != "interleaved" or manifest.spec.backend.name == "imported":
+    if not has_blocks(manifest.spec):
         return False
     blocks = {frozenset(one.by_block(name)) for one in found.values() for name in names}
     return len(blocks) == 1
@@ -315,21 +317,18 @@ def _judged(
 ) -> tuple[list[Option], int]:
     """The candidates among `options`, beaten or not; and how many tests it took."""
     able = [one for one in options if one.status == "recommended"]
-    pairs = list(combinations(range(len(able)), 2))
     means = {
         (at, o.metric): _means(found[one.arm, one.cell], o.metric)
         for at, one in enumerate(able)
         for o in objectives
     }
-    places = [(i, j, o) for i, j in pairs for o in objectives]
-    raw = [_p(means[i, o.metric], means[j, o.metric], paired) for i, j, o in places]
-    made = any(p is not None for p in raw)
-    tests = (len(able) - 1) * len(objectives) if made else 0
-    different = {
-        (i, j, o.metric)
-        for (i, j, o), p in zip(places, raw, strict=True)
-        if p is not None and p * tests < ALPHA
+    found_p = {
+        (i, j, o.metric): p
+        for o in objectives
+        for (i, j), p in _p_values([means[at, o.metric] for at in range(len(able))], paired)
     }
+    tests = (len(able) - 1) * len(objectives) if found_p else 0
+    different = {place for place, p in found_p.items() if p * tests < ALPHA}
 
     def beats(i: int, j: int) -> bool:
         levels = [(able[i].levels[o.metric].mean, able[j].levels[o.metric].mean, o)
@@ -362,11 +361,28 @@ def _judged(
     return [*judged, *(one for one in options if one.status != "recommended")], tests
 
 
-def _p(one: Sequence[float], other: Sequence[float], paired: bool) -> float | None:
-    """None below 5 trials a side, as in `harness compare`."""
-    if min(len(one), len(other)) < GROUPS_MIN:
-        return None
-    return (paired_t(one, other) if paired else welch(one, other)).p_value
+def _p_values(
+    figures: Sequence[Sequence[float]], paired: bool
+) -> Iterator[tuple[tuple[int, int], float]]:
+    """((i, j), p) of each two options, i < j; none below 5 trials a side, as in `harness compare`.
+    A grid of 1000 options makes half a million pairs: each is tested against all others at once."""
+    import numpy as np
+    from scipy.special import stdtr
+
+    by_size: dict[int, list[int]] = defaultdict(list)
+    for at, trials in enumerate(figures):
+        if len(trials) >= GROUPS_MIN:
+            by_size[len(trials)].append(at)
+    for same in by_size.values():
+        rows = np.array([figures[at] for at in same])
+        for i in (at for group in by_size.values() for at in group):
+            behind = bisect_right(same, i)
+            if behind == len(same):
+                continue
+            one = np.broadcast_to(np.asarray(figures[i]), (len(same) - behind, len(figures[i])))
+            t, df = t_of_contrast(moments(one, rows[behind:], paired=paired))
+            p = np.minimum(1.0, 2 * stdtr(df, -np.abs(t)))
+            yield from zip(((i, j) for j in same[behind:]), p.tolist(), strict=True)
 
 
 def _more(best: Sequence[float], other: Sequence[float], paired: bool, tests: int) -> int | None:

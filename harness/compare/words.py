@@ -19,7 +19,7 @@ from harness.schema import Effect
 from harness.schema.comparison import Words
 from harness.statistics import GROUPS_MIN
 
-__all__ = ["ALPHA", "percent", "spoken", "within"]
+__all__ = ["ALPHA", "percent", "sized", "spoken", "within"]
 
 ALPHA: Final = 0.05
 MANY: Final = 1000
@@ -56,7 +56,9 @@ def _sentence(effect: Effect, word: Words, family: int) -> str:
         return _of_questions(effect, word)
     trials = _trials(effect)
     if word == "equivalent":
-        return f"equivalent within {within(effect)}: {_interval(effect)}, {trials}"
+        # The interval may reach a little beyond: two tests at 5 % are an interval of 90 %.
+        tested = f"(TOST, p = {effect.p_equivalent:.2g})"
+        return f"equivalent within {within(effect)} {tested}: {_interval(effect)}, {trials}"
     if word == "no difference shown":
         if effect.difference == effect.difference_low == effect.difference_high == 0:
             return f"no difference shown: the same in all of {trials}"
@@ -115,12 +117,21 @@ def _more(count: int) -> str:
 
 
 def _resolution(effect: Effect) -> str:
-    return within(effect) if effect.margin is not None else "5 %"
+    if effect.margin is not None:
+        return within(effect)
+    return "5 % of the baseline" if effect.unit in ("%", "share") else "5 %"
 
 
 def within(effect: Effect) -> str:
     margin = effect.margin or 0.0
-    return f"{margin:.4g} {effect.unit}" if effect.margin_absolute else f"{percent(margin)} %"
+    return sized(margin, effect.unit) if effect.margin_absolute else f"{percent(margin)} %"
+
+
+def sized(figure: float, unit: str) -> str:
+    """A difference with its unit; one of shares or percentages in percentage points."""
+    if unit in ("%", "share"):
+        return f"{figure * (100 if unit == 'share' else 1):.4g} percentage points"
+    return f"{figure:.4g} {unit}".rstrip()
 
 
 def _trials(effect: Effect) -> str:
@@ -140,16 +151,25 @@ def _figures(effect: Effect) -> tuple[str, str, str, str]:
     baseline, where that is known. So many digits that the bounds can be told apart."""
     figures = (effect.share, effect.share_low, effect.share_high)
     size, low, high = (None if figure is None else 100 * figure for figure in figures)
-    if size is not None and low is not None and high is not None:
+    if size is not None and low is not None and high is not None and _agree(effect):
         digits = min(max(1, _digits(high - low)), 2)
         shown = [f"{figure:.{digits}f}" for figure in (size, low, high)]
         unit = " %"
     else:
-        size, low, high = effect.difference, effect.difference_low, effect.difference_high
-        shown = [f"{figure or 0.0:.4g}" for figure in (size, low, high)]
-        named = "percentage points" if effect.unit == "%" else effect.unit
-        unit = f" {named}" if named else ""
+        bounds = (effect.difference, effect.difference_low, effect.difference_high)
+        texts = [sized(figure or 0.0, effect.unit).partition(" ") for figure in bounds]
+        shown, unit = [text for text, _, _ in texts], "".join(texts[0][1:])
     return (*(_signed(text) for text in shown), unit)  # type: ignore[return-value]
+
+
+def _agree(effect: Effect) -> bool:
+    """Whether the bounds of the share leave 0 out where those of the difference, and so the test,
+    do. Welch's degrees of freedom are not the same for both: of 200 pairs one or two disagree."""
+    sides = (
+        (effect.share_low or 0.0, effect.share_high or 0.0),
+        (effect.difference_low or 0.0, effect.difference_high or 0.0),
+    )
+    return len({low > 0 or high < 0 for low, high in sides}) == 1
 
 
 def _digits(width: float) -> int:

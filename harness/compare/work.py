@@ -55,7 +55,7 @@ def _verdicts(a: Party, b: Party, allow_invalid: bool) -> Iterator[Condition]:
         yield _differ(
             "records.sides",
             ("the same", "the same"),
-            "note",
+            "doubtful",
             "both sides are the same records: they cannot differ",
         )
     invalid = [is_invalid(side) for side in (a, b)]
@@ -153,7 +153,7 @@ def _digests(
 
 def unequal_output(a: Measured, b: Measured) -> str:
     """Why their durations are not of the same work; empty where they are, or nothing is known."""
-    if not a.tokens_per_call or not b.tokens_per_call:
+    if a.tokens_per_call is None or b.tokens_per_call is None:
         return ""
     least, most = sorted((a.tokens_per_call, b.tokens_per_call))
     if most <= OUTPUT_RATIO_MAX * least:

@@ -7,8 +7,12 @@ schedule.py     which trial is next; stopping.py (enough of them?) and search.py
                 decide from gathering.py: whole trials, as they end
 resume.py       what there is of a run that goes on, and what of it stands
 execute.py      `run`, on one page
+crew.py         several trials at a time, on places.py (which part of the machine is whose)
+reception.py    what comes of a trial, on its way to the run
+local.py        a fresh process per trial: child.py is what it runs, perform.py a trial that is
+                executed away from its run, messages.py and pipes.py what goes between
 trial.py        one launch: open, warm up, measure, close
-iterations.py   the executions of a scenario within it
+iterations.py   the executions of a scenario within it; cold.py: what is cold before them
 seams.py        sink, observer, transport: where the engine meets the rest
 load.py         request scenarios under a load shape
 workflow.py     workflow scenarios and their context

@@ -69,10 +69,7 @@ async def run(
     manifest, salt = _begin(plan, environment, sink, schedule, seen, resume)
     host.run_started(spec, environment)
     scene = Scene(plan, salt, host, sink, seen, open_transport)
-    if plan.isolation == "process":
-        executor = executor or LocalExecutor()
-    else:
-        executor = None
+    executor = (executor or LocalExecutor()) if plan.isolation == "process" else None
     state, failure = await work(scene, schedule, asked, executor)
     ended = msgspec.structs.replace(manifest, state=state, ended=_now())
     return Outcome(manifest=ended, error=failure)

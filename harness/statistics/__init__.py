@@ -36,7 +36,7 @@ from harness.statistics.intervals import (
 from harness.statistics.outliers import flag_outliers, scaled_deviations
 from harness.statistics.power import power_of, trials_needed
 from harness.statistics.shares import Share, clopper_pearson, needed_for_share
-from harness.statistics.shifts import Effect, cliffs_delta, hodges_lehmann
+from harness.statistics.shifts import Shift, cliffs_delta, hodges_lehmann
 from harness.statistics.significance import (
     Outcome,
     holm,
@@ -59,11 +59,11 @@ __all__ = [
     "VALUES_MIN",
     "Description",
     "Drift",
-    "Effect",
     "GateDecision",
     "Interval",
     "Outcome",
     "Share",
+    "Shift",
     "Step",
     "Steps",
     "bootstrap_interval",

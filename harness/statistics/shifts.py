@@ -10,12 +10,11 @@ candidate's are larger. A single outlying trial hardly moves them.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace as change
 
-from harness.statistics.intervals import GROUPS_MIN
 from harness.statistics.ranks import (
     EXACT_MAX,
     doubled_ranks,
@@ -27,13 +26,12 @@ from harness.statistics.trials import check_level, finite
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = ["Effect", "cliffs_delta", "hodges_lehmann"]
+__all__ = ["Shift", "cliffs_delta", "hodges_lehmann"]
 
 
-class Effect(Struct, frozen=True, kw_only=True):
+class Shift(Struct, frozen=True, kw_only=True):
     """Of the candidate over the baseline. None: not known; `needs` says what it would take."""
 
-    kind: Literal["shift", "delta"]
     n: tuple[int, int]
     """Trials of baseline and candidate."""
     level: float
@@ -47,7 +45,7 @@ class Effect(Struct, frozen=True, kw_only=True):
 
 def hodges_lehmann(
     baseline: ArrayLike, candidate: ArrayLike, *, level: float = 0.95, paired: bool = False
-) -> Effect:
+) -> Shift:
     """The shift between trial figures of shapes (n,) and (m,).
 
     Independent arms: the median of all n·m differences, bounds from Mann–Whitney's U. Blocks: the
@@ -60,7 +58,7 @@ def hodges_lehmann(
     check_level(level)
     a, b = finite(baseline), finite(candidate)
     n = (int(a.size), int(b.size))
-    found = Effect(kind="shift", n=n, level=level, paired=paired)
+    found = Shift(n=n, level=level, paired=paired)
     if paired and n[0] != n[1]:
         raise ValueError(f"{n[0]} blocks of the baseline are paired with {n[1]}")
     if not min(n):
@@ -101,43 +99,19 @@ def _ranks_need(level: float, paired: bool) -> int:
     return next(k for k in range(1, EXACT_MAX) if _outside((k, k), level, paired) >= 0)
 
 
-def cliffs_delta(baseline: ArrayLike, candidate: ArrayLike, *, level: float = 0.95) -> Effect:
-    """P(candidate > baseline) − P(candidate < baseline) of trial figures (n,) and (m,): −1 … 1.
+def cliffs_delta(baseline: ArrayLike, candidate: ArrayLike) -> float | None:
+    """P(candidate > baseline) − P(candidate < baseline) of trial figures (n,) and (m,): −1 … 1;
+    None where an arm has none.
 
-    Bounds by Newcombe (2006, method 5): all deltas that are no further from the observed one than
-    their own standard error allows, so that they stay within −1 … 1 and have a width at the ends,
-    where the usual estimate of the error is 0. They need 5 trials an arm.
+    Without bounds: for arms that hardly overlap, those of Newcombe (2006) covered 87 to 93 of 100
+    where figures were skewed, at 5, 10 and at 20 trials.
     """
     import numpy as np
-    from scipy.special import stdtrit
 
-    check_level(level)
     a, b = finite(baseline), finite(candidate)
-    n = (int(a.size), int(b.size))
-    found = Effect(kind="delta", n=n, level=level)
-    if not min(n):
-        return change(found, needs=GROUPS_MIN)
+    if not min(a.size, b.size):
+        return None
     ordered = np.sort(a)
     below = np.searchsorted(ordered, b, side="left").sum()
     not_above = np.searchsorted(ordered, b, side="right").sum()
-    larger = float(below + not_above) / (2 * n[0] * n[1])  # ties for a half
-    found = change(found, point=2 * larger - 1)
-    if min(n) < GROUPS_MIN:
-        return change(found, needs=GROUPS_MIN)
-    far = float(stdtrit(sum(n) - 2, (1 + level) / 2))
-    high = _newcombe(larger, n, far)
-    low = 1 - _newcombe(1 - larger, n, far)
-    return change(found, low=2 * low - 1, high=2 * high - 1)
-
-
-def _newcombe(share: float, n: tuple[int, int], far: float) -> float:
-    """The largest θ with θ − share ≤ far · error(θ), by bisection (Hanley & McNeil's error with
-    both sizes taken for their mean)."""
-    spare = (n[0] + n[1]) / 2 - 1
-    low, high = share, 1.0
-    for _ in range(60):
-        theta = (low + high) / 2
-        inner = 1 + spare * ((1 - theta) / (2 - theta) + theta / (1 + theta))
-        error = math.sqrt(theta * (1 - theta) * inner / (n[0] * n[1]))
-        low, high = (theta, high) if theta - share <= far * error else (low, theta)
-    return low
+    return float(below + not_above) / (a.size * b.size) - 1  # ties count for nothing

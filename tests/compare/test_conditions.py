@@ -234,7 +234,7 @@ def test_how_it_was_watched_is_a_doubt():
 
 def test_a_side_beside_itself_is_said_to_be_that():
     run = run_of({"baseline": BASE})
-    assert weights(run, run) == {"records.sides": "note"}
+    assert weights(run, run) == {"records.sides": "doubtful"}
 
 
 def test_arms_that_ran_one_after_another_are_a_doubt_and_no_blocks():

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.statistics import (
@@ -90,25 +88,14 @@ def test_one_outlying_trial_hardly_moves_the_shift():
 
 
 @settings(max_examples=40)
-@given(*[st.lists(st.integers(1, 9), min_size=5, max_size=12)] * 2)
+@given(*[st.lists(st.integers(1, 9), min_size=1, max_size=12)] * 2)
 def test_delta_counts_pairs_and_swaps(a, b):
-    found, back = cliffs_delta(a, b), cliffs_delta(b, a)
-    signs = [np.sign(y - x) for x, y in itertools.product(a, b)]
-    assert found.point == pytest.approx(np.mean(signs), abs=1e-12)
-    assert -1 <= found.low <= found.point + 1e-12
-    assert found.point - 1e-12 <= found.high <= 1
-    assert bounds(found) == pytest.approx((-back.high, -back.low), abs=1e-9)
+    larger = sum(y > x for x in a for y in b)
+    smaller = sum(y < x for x in a for y in b)
+    assert cliffs_delta(a, b) == pytest.approx((larger - smaller) / (len(a) * len(b)))
+    assert cliffs_delta(b, a) == pytest.approx(-cliffs_delta(a, b))
 
 
-@given(st.lists(st.integers(1, 9), min_size=5, max_size=12))
-def test_delta_grows_with_the_shift(a):
-    assume(len(set(a)) > 1)
-    row = [cliffs_delta(a, np.add(a, shift)) for shift in (0, 2, 100)]
-    assert row[0].point == 0 <= row[1].point <= row[2].point == 1
-    assert row[0].low <= row[1].low <= row[2].low < 1
-
-
-def test_delta_refuses_few_trials():
-    found = cliffs_delta([1, 2, 3, 4], [5, 6, 7, 8])
-    assert (found.point, found.low, found.needs) == (1.0, None, 5)
-    assert cliffs_delta([], [1]).needs == 5
+def test_delta_of_nothing_is_unknown():
+    assert cliffs_delta([], [1]) is None
+    assert cliffs_delta([1], []) is None

@@ -8,6 +8,7 @@ that it had an effect nor that it had none.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping
 from itertools import combinations
 from statistics import median
@@ -32,9 +33,13 @@ def config_not_effective(view: RunView) -> Iterator[Caveat]:
     """Another configuration than was asked for; two arms that are the same."""
     yield from _not_effective(view)
     said: dict[tuple[str, ...], list[tuple[ArmView, ArmView]]] = {}
-    for one, other in combinations(view.arms, 2):
-        if options := _without_effect(one, other, view):
-            said.setdefault((one.name, other.name, *options), []).append((one, other))
+    by_cell: dict[str, list[ArmView]] = defaultdict(list)
+    for arm in view.arms:
+        by_cell[arm.summary.cell].append(arm)
+    for arms in by_cell.values():
+        for one, other in combinations(arms, 2):
+            if options := _without_effect(one, other, view):
+                said.setdefault((one.name, other.name, *options), []).append((one, other))
     for (_, _, *options), pairs in said.items():
         yield _equal_arms(*pairs[0], options, len(pairs) - 1, view)
 
@@ -103,9 +108,10 @@ def _equal_arms(
 
 
 def _without_effect(one: ArmView, other: ArmView, view: RunView) -> list[str]:
-    """Options of the backend in which the specs of two arms differ, if what they ran does not."""
+    """Options of the backend in which the specs of two arms differ, if what they ran, in the same
+    cell, does not."""
     specs = view.manifest.spec.arms
-    if one.name not in specs or other.name not in specs or one.summary.cell != other.summary.cell:
+    if one.name not in specs or other.name not in specs:
         return []
     differing = _differing_options(specs[one.name], specs[other.name], view)
     if not differing:
