@@ -85,7 +85,8 @@ def harness_collect_environment(spec: RunSpec) -> dict[str, Any] | None:
 
 @hookspec
 def harness_run_started(spec: RunSpec, environment: Environment) -> None:
-    """A run is about to execute its first trial. Called once a run; must be quick."""
+    """A run is about to execute its first trial. Called once a run, in its process: trials may be
+    executed in others, which know nothing of it; must be quick."""
 
 
 @hookspec(firstresult=True)
@@ -104,7 +105,8 @@ def harness_find_caveats(result: RunData) -> list[Caveat] | None:
 
 @hookspec
 def harness_trial_finished(trial: TrialRecord) -> None:
-    """A trial ended, well or badly. Called once a trial, between trials; must be quick."""
+    """A trial ended, well or badly. Called once a trial, in the process of the run, where others
+    may be under way; must be quick."""
 
 
 @hookspec

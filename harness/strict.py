@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 _AT = re.compile(r" - at `(?P<path>[^`]*)`$")
 _UNKNOWN = re.compile(r"unknown field `(?P<name>[^`]*)`")
+_MISSING = re.compile(r"missing required field `(?P<name>[^`]*)`")
 _WRONG_VALUE = re.compile(r"[Ii]nvalid (enum )?value '(?P<value>[^']*)'")
 _TEXT_FOR_NUMBER = re.compile(r"Expected `(int|float)( \| null)?`, got `str`")
 _EXPECTED = re.compile(r"Expected `(?P<kinds>[^`]*)`")
@@ -79,6 +80,9 @@ def _named(path: str, raw: Any, kind: Any) -> str:
 def _explained(message: str, kind: Any, shown: str, path: str, where: str) -> SpecError:
     what = _AT.sub("", message)
     place = where + shown.removeprefix("$")
+    missing = _MISSING.search(what)
+    if missing:
+        return SpecError("this field is missing", where=f"{place}.{missing['name']}")
     unknown = _UNKNOWN.search(what)
     if not unknown:
         plain = _in_words(what)
@@ -90,7 +94,7 @@ def _explained(message: str, kind: Any, shown: str, path: str, where: str) -> Sp
     kinds = [one for one in _type_at(kind, path) if name not in _field_names([one])]
     known = _field_names(kinds)
     guess = nearest(name, known)
-    remedy = guess if guess else "one of: " + ", ".join(sorted(known)) if known else ""
+    remedy = guess if guess else "one of: " + ", ".join(sorted(set(known))) if known else ""
     return SpecError("there is no such field", where=f"{place}.{name}", remedy=remedy)
 
 

@@ -11,7 +11,7 @@ import click
 from harness.cli.gated import GatedCommand
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from harness.compare import Pairing
     from harness.report.differences import Compared
@@ -124,7 +124,7 @@ def _compare(
     )
     if md is not None:
         _write(found, md)
-    _print(found, as_json)
+    _print(found, as_json, _runs(pairing))
     return found.status
 
 
@@ -156,7 +156,12 @@ def find_pairs(a: str, b: str | None, *, salvage: bool = False) -> Pairing:
     return pairs(first, find_ref(b, load, first) if b is not None else None)
 
 
-def _print(found: Compared, as_json: bool) -> None:
+def _runs(pairing: Pairing) -> dict[str, Any]:
+    """Name of the run folder → run, of all that were compared."""
+    return {place.name: place.run for pair in pairing.pairs for place in pair}
+
+
+def _print(found: Compared, as_json: bool, runs: Mapping[str, Any]) -> None:
     """A reader who has gone does not change the answer."""
     from harness.cli.harmless import print_json
     from harness.cli.terminal import console, mute
@@ -167,32 +172,54 @@ def _print(found: Compared, as_json: bool) -> None:
         else:
             from harness.report.differences import render_differences
 
-            render_differences(found, console(), tuple(_following(found)))
+            render_differences(found, console(), tuple(_following(found, runs)))
         sys.stdout.flush()
     except BrokenPipeError:
         mute()
 
 
-def _following(found: Compared) -> Iterator[str]:
-    more = [gate.more_trials for one in found.comparisons for gate in one.gates]
-    if not any(one.gates for one in found.comparisons):
-        effects = [effect for one in found.comparisons for effect in one.effects]
-        more = [one.more_trials for one in effects if one.words == "not enough data"]
-    trials = [min(one.baseline.trials, one.candidate.trials) for one in found.comparisons]
-    further = max((count for count in more if count), default=0)
-    if further:
-        yield f"harness run SPEC --runs {max(trials) + further}, for an answer where there is none"
+def _following(found: Compared, runs: Mapping[str, Any]) -> Iterator[str]:
+    yield from _more_trials(found, runs)
     if found.comparisons:
         first = found.comparisons[0]
-        yield f"harness explain {_named_side(first.baseline)} {_named_side(first.candidate)}"
+        sides = [_named_side(one, runs[one.run]) for one in (first.baseline, first.candidate)]
+        yield f"harness explain {' '.join(sides)}"
 
 
-def _named_side(side: Side) -> str:
-    """As it can be typed."""
+def _more_trials(found: Compared, runs: Mapping[str, Any]) -> Iterator[str]:
+    """Where trials are what is missing: how to get them."""
+    from harness.statistics import GROUPS_MIN
+
+    if any(one.gates for one in found.comparisons):
+        more = [gate.more_trials for one in found.comparisons for gate in one.gates]
+    else:
+        effects = [effect for one in found.comparisons for effect in one.effects]
+        lacking = [one for one in effects if one.words == "not enough data"]
+        more = [GROUPS_MIN - min(one.n) for one in lacking if min(one.n)]
+    further = max((count for count in more if count), default=0)
+    if further <= 0 or any(run.manifest.spec.backend.name == "imported" for run in runs.values()):
+        return
+    cut_short = [run for run in runs.values() if run.summary.state == "interrupted"]
+    if cut_short:
+        yield f"harness run --resume {_named_run(cut_short[0])}"
+        return
+    trials = max(min(one.baseline.trials, one.candidate.trials) for one in found.comparisons)
+    yield f"harness run SPEC --runs {trials + further}, for an answer where there is none"
+
+
+def _named_run(run: Any) -> str:
+    """As it can be typed: a run below ./runs by its name, any other by its path."""
+    import shlex
+
+    below = run.path.resolve().parent == Path("runs").resolve()
+    return shlex.quote(run.path.resolve().name if below else str(run.path))
+
+
+def _named_side(side: Side, run: Any) -> str:
     import shlex
 
     cell = "" if side.cell in ("", "base") else f"/{side.cell}"
-    return shlex.quote(f"{side.run}:{side.arm}{cell}")
+    return _named_run(run) + shlex.quote(f":{side.arm}{cell}")
 
 
 def _write(found: Compared, path: Path) -> None:
@@ -202,4 +229,6 @@ def _write(found: Compared, path: Path) -> None:
     try:
         path.write_text("".join(f"{line}\n" for line in markdown_lines(found)), "utf-8")
     except OSError as error:
-        raise StoreError(error.strerror or str(error), where=str(path)) from None
+        raise StoreError(
+            error.strerror or str(error), where=f"--md {path}", remedy="a file that can be written"
+        ) from None

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import shlex
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -250,13 +251,20 @@ def show(
     report = path / "reports" / "comparison_report.md"
     if report.exists():
         out.print(f"{report}", markup=False, highlight=False, soft_wrap=True)
-    resume, export = f"run --resume {path}", f"export {path} --format html --out report.html"
-    out.print(
-        f"next: harness {resume if summary.state == 'interrupted' else export}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+    for command in _following(summary, path):
+        out.print(f"next: harness {command}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _following(summary: Summary, path: Path) -> Iterator[str]:
+    """What somebody would type next."""
+    run = shlex.quote(str(path))
+    if summary.state == "interrupted":
+        yield f"run --resume {run}"
+        return
+    repeated = sum(arm.trials >= 2 for arm in summary.arms) >= 2
+    if repeated and not summary.search:  # whose loads are decided already, and not in turns
+        yield f"compare {run}"
+    yield f"export {run} --format html --out report.html"
 
 
 def _comparisons(summary: Summary, path: Path) -> tuple[Comparison, ...]:

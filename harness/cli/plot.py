@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from harness.store import Run
 
 FORMATS: Final = ("png", "svg", "pdf")
+OTHERS = (".jpg", ".jpeg", ".gif", ".webp", ".eps", ".html")
 FOLDER: Final = "plots"
 
 
@@ -136,6 +137,12 @@ def _paths(
     """Where each goes. `out` names a file if it ends as one does, and then takes one figure."""
     from harness.errors import SpecError, StoreError
 
+    if out is not None and out.suffix.lower() in OTHERS and not out.is_dir():
+        raise SpecError(
+            f"no figure is written as {out.suffix}",
+            where="--out",
+            remedy=f"{out.stem}.png, .svg or .pdf",
+        )
     if out is not None and out.suffix.lower().removeprefix(".") in FORMATS and not out.is_dir():
         if suffix is not None and out.suffix.lower() != f".{suffix}":
             raise SpecError(

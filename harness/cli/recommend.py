@@ -104,7 +104,6 @@ def _print(found: Recommendation) -> None:
         text = f"NOT TO BE ACTED ON: {one_line(found.watermark, 200)}"
         out.print(Text(text, "bold red"), soft_wrap=True)
     out.print(Text(one_line(found.sentence, 600), "bold"))
-    out.print()
     out.print(_table(found))
     if len(found.options) > ROWS_MAX:
         out.print(f"{len(found.options) - ROWS_MAX} more in --json", highlight=False)

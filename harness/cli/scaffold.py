@@ -37,7 +37,11 @@ def scaffold(kind: Kind, name: str, folder: Path, host: Host) -> list[Path]:
     words = _words(kind, name, host)
     target = folder / words["distribution"]
     if target.exists():
-        raise SpecError("there is something of that name already", where=str(target))
+        raise SpecError(
+            "there is something of that name already",
+            where=str(target),
+            remedy="another name, or --dir FOLDER",
+        )
     if not folder.is_dir():
         raise SpecError("there is no such folder", where=str(folder), remedy=f"mkdir -p {folder}")
     written = []
@@ -61,7 +65,9 @@ def _words(kind: Kind, name: str, host: Host) -> dict[str, str]:
         )
     package = f"harness_{plain}"
     if importlib.util.find_spec(package) is not None:
-        raise SpecError(f"a package {package} is installed already", where="NAME")
+        raise SpecError(
+            f"a package {package} is installed already", where="NAME", remedy="another name"
+        )
     _refuse_taken(kind, plain, host)
     return {
         "kind": kind,
@@ -87,7 +93,7 @@ def _refuse_taken(kind: Kind, plain: str, host: Host) -> None:
                 remedy="another name",
             )
     if plain in (one.name for one in host.plugins):
-        raise SpecError(f"there is a plugin {plain!r} already", where="NAME")
+        raise SpecError(f"there is a plugin {plain!r} already", where="NAME", remedy="another name")
 
 
 def _templates(kind: Kind) -> list[tuple[str, str]]:

@@ -169,6 +169,12 @@ def _has(of: Measured, name: str) -> bool:
     return name in of.series and bool(of.series[name].values)
 
 
+def _option_of(metric: str, asked: Asked) -> str:
+    if metric in asked.metrics:
+        return "--metric"
+    return "--equivalent" if any(m.metric == metric for m in asked.margins) else "--gate"
+
+
 def _metrics(a: Measured, b: Measured, asked: Asked) -> tuple[str, ...]:
     known = {**a.series, **b.series}
     named = [*asked.metrics, *(m.metric for m in asked.margins), *(g.metric for g in asked.gates)]
@@ -177,7 +183,7 @@ def _metrics(a: Measured, b: Measured, asked: Asked) -> tuple[str, ...]:
             with_values = [one for one in known if _has(a, one) or _has(b, one)]
             raise SpecError(
                 f"there is no metric {one_line(name, 60)!r}",
-                where="--metric",
+                where=_option_of(name, asked),
                 remedy=nearest(name, known) or ", ".join(with_values[:12]) or "another run",
             )
     if asked.all_metrics:
@@ -255,7 +261,7 @@ def _side(of: Party, label: str) -> Side:
         arm=of.place.arm,
         cell=of.place.cell,
         label=label,
-        trials=len({trial.trial for trial in of.data.trials if trial.status != "skipped"}),
+        trials=of.data.launches,
         calls=of.data.calls,
         started=run.manifest.started,
     )

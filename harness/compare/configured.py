@@ -117,7 +117,8 @@ class _Intended:
     def leads_to(self, field: str) -> bool:
         """Whether what was read back may follow from it: under its name; or, within one run, as
         long as it is not what the server is."""
-        names = {path.rpartition(".")[2] for path in self.paths if path.startswith("backend")}
+        elsewhere = ("scenario.", "load.")  # axes of an imported table are named as its columns
+        names = {path.rpartition(".")[2] for path in self.paths if not path.startswith(elsewhere)}
         if field.rpartition(".")[2] in names:
             return True
         whole = any(self.sets(f"backend.{name}") for name in ("name", "model", "url"))

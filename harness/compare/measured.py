@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from msgspec import Struct
 
@@ -21,6 +21,9 @@ from harness.protocols import RunData
 from harness.schema import CallRecord, IterationRecord, Load, OpenLoad, RunSpec, TrialRecord
 
 __all__ = ["Measured", "Party", "Prompts", "Unit", "has_blocks", "measured"]
+
+ENDED: Final = ("ok", "error")
+"""Status of a trial that came to its end, well or not; others run again, or were not needed."""
 
 Unit: TypeAlias = tuple[int, int]
 """(block, iteration)"""
@@ -52,6 +55,11 @@ class Measured(Struct, frozen=True, kw_only=True):
     stamps: dict[str, int]
     """Source of the first-token stamp → calls."""
     prompts: Prompts
+
+    @property
+    def launches(self) -> int:
+        """Trials that came to their end."""
+        return len({trial.trial for trial in self.trials if trial.status in ENDED})
 
     @property
     def is_open(self) -> bool:
@@ -110,8 +118,9 @@ def has_blocks(spec: RunSpec) -> bool:
 
 
 def measured(run: RunData, keys: Iterable[Key]) -> dict[Key, Measured]:
-    """Each of `keys`; warm-up and what ran under a profiler left out. StoreError if the log is
-    corrupt."""
+    """Each of `keys`; warm-up and what ran under a profiler left out, and trials that did not come
+    to their end: the few calls of such a launch would weigh as much as all of another, and be the
+    quick ones. StoreError if the log is corrupt."""
     manifest = run.manifest
     loads = {key: load_of(manifest.spec, *key, manifest.cells) for key in keys}
     found = {key: _Collected(load) for key, load in loads.items()}
@@ -130,20 +139,23 @@ def measured(run: RunData, keys: Iterable[Key]) -> dict[Key, Measured]:
 
 
 def _measured(run: RunData, planned: list[int], load: Load | None, of: _Collected) -> Measured:
-    calls = of.held.calls
+    ended = {trial.trial for trial in of.trials if trial.status in ENDED}
+    calls = [call for call in of.held.calls if call.trial in ended]
+    cold_calls = [call for call in of.cold.calls if call.trial in ended]
+    iterations = [one for one in of.iterations if one.trial in ended]
     ok = [call for call in calls if call.status == "ok"]
     tokens = [call.usage.output_tokens for call in ok if call.usage.output_tokens is not None]
     simulated = any(trial.effective.simulated for trial in of.trials)
     spec = run.manifest.spec
     every = all_series(
-        [*calls, *of.cold.calls],
-        of.iterations,
+        [*calls, *cold_calls],
+        iterations,
         load=load,
         simulated=simulated,
         slo=spec.slo,
         cold_by=spec.iterations.cold_by,
     )
-    seen = {call.trial for call in calls} | {one.trial for one in of.iterations}
+    seen = {call.trial for call in calls} | {one.trial for one in iterations}
     blocks = _blocks(planned, seen)
     return Measured(
         series={one.name: one for one in every},

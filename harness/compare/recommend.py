@@ -452,16 +452,12 @@ def _sentence(of: Recommendation) -> str:
         )
     if len(of.best) == 1:
         one = of.best[0]
-        level = one.levels[of.objectives[0].metric]
         rivals = len(able) - 1
         against = {0: "the only candidate", 1: "better than the other"}.get(
             rivals, f"better than each of the {rivals} others"
         )
-        around = "" if level.low is None else f", 95 % interval {level.low:.4g} to {level.high:.4g}"
-        return (
-            f"{_label(one)}: {names} {level.mean:.4g} {of.objectives[0].unit}{around}, {against} "
-            f"({_tested(of, fewest)})"
-        )
+        levels = "; ".join(_level_words(one, objective) for objective in of.objectives)
+        return f"{_label(one)}: {levels}; {against} ({_tested(of, fewest)})"
     shown = listed([_label(one) for one in of.best])
     if len(of.objectives) > 1:
         return (
@@ -469,11 +465,19 @@ def _sentence(of: Recommendation) -> str:
             f"another in all: {shown}"
         )
     beaten = sum(one.status == "beaten" for one in able)
-    than = f"; the other {beaten} are shown to be worse" if beaten else ""
+    others = "the other one is" if beaten == 1 else f"the other {beaten} are"
+    than = f"; {others} shown to be worse" if beaten else ""
     return (
         f"Any of these {len(of.best)}: {shown}. Nothing tells them apart in {names}{than} "
         f"({_tested(of, fewest)})"
     )
+
+
+def _level_words(one: Option, objective: Objective) -> str:
+    level = one.levels[objective.metric]
+    unit = "" if objective.unit in ("", "1") else f" {objective.unit}"
+    around = "" if level.low is None else f", 95 % interval {level.low:.4g} to {level.high:.4g}"
+    return f"{objective.metric} {level.mean:.4g}{unit}{around}"
 
 
 def _tested(of: Recommendation, trials: int) -> str:

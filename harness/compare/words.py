@@ -131,7 +131,7 @@ def sized(figure: float, unit: str) -> str:
     """A difference with its unit; one of shares or percentages in percentage points."""
     if unit in ("%", "share"):
         return f"{figure * (100 if unit == 'share' else 1):.4g} percentage points"
-    return f"{figure:.4g} {unit}".rstrip()
+    return f"{figure:.4g} {'' if unit == '1' else unit}".rstrip()
 
 
 def _trials(effect: Effect) -> str:

@@ -12,24 +12,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
-import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
+from harness.engine.lastwords import Output, ending, oom_kills
 from harness.engine.messages import Printed, encode_message
 from harness.engine.pipes import Frames, PipeWriter, enlarge
 from harness.errors import TrialLostError
-from harness.text import one_line
 
 __all__ = ["LocalExecutor"]
-
-log = logging.getLogger("harness.trial")
 
 POLITE_S: Final = 20.0
 """After an interrupt: for calls to end, for the backend to close, for the last message."""
@@ -40,9 +35,6 @@ KILL_S: Final = 15.0
 EASE_S: Final = 0.02
 """Between two looks at the messages: every one of them wakes us while calls are timed."""
 READ_BYTES: Final = 1 << 18
-OUTPUT_BYTES: Final = 1 << 18
-"""Of what a trial prints: the last of it."""
-TAIL_LINES: Final = 6
 
 # As little as can be before the guard is there: it holds all of this for as long as it lives.
 _BOOT: Final = (
@@ -91,7 +83,7 @@ class _Child:
         self.said_all = False
         self._deliver = deliver
         self._frames = Frames()
-        self._output = _Output()
+        self._output = Output()
         self._process: subprocess.Popen[bytes] | None = None
         self._ended = asyncio.Event()
         self._stdin: PipeWriter | None = None
@@ -101,7 +93,7 @@ class _Child:
 
     def start(self, job: bytes, placement: dict[str, str]) -> None:
         """Raises TrialLostError where no process can be had: there may be memory for the next."""
-        self._oom_kills = _oom_kills()
+        self._oom_kills = oom_kills()
         messages, theirs = os.pipe()
         enlarge(messages)
         try:
@@ -150,7 +142,7 @@ class _Child:
     def last_words(self) -> str:
         """How it ended, and the last lines that it printed."""
         assert self._process is not None
-        how = _ending(self._process.returncode, _oom_kills() - self._oom_kills)
+        how = ending(self._process.returncode, oom_kills() - self._oom_kills)
         said = self._output.last_lines
         return f"{how}; it last printed: {' | '.join(said)}" if said else how
 
@@ -201,37 +193,6 @@ class _Child:
             self.done.set_exception(error)
 
 
-class _Output:
-    """What a child prints: the last of it is kept, and all of it logged."""
-
-    def __init__(self) -> None:
-        self._kept = bytearray()
-        self._line = b""
-        self._taken = False
-
-    def take(self, data: bytes) -> None:
-        self._kept += data
-        del self._kept[:-OUTPUT_BYTES]
-        *lines, self._line = (self._line[-READ_BYTES:] + data).split(b"\n")
-        for line in lines:
-            log.info("%s", _tidied(line))
-
-    @property
-    def last_lines(self) -> list[str]:
-        lines = [_tidied(line) for line in bytes(self._kept).split(b"\n")]
-        return [line for line in lines if line][-TAIL_LINES:]
-
-    def take_all(self) -> str:
-        """And nothing the next time."""
-        text = "" if self._taken else self._kept.decode("utf-8", "replace").strip()
-        self._taken = True
-        return f"{text}\n" if text else ""
-
-
-def _tidied(line: bytes) -> str:
-    return one_line(line.decode("utf-8", "replace"), 300).strip()
-
-
 def _spawn(pipe: int, placement: dict[str, str]) -> subprocess.Popen[bytes]:
     path = os.pathsep.join(entry for entry in sys.path if entry)
     boot = _BOOT.format(separator=os.pathsep)
@@ -248,22 +209,3 @@ def _spawn(pipe: int, placement: dict[str, str]) -> subprocess.Popen[bytes]:
         env={**os.environ, **gpus},
         start_new_session=True,
     )
-
-
-def _ending(code: int, oom_kills: int) -> str:
-    if code >= 0:
-        return f"its process ended with status {code}"
-    names = {number.value: number.name for number in signal.Signals}
-    how = f"its process was killed by {names.get(-code, f'signal {-code}')}"
-    if code == -signal.SIGKILL and oom_kills > 0:
-        how += ", as it seems because memory ran out"
-    return how
-
-
-def _oom_kills() -> int:
-    """How often the kernel has killed a process for want of memory; 0 where it does not tell."""
-    with contextlib.suppress(OSError, ValueError):
-        for line in Path("/proc/vmstat").read_text().splitlines():
-            if line.startswith("oom_kill "):
-                return int(line.split()[1])
-    return 0

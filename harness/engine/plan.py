@@ -226,11 +226,18 @@ def _with_loads(spec: RunSpec, arms: list[Arm]) -> tuple[RunSpec, list[Arm]]:
             where=f"$.arms.{without[0].name}.load",
             remedy="a $.load for all of them",
         )
+    if any(arm.is_workflow for arm in arms):
+        one = without[0]
+        raise SpecError(
+            f"{one.asked.scenario.name!r} takes a load, and other scenarios here make their calls "
+            "themselves",
+            where=f"$.arms.{one.name}.load" if spec.arms else "$.load",
+            remedy="a load in the arms that take one, or a spec for each kind",
+        )
     load = ClosedLoad()
     replace = msgspec.structs.replace
     return replace(spec, load=load), [
-        arm if arm.is_workflow else replace(arm, load=load, asked=replace(arm.asked, load=load))
-        for arm in arms
+        replace(arm, load=load, asked=replace(arm.asked, load=load)) for arm in arms
     ]
 
 

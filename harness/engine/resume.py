@@ -115,11 +115,11 @@ def _leaves(value: object, path: str = "$") -> dict[str, str]:
 def session_after(resume: Resume) -> SessionRecord:
     """Which trials stand, and which are void and run again."""
     begun: set[int] = set()
-    ends: dict[int, str] = {}
+    ends: dict[int, TrialRecord] = {}
     for record in resume.run.records():
         begun.add(record.trial)
         if isinstance(record, TrialRecord):
-            ends[record.trial] = record.status
+            ends[record.trial] = record
     void = _void(resume, begun, ends)
     return SessionRecord(
         started=datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -145,18 +145,29 @@ def standing(resume: Resume, session: SessionRecord) -> Iterator[Record]:
     return (record for record in resume.run.records() if record.trial not in void)
 
 
-def _void(resume: Resume, begun: set[int], ends: dict[int, str]) -> set[int]:
-    """Trials without an end, or with one that an interrupt made; and that whose failure ended the
+def _void(resume: Resume, begun: set[int], ends: dict[int, TrialRecord]) -> set[int]:
+    """Trials without an end, or with one that an interrupt made; and those whose failure ended the
     run. What was skipped because of figures that are void now is decided anew."""
-    void = {trial for trial in begun if ends.get(trial, "cancelled") == "cancelled"}
-    failed = [trial for trial, status in ends.items() if status == "error"]
+    whole = {trial for trial, end in ends.items() if end.status != "cancelled"}
+    void = begun - whole
+    failed = {trial for trial, end in ends.items() if end.status == "error"}
     if resume.retry_failed:
-        void.update(failed)
-    elif resume.run.manifest.state == "failed" and failed[-1:] == list(ends)[-1:]:
-        void.update(failed[-1:])
-    if void & set(failed):
-        void.update(trial for trial, status in ends.items() if status == "skipped")
+        void |= failed
+    elif resume.run.manifest.state == "failed":
+        void |= failed & _last_ended(resume, [*ends.values()])
+    if void & failed:
+        void.update(trial for trial, end in ends.items() if end.status == "skipped")
     return void
+
+
+def _last_ended(resume: Resume, ends: list[TrialRecord]) -> set[int]:
+    """Trials of the last session after whose end none was begun that ended well. With several at
+    once the one that ended the run need not be the last in the log."""
+    sessions = resume.run.sessions
+    before = frozenset(sessions[-1].stands) if sessions else frozenset()
+    own = [end for end in ends if end.trial not in before]
+    begun_ns = max((end.start_ns for end in own if end.status == "ok"), default=0)
+    return {end.trial for end in own if end.end_ns >= begun_ns}
 
 
 def _lasting(environment: Environment) -> Environment:

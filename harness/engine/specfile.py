@@ -75,13 +75,27 @@ def _parse(suffix: str, text: str, path: Path) -> Any:
 def spec_from(raw: dict[str, Any]) -> RunSpec:
     """Strict: unknown fields are refused with their path and the nearest valid name.
 
-    A load without a mode is open when it has a rate, and closed otherwise.
+    A load without a mode is open when it has a rate, and closed otherwise. One whose rate is swept
+    or searched for need not give any: the first that will be tried stands in.
     """
     _check_plain(raw, "$")
     load = raw.get("load")
     if isinstance(load, dict):
-        raw = {**raw, "load": with_mode(load)}
+        rate = {} if load.get("mode") == "closed" else _first_rate(raw)
+        raw = {**raw, "load": with_mode({**rate, **load})}
     return decode(raw, RunSpec)
+
+
+def _first_rate(raw: dict[str, Any]) -> dict[str, Any]:
+    path = "load.rate_per_s"
+    sweep, search = raw.get("sweep"), raw.get("search")
+    if isinstance(search, dict) and search.get("path", path) == path and "low" in search:
+        return {"rate_per_s": search["low"]}
+    axes = sweep.get("axes") if isinstance(sweep, dict) else None
+    levels = axes.get(path) if isinstance(axes, dict) else None
+    if isinstance(levels, dict):
+        levels = [*levels.values()]
+    return {"rate_per_s": levels[0]} if isinstance(levels, list) and levels else {}
 
 
 def with_mode(load: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Columns go, not digits: first names are folded, then the p95 go, then what E2E n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -21,13 +22,24 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-__all__ = ["ROWS_MAX", "WIDTH", "Layout", "Marks", "fitting", "marks_of", "text"]
+__all__ = [
+    "ROWS_MAX",
+    "WIDTH",
+    "Layout",
+    "Marks",
+    "axis_column",
+    "fitting",
+    "marks_of",
+    "text",
+]
 
 WIDTH: Final = 80
 _ARM_MIN: Final = 8
 _ARM_MAX: Final = 14
 _LEVEL_MAX: Final = 10
 """Characters of an axis' level in one line; longer ones are folded."""
+_HEAD_MAX: Final = 12
+"""Of an axis' name; longer ones are folded between their words."""
 ROWS_MAX: Final = 60
 """Of a sweep; the files have all of them."""
 
@@ -84,11 +96,11 @@ def _table(summary: Summary, layout: Layout, marks: Marks) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, expand=False)
     arms = summary.arms[:ROWS_MAX]
     places = [_place(arm, summary) for arm in arms]
-    for index, head in enumerate(_place_heads(summary)):
-        names = [head] * bool(index) + [one[index] for one in places]
-        longest = max((text(name).cell_len for name in names), default=3)
-        chars = min(longest, _LEVEL_MAX if index else layout.arm_max)
-        table.add_column(text(head), overflow="fold", min_width=chars, max_width=chars)
+    longest = max((text(one[0]).cell_len for one in places), default=3)
+    chars = min(longest, layout.arm_max)
+    table.add_column("arm", overflow="fold", min_width=chars, max_width=chars)
+    for index, axis in enumerate(axes(summary.cells), 1):
+        axis_column(table, axis.head, [one[index] for one in places])
     table.add_column("ok", justify="right", no_wrap=True)
     for heading in _columns(summary, layout).values():
         quantity, _, since = heading.partition(" ")
@@ -104,8 +116,22 @@ def _table(summary: Summary, layout: Layout, marks: Marks) -> Table:
     return table
 
 
-def _place_heads(summary: Summary) -> list[str]:
-    return ["arm", *(axis.head for axis in axes(summary.cells))]
+def axis_column(table: Table, head: str, levels: Iterable[str]) -> None:
+    """A column for an axis of the sweep: as wide as its levels and its name, up to a bound."""
+    from rich.text import Text
+
+    words = [head]
+    if len(head) > _HEAD_MAX:
+        words = [word for word in re.split(r"(?<=[._-])", head) if word]
+    lines = [""]
+    for word in words:
+        fits = len(lines[-1]) + len(word) <= _HEAD_MAX
+        lines = [*lines[:-1], lines[-1] + word] if fits else [*lines, word]
+    longest = max((text(name).cell_len for name in levels), default=1)
+    widest = max(text(line).cell_len for line in lines)
+    chars = max(min(longest, _LEVEL_MAX), min(widest, _HEAD_MAX))
+    heading = Text("\n").join(map(text, filter(None, lines)))
+    table.add_column(heading, overflow="fold", min_width=chars, max_width=chars)
 
 
 def _place(arm: ArmSummary, summary: Summary) -> list[str]:

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from harness.report.figures import UNKNOWN, number, signed
-from harness.schema import Comparison, Condition, Effect, Verdict
+from harness.schema import Caveat, Comparison, Condition, Effect, Verdict
 from harness.text import one_line
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ __all__ = ["Compared", "heading", "p_text", "render_conditions", "render_differe
 WIDTH_MAX: Final = 100
 FEW: Final = 3
 """Comparisons up to which each has its table; of more there are sentences."""
+METRIC_MAX: Final = 28
+"""Characters of a metric's name in one line; longer ones are folded."""
 STYLES: Final = {
     "better": "green",
     "worse": "red",
@@ -56,8 +58,13 @@ class Compared(Struct, frozen=True, kw_only=True):
 def render_differences(found: Compared, console: Console, following: Sequence[str] = ()) -> None:
     """Print it. `following`: commands that would come next."""
     width = min(console.width, WIDTH_MAX)
-    for part in _parts(found, console, width, following):
+    for part in _parts(found, console, width):
         console.print(part, width=width, highlight=False, markup=False)
+    if following:
+        console.print()
+    for command in following:  # in one piece, so that it can be copied
+        line = _text(f"next: {command}", "dim")
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def render_conditions(conditions: Iterable[Condition], console: Console) -> None:
@@ -89,9 +96,7 @@ def value_text(value: Any, length_max: int = 60) -> str:
 # ---- the whole
 
 
-def _parts(
-    found: Compared, console: Console, width: int, following: Sequence[str]
-) -> Iterator[RenderableType]:
+def _parts(found: Compared, console: Console, width: int) -> Iterator[RenderableType]:
     if any(one.simulated for one in found.comparisons):
         yield _text(
             "SIMULATED: a stub was measured, no model server: this ranks nothing", "bold red"
@@ -104,9 +109,6 @@ def _parts(
     for one in found.comparisons:
         yield _text("")
         yield from _comparison(one, console, width, len(found.comparisons) <= FEW)
-    if following:
-        yield _text("")
-    yield from (_text(f"next: {command}", "dim") for command in following)
 
 
 def _verdicts(verdicts: dict[str, Verdict]) -> Iterator[RenderableType]:
@@ -117,9 +119,17 @@ def _verdicts(verdicts: dict[str, Verdict]) -> Iterator[RenderableType]:
         yield _text(f"{name}: ") + _text(verdict.state, STYLES.get(verdict.state, "")) + _text(more)
         for caveat in verdict.caveats:
             if caveat.severity != "note":
-                where = f" ({one_line(caveat.arm, 40)})" if caveat.arm else ""
-                line = _text(f"  {caveat.severity} {caveat.code}{where}: ", STYLES[caveat.severity])
-                yield line + _text(caveat.message)
+                yield _caveat(caveat)
+
+
+def _caveat(one: Caveat) -> RenderableType:
+    from rich.padding import Padding
+
+    parts = [one_line(part, 60) for part in (one.arm, one.cell) if part]
+    more = f", and {len(one.more_cells)} more cells" if one.more_cells else ""
+    where = f" ({' / '.join(parts)}{more})" if parts else ""
+    line = _text(f"{one.severity} {one.code}{where}: ", STYLES[one.severity])
+    return Padding(line + _text(one.message), (0, 0, 0, 2), expand=False)
 
 
 def _comparison(
@@ -131,17 +141,18 @@ def _comparison(
     if not one.comparable:
         yield _text("not comparable:", "bold red")
     for condition in one.conditions:
-        if condition.weight == "forbids":
+        if condition.weight in ("forbids", "doubtful"):
             yield _condition(condition)
     if one.effects or one.gates:
         yield _sentences(one)
     if in_full and one.effects:
         yield _fitting(one.effects, console, width)
-    shown = ("doubtful", "intended") if in_full else ("doubtful",)
-    yield from (_condition(c) for c in one.conditions if c.weight in shown)
+    if in_full:
+        yield from (_condition(c) for c in one.conditions if c.weight == "intended")
     notes = sum(condition.weight == "note" for condition in one.conditions)
     if in_full and notes:
-        yield _text(f"{notes} more recorded conditions differ: harness explain", "dim")
+        differ = "condition differs" if notes == 1 else "conditions differ"
+        yield _text(f"{notes} more recorded {differ}: harness explain", "dim")
 
 
 def _sentences(one: Comparison) -> Table:
@@ -149,7 +160,8 @@ def _sentences(one: Comparison) -> Table:
     from rich.table import Table
 
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column(overflow="fold")
+    longest = max((len(effect.metric) for effect in one.effects), default=0)
+    table.add_column(overflow="fold", min_width=min(longest, METRIC_MAX))
     table.add_column(overflow="fold")
     for effect in one.effects:
         table.add_row(_text(effect.metric), _text(effect.sentence, STYLES.get(effect.words, "")))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from datetime import datetime
 from typing import Final
 
 from harness.schema import MetricSummary
 
-__all__ = ["UNKNOWN", "interval", "interval_of", "number", "percent", "short", "signed"]
+__all__ = ["UNKNOWN", "interval", "interval_of", "moment", "number", "percent", "short", "signed"]
 
 UNKNOWN: Final = "—"
 
@@ -55,3 +56,11 @@ def interval(low: float | None, high: float | None, digits: int = 4) -> str:
     if low is None or high is None:
         return UNKNOWN
     return f"{number(low, digits)} … {number(high, digits)}"
+
+
+def moment(text: str) -> str:
+    """An instant of a manifest, as it is read."""
+    try:
+        return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except ValueError:
+        return text

@@ -3,14 +3,20 @@ they are all there is, and of what instruments saw."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
+from msgspec import Struct
+
 from harness.report.aggregate import label, metric
+from harness.report.columns import WIDTH, Marks, axis_column
 from harness.report.figures import short
-from harness.schema import MetricSummary, Summary
+from harness.report.grid import axes, level
+from harness.schema import ArmSummary, MetricSummary, Summary
 from harness.text import one_line
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -18,73 +24,139 @@ __all__ = ["makes_calls", "own_table"]
 
 ROWS_MAX: Final = 30
 SIDE_BY_SIDE_MAX: Final = 3
-NAME_MAX: Final = 38
 MIB: Final = 2**20
 ARM_MAX: Final = 14
+
+
+class Layout(Struct, frozen=True):
+    """How wide a metric's name may get, and how many of the figures stand beside it."""
+
+    name_max: int
+    figures: int
+
+
+LAYOUTS: Final = (Layout(38, 4), Layout(26, 4), Layout(26, 2), Layout(20, 1))
+"""Tried in this order until one fits."""
+FIGURES: Final = ("median", "n", "min", "max")
 
 
 def makes_calls(summary: Summary) -> bool:
     return any(arm.calls for arm in summary.arms)
 
 
-def own_table(summary: Summary) -> tuple[Table | None, int]:
+def own_table(
+    summary: Summary, console: Console, width: int, marks: Marks
+) -> tuple[Table | None, int]:
     """The table, if there is anything to show, and how many rows did not fit. With calls, what
     instruments saw; without, the time of an iteration and everything else that was measured."""
+    from rich.measure import Measurement
+
     names = _names(summary)
     if not names:
         return None, 0
-    few = len(summary.arms) <= SIDE_BY_SIDE_MAX
-    table, rows = _side_by_side(summary, names) if few else _below(summary, names)
-    for row in rows[:ROWS_MAX]:
-        table.add_row(*map(_text, row))
+    few = len(summary.arms) <= SIDE_BY_SIDE_MAX and not summary.cells
+    unlimited = console.options.update(width=10 * WIDTH)
+    for layout in LAYOUTS:
+        made = _side_by_side if few else _below
+        table, rows = made(summary, names, layout, marks)
+        for row in rows[:ROWS_MAX]:
+            table.add_row(*map(_text, row))
+        if Measurement.get(console, unlimited, table).maximum <= width:
+            break
     return table, max(0, len(rows) - ROWS_MAX)
 
 
-def _side_by_side(summary: Summary, names: list[str]) -> tuple[Table, list[list[str]]]:
+def _side_by_side(
+    summary: Summary, names: list[str], layout: Layout, marks: Marks
+) -> tuple[Table, list[list[str]]]:
     """A row for each figure: the median of each arm, or of the only one with its range."""
     alone = len(summary.arms) == 1
-    heads = ["median", "min", "max", "n"] if alone else [label(a, summary) for a in summary.arms]
-    table = _table(["per iteration" if alone else "median per iteration"], [*heads, "unit"])
+    heads = list(FIGURES[: layout.figures])
+    if not alone:
+        heads = [label(arm, summary) for arm in summary.arms]
+    table = _table("per iteration" if alone else "median per iteration", layout)
+    _figures(table, heads)
     rows = []
     for name in names:
         ones = [metric(arm, name) for arm in summary.arms]
         unit, scale = _unit([one for one in ones if one])
         if alone and ones[0]:
-            cells = [*_range(ones[0], scale), str(ones[0].n)]
+            cells = _range(ones[0], scale)[: layout.figures]
         else:
-            cells = [_scaled(one.median if one else None, scale) for one in ones]
+            found = zip(summary.arms, ones, strict=True)
+            cells = [_median(arm, one, scale, marks) for arm, one in found]
         rows.append([name, *cells, unit])
     return table, rows
 
 
-def _below(summary: Summary, names: list[str]) -> tuple[Table, list[list[str]]]:
-    """A row for each figure and arm."""
-    table = _table(["per iteration", "arm"], ["median", "min", "max", "n", "unit"])
+def _below(
+    summary: Summary, names: list[str], layout: Layout, marks: Marks
+) -> tuple[Table, list[list[str]]]:
+    """A row for each figure, arm and cell, with the axes of the sweep as columns; the name of a
+    figure stands in the first of its rows."""
+    places = [list(_place(arm, summary)) for arm in summary.arms]
+    table = _table("per iteration", layout)
+    if _several(summary):
+        table.add_column("arm", overflow="fold", max_width=ARM_MAX)
+    for index, axis in enumerate(axes(summary.cells), _several(summary)):
+        axis_column(table, axis.head, [place[index] for place in places])
+    _figures(table, FIGURES[: layout.figures])
     rows = []
     for name in names:
-        ones = [(arm, one) for arm in summary.arms if (one := metric(arm, name)) and one.n]
-        unit, scale = _unit([one for _, one in ones])
-        rows += [
-            [name, label(arm, summary), *_range(one, scale), str(one.n), unit] for arm, one in ones
+        ones = [
+            (place, arm, metric(arm, name)) for place, arm in zip(places, summary.arms, strict=True)
         ]
+        unit, scale = _unit([one for _, _, one in ones if one])
+        told = name
+        for place, arm, one in ones:
+            if one is None or not one.n:
+                continue
+            cells = [_median(arm, one, scale, marks), *_range(one, scale)[1:]]
+            rows.append([told, *place, *cells[: layout.figures], unit])
+            told = ""
     return table, rows
 
 
-def _table(texts: list[str], numbers: list[str]) -> Table:
+def _several(summary: Summary) -> bool:
+    """Whether the arm has to be named: where nothing is swept, it is all there is."""
+    return not summary.cells or len({arm.arm for arm in summary.arms}) > 1
+
+
+def _place(arm: ArmSummary, summary: Summary) -> Iterator[str]:
+    if not summary.cells:
+        yield label(arm, summary)
+        return
+    if _several(summary):
+        yield arm.arm
+    yield from (level(summary.cells, arm.cell, axis) for axis in axes(summary.cells))
+
+
+def _table(heading: str, layout: Layout) -> Table:
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, expand=False)
-    for heading, width in zip(texts, (NAME_MAX, ARM_MAX), strict=False):
-        table.add_column(_text(heading), overflow="fold", max_width=width)
-    for heading in numbers[:-1]:
-        table.add_column(_text(heading), justify="right", overflow="fold", max_width=ARM_MAX)
-    table.add_column(_text(numbers[-1]), no_wrap=True)
+    table.add_column(heading, overflow="fold", max_width=layout.name_max)
     return table
 
 
+def _figures(table: Table, heads: Sequence[str]) -> None:
+    for heading in heads:
+        table.add_column(_text(heading), justify="right", overflow="fold", max_width=ARM_MAX)
+    table.add_column("unit", no_wrap=True)
+
+
+def _median(arm: ArmSummary, one: MetricSummary | None, scale: float, marks: Marks) -> str:
+    figure = _scaled(one.median if one else None, scale)
+    if one is None or not marks:
+        return figure
+    return figure + marks.get((arm.arm, arm.cell, one.name), " ")
+
+
 def _range(one: MetricSummary, scale: float) -> list[str]:
-    return [_scaled(value, scale) for value in (one.median, one.minimum, one.maximum)]
+    """As FIGURES."""
+    ends = [_scaled(value, scale) for value in (one.minimum, one.maximum)]
+    return [_scaled(one.median, scale), str(one.n), *ends]
 
 
 def _scaled(value: float | None, scale: float) -> str:

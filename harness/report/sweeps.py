@@ -130,7 +130,8 @@ def differences(summary: Summary, comparisons: Sequence[Comparison]) -> Iterator
 
 
 def _pair(one: Comparison) -> str:
-    if one.candidate.cell == one.baseline.cell:
+    same = one.candidate.cell == one.baseline.cell
+    if same or (one.baseline.cell == "base" and one.candidate.arm != one.baseline.arm):
         return f"{markdown(one.candidate.arm)} − {markdown(one.baseline.arm)}"
     return f"{markdown(one.candidate.label)} − {markdown(one.baseline.label)}"
 

@@ -62,7 +62,7 @@ def _parts(
     if any(caveat.code == "simulated" for caveat in summary.verdict.caveats):
         yield text("SIMULATED: a stub was measured, no model server", "bold red")
     layout, table = fitting(summary, console, width, marks)
-    own, more = own_table(summary)
+    own, more = own_table(summary, console, width, marks)
     calls = makes_calls(summary) or own is None
     if calls:
         yield table
@@ -87,18 +87,23 @@ def _title(summary: Summary) -> Text:
     name = "" if summary.name == summary.scenario else summary.name
     names = [name, f"{summary.scenario} on {summary.backend}", summary.model or ""]
     what = " · ".join(one_line(name, 60) for name in names if name)
-    return text(f"{what} · {summary.state} in {number(summary.wall_s, 3)} s", "bold")
+    took = "" if summary.wall_s is None else f" in {number(summary.wall_s, 3)} s"
+    return text(f"{what} · {summary.state}{took}", "bold")
 
 
 def _beside(summary: Summary) -> Iterator[str]:
     """What the spec asked to be told of each arm, and what a table has no column for. The warm-up
     that the series suggest is for who looks closer."""
-    lines = [
-        f"{label(arm, summary)} {what}: {words}"
-        for arm in summary.arms
-        for what, words in beside(arm)
-        if what != "warm-up"
-    ]
+    said: dict[tuple[str, str], list[str]] = {}
+    for arm in summary.arms:
+        for what, words in beside(arm):
+            if what != "warm-up":
+                said.setdefault((what, words), []).append(label(arm, summary))
+    lines = []
+    for (what, words), arms in said.items():
+        if len(arms) == len(summary.arms) > 1:
+            arms = ["all arms and cells"]
+        lines += [f"{arm} {what}: {words}" for arm in arms]
     yield from lines[:_BESIDE_MAX]
     if len(lines) > _BESIDE_MAX:
         yield f"… {len(lines) - _BESIDE_MAX} more lines of this kind are in the report"

@@ -143,6 +143,8 @@ def gate(
         )
     )
     if math.isnan(low) or math.isnan(high):
+        if few is not None:
+            return replace(found, because=few, more_trials=GROUPS_MIN - fewest)
         return replace(found, because="the baseline is not clearly above 0, so it has no shares")
     found = replace(found, loss=loss, loss_low=low, loss_high=high)
     more = _more(of, found)

@@ -3,18 +3,16 @@
 A row becomes one iteration, of the arm, cell and trial that its columns name; its figures are
 metrics of provenance `imported`. What the table does not tell stays unknown: there are no calls,
 no stamps, no wall time, no environment of the machine that measured. `import_table` is for files;
-whoever has rows of another kind calls `run_of_rows`.
+whoever has rows of another kind calls `run_of_rows`. rows.py has what a single row says.
 """
 
 from __future__ import annotations
 
-import math
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
 
 import msgspec
 
@@ -24,32 +22,21 @@ from harness.schema import (
     SCHEMA_VERSION,
     ArmSpec,
     BackendSpec,
-    CallError,
-    Effective,
     Environment,
     IterationRecord,
     IterationsSpec,
     Manifest,
-    MetricValue,
     Record,
     RunSpec,
     ScenarioSpec,
-    TrialRecord,
 )
-from harness.store.mapping import ColumnOf, TableMapping, check_columns, of_column
+from harness.store.mapping import TableMapping, check_columns
+from harness.store.rows import IMPORTED, Cells, Launch, is_taken, placed_row, records_of
 from harness.store.tables import Row, Table, read_csv, read_json_rows
 from harness.store.writer import RunWriter
 from harness.text import one_line
 
 __all__ = ["IMPORTED", "Imported", "import_table", "read_table", "run_of_rows"]
-
-IMPORTED: Final = "imported"
-"""Name of the backend and of the scenario of an imported run, and `transport` of its trials."""
-LABEL_MAX: Final = 60
-_TRUTH: Final = {"true": 1.0, "false": 0.0}
-_UNKNOWN: Final = {"server": "imported: the table does not say"}
-
-_Key = tuple[str, str, tuple[str, ...]]
 
 
 class Imported(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,16 +75,16 @@ def run_of_rows(table: Table, mapping: TableMapping) -> Imported:
     """The manifest and records of a run. Raises SpecError with the line of a row that does not fit
     the mapping."""
     check_columns(mapping, table.columns, table.file)
-    rows = [row for row in table.rows if _is_taken(row, mapping)]
+    rows = [row for row in table.rows if is_taken(row, mapping)]
     if not rows:
         raise SpecError(
             f"not one of the {len(table.rows)} rows of {table.file} fits",
             where="$.where" if mapping.where else table.file,
         )
-    cells = _Cells(mapping)
-    placed = [_placed(row, mapping, cells, at) for at, row in enumerate(rows)]
+    cells = Cells(mapping)
+    placed = [placed_row(row, mapping, cells, at) for at, row in enumerate(rows)]
     trials = {key: n for n, key in enumerate(dict.fromkeys(one.key for one in placed))}
-    records = tuple(_records(placed, trials, mapping))
+    records = tuple(records_of(placed, trials, mapping))
     arms = _arms([arm for arm, _, _ in trials], mapping)
     started = _started(rows, mapping)
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -120,164 +107,6 @@ def run_of_rows(table: Table, mapping: TableMapping) -> Imported:
     return Imported(manifest=manifest, records=records, left_out=len(table.rows) - len(rows))
 
 
-def _is_taken(row: Row, mapping: TableMapping) -> bool:
-    return all(
-        row.fields[column].strip() in ((texts,) if isinstance(texts, str) else texts)
-        for column, texts in mapping.where.items()
-    )
-
-
-# ---- where a row belongs
-
-
-class _Cells:
-    """Names cells by what their factors are, as a sweep would."""
-
-    def __init__(self, mapping: TableMapping) -> None:
-        self._mapping = mapping
-        self.values: dict[str, dict[str, Any]] = {}
-        """Cell → factor → level. A row that has no factors (a baseline beside a sweep) adds none
-        to the cell that it is named with."""
-
-    def place(self, row: Row) -> tuple[str, dict[str, Any]]:
-        """(cell, factors of this row)"""
-        mapping = self._mapping
-        factors = {
-            factor: _scalar(text)
-            for factor, one in mapping.cell.items()
-            if (text := of_column(one).of(row.fields, f"row {row.place}")) not in mapping.missing
-        }
-        if mapping.cell_name is not None:
-            named = of_column(mapping.cell_name)
-            label = _label(named.of(row.fields, f"row {row.place}"))
-        elif factors:
-            parts = (f"{factor.rpartition('.')[2]}={value}" for factor, value in factors.items())
-            label = one_line(",".join(parts), 4 * LABEL_MAX)
-        else:
-            return "base", factors
-        known = self.values.setdefault(label, {})
-        if known and factors and known != factors:
-            raise SpecError(
-                f"row {row.place}: {label!r} has other factors here than in the rows before",
-                where="$.cell_name" if mapping.cell_name else "$.cell",
-            )
-        known.update(factors)
-        return label, factors
-
-
-class _Placed(msgspec.Struct, frozen=True):
-    """A row, and where it belongs."""
-
-    key: _Key
-    row: Row
-    factors: dict[str, Any]
-
-
-def _placed(row: Row, mapping: TableMapping, cells: _Cells, at: int) -> _Placed:
-    arm = mapping.arm
-    text = arm.of(row.fields, f"row {row.place}") if isinstance(arm, ColumnOf) else arm
-    cell, factors = cells.place(row)
-    launch = tuple(row.fields[column].strip() for column in mapping.trial_columns)
-    return _Placed((_label(text), cell, launch or (f"#{at}",)), row, factors)
-
-
-def _label(text: str) -> str:
-    return one_line(text, LABEL_MAX) or "unnamed"
-
-
-def _scalar(text: str) -> Any:
-    """A factor's level: a number where it is one, so that 1.0 and 1 are the same."""
-    if text.lower() in _TRUTH:
-        return text.lower() == "true"
-    try:
-        number = float(text)
-    except ValueError:
-        return one_line(text, LABEL_MAX)
-    if not math.isfinite(number):
-        return text
-    return int(number) if number.is_integer() and abs(number) < 2**53 else number
-
-
-# ---- what a row says
-
-
-def _records(
-    placed: Sequence[_Placed], trials: Mapping[_Key, int], mapping: TableMapping
-) -> Iterator[Record]:
-    """Trial by trial, each closed by its own record, as a run writes them."""
-    by_trial: dict[_Key, list[_Placed]] = {key: [] for key in trials}
-    for one in placed:
-        by_trial[one.key].append(one)
-    for (arm, cell, launch), rows in by_trial.items():
-        number = trials[arm, cell, launch]
-        for index, one in enumerate(rows):
-            yield _iteration(one.row, mapping, arm=arm, cell=cell, trial=number, iteration=index)
-        options = rows[0].factors
-        yield TrialRecord(
-            arm=arm,
-            cell=cell,
-            trial=number,
-            status="ok",
-            start_ns=0,
-            end_ns=0,
-            transport=IMPORTED,
-            effective=Effective(model=mapping.model, options=options, unknown=_UNKNOWN),
-        )
-
-
-def _iteration(row: Row, mapping: TableMapping, **place: Any) -> IterationRecord:
-    error = _error(row, mapping)
-    return IterationRecord(
-        **place,
-        phase="measured",
-        status="error" if error else "ok",
-        start_ns=0,
-        end_ns=0,
-        planned_calls=0,
-        metrics=tuple(_metrics(row, mapping)),
-        data={"row": row.place},
-        imported=True,
-        error=error,
-    )
-
-
-def _error(row: Row, mapping: TableMapping) -> CallError | None:
-    failed = mapping.failed
-    if failed is None or (text := row.fields[failed.column].strip()) in failed.ok:
-        return None
-    return CallError(code="imported", message=one_line(text, 300))
-
-
-def _metrics(row: Row, mapping: TableMapping) -> Iterator[MetricValue]:
-    for name, one in mapping.metrics.items():
-        text = row.fields[one.column].strip()
-        if text in mapping.missing:
-            continue
-        yield MetricValue(
-            name=name,
-            value=_number(text, f"row {row.place}, column {one.column}", name) * one.scale,
-            unit=one.unit,
-            provenance="imported",
-            better=one.better,
-        )
-
-
-def _number(text: str, place: str, name: str) -> float:
-    if text.lower() in _TRUTH:
-        return _TRUTH[text.lower()]
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number) or "_" in text:
-        raise SpecError(
-            f"{place}: {one_line(text, 40)!r} is no number",
-            where=f"$.metrics.{name}",
-            remedy="`missing` lists what stands for an unknown figure",
-        )
-    return number
-
-
 # ---- the run as a whole
 
 
@@ -298,7 +127,7 @@ def _spec(
     table: Table,
     mapping: TableMapping,
     arms: Sequence[str],
-    trials: Iterable[_Key],
+    trials: Iterable[Launch],
     records: Iterable[Record],
 ) -> RunSpec:
     """What would have been asked for, as far as the table tells; and where it came from."""

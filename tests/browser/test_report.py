@@ -33,7 +33,7 @@ def pages(tmp_path_factory):
         "hostile": page(folder / "hostile.html", hostile_run()),
     }
     with pytest.MonkeyPatch.context() as patch:  # all of eighteen cells would take seconds
-        patch.setattr(plots, "figures_for", lambda run: figures_for(run)[:5])
+        patch.setattr(plots, "figures_for", lambda run, **more: figures_for(run, **more)[:5])
         made["sweep"] = page(folder / "sweep.html", with_decisions(sweep_run(2, 2)))
     return made
 

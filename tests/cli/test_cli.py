@@ -31,13 +31,19 @@ def test_help_names_every_command_and_shows_examples(harness_command):
     assert "Examples:" in done.out
 
 
-def test_help_is_light():
+HEAVY = ("numpy", "scipy", "httpx", "psutil", "xllamacpp", "gguf", "harness.engine.execute")
+
+
+@pytest.mark.parametrize(
+    ("word", "heavy"),
+    [("--help", (*HEAVY, "rich", "yaml", "asyncio", "harness.engine")), ("list", HEAVY)],
+)
+def test_a_look_is_light(word, heavy):
     """What costs time is imported when first used. The time itself is a benchmark's business."""
-    heavy = ("numpy", "scipy", "httpx", "rich", "yaml", "psutil", "asyncio", "xllamacpp", "gguf")
     code = (
         "import sys, contextlib\n"
         "from harness.cli import cli\n"
-        "cli.main(['--help'], standalone_mode=False)\n"
+        f"cli.main(['{word}'], standalone_mode=False)\n"
         f"print([m for m in {heavy} if m in sys.modules], file=sys.stderr)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

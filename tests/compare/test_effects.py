@@ -9,10 +9,15 @@ import re
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from harness.compare import compare_arms, parse_margin
+from harness.compare.measured import measured
+from harness.compare.work import unequal_output
+from harness.schema import CallRecord, TrialRecord
 from harness.statistics import paired_t, welch
 from tests.compare.runs import compare_one, effect, place, run_of
+from tests.store.builders import FakeRun
 
 BASE = [50.0, 51.0, 49.5, 50.5, 52.0, 50.0]
 MIRRORED = {"better": "worse", "worse": "better"}
@@ -103,7 +108,8 @@ def test_equivalence_needs_a_margin_and_data():
     margins = (parse_margin("ttft_ms=5%"),)
     found = of_two_runs(BASE, close, margins=margins)
     assert (found.words, found.margin) == ("equivalent", 0.05)
-    assert re.match(r"equivalent within 5.0 % \(TOST, p = [0-9.e-]+\): 95 % interval ", found.sentence)
+    tested = r"equivalent within 5.0 % \(TOST, p = [0-9.e-]+\): 95 % interval "
+    assert re.match(tested, found.sentence)
     assert of_two_runs(BASE, close).words == "no difference shown"
     absolute = of_two_runs(BASE, close, margins=(parse_margin("ttft_ms=2ms"),))
     assert (absolute.words, absolute.margin_absolute) == ("equivalent", True)
@@ -213,3 +219,93 @@ def test_words_agree_with_the_interval(one, other):
     leaves_out_0 = found.difference_low > 0 or found.difference_high < 0
     if not math.isclose(found.p_welch, 0.05, rel_tol=1e-6):
         assert (found.words in MIRRORED) == leaves_out_0 == (found.p_holm < 0.05)
+
+
+def test_goodput_is_no_answer_to_a_question():
+    """All requests good in one arm and none in the other: 1 and 0, but nothing for McNemar."""
+    run = run_of({"baseline": BASE[:5], "chimera": [x + 100 for x in BASE[:5]]})
+    made = replace(run.manifest, spec=replace(run.manifest.spec, slo={"ttft_ms": 100.0}))
+    run = FakeRun(made, list(run.records()), run.summary)
+    names = ("goodput_share", "slo.ttft_ms_share")
+    found = compare_one(place(run), place(run, "chimera"), metrics=names)
+    for name in names:
+        one = effect(found, name)
+        assert (one.p_mcnemar, one.words, one.share) == (None, "worse", None)
+        assert one.sentence.startswith("lower, worse, by 100 percentage points (")
+
+
+def test_questions_too_few_for_mcnemar_are_left_to_trials():
+    run = run_of(
+        {"baseline": BASE[:5], "chimera": BASE[:5]},
+        own={"baseline": [0.0] * 5, "chimera": [1.0] * 5},
+    )
+    found = effect(compare_one(place(run), place(run, "chimera"), metrics=("right",)), "right")
+    assert (found.p_mcnemar, found.words) == (None, "better")
+    assert found.sentence == "higher, better, by 1 (95 % interval 1 to 1), 5 blocks"
+
+
+@pytest.mark.parametrize(
+    ("baseline", "candidate", "words"),
+    [
+        ([88, 64, 118, 62, 116, 51], [124, 118, 103, 155, 112, 115, 101, 94], "worse"),
+        ([89, 107, 114, 85, 157], [55, 85, 54, 70, 109, 79], "no difference shown"),
+    ],
+)
+def test_the_interval_in_words_agrees_with_the_test(baseline, candidate, words):
+    """Fieller's interval has not quite the degrees of freedom of Welch's test. Where the one leaves
+    0 out and the other does not, the interval of the difference is given, which agrees with it."""
+    sides = [[float(x) for x in figures] for figures in (baseline, candidate)]
+    found = of_two_runs(*sides, metrics=("ttft_ms",))
+    assert (found.share_low <= 0 <= found.share_high) == (found.p_welch < 0.05)
+    assert found.words == words
+    assert " ms" in found.sentence
+    low, high = re.search(r"interval (\S+) to ([^ )]+)", found.sentence).groups()
+    ends = sorted(float(end.replace("−", "-")) for end in (low, high))
+    assert (ends[0] <= 0 <= ends[1]) == (words == "no difference shown")
+    if words == "worse":
+        assert ends[0] <= found.difference <= ends[1]
+
+
+def test_trials_that_were_cut_short_are_no_trials():
+    """Few calls, and the quick ones, that would weigh as much as a whole launch."""
+
+    def cut(record):
+        is_last = isinstance(record, TrialRecord) and record.trial == 13
+        return replace(record, status="cancelled") if is_last else record
+
+    figures = {"baseline": [*BASE, 50.0], "chimera": [*BASE, 1.0]}
+    run = run_of(figures, change=cut)
+    found = compare_one(place(run), place(run, "chimera"))
+    assert effect(found).n == (6, 6)
+    assert effect(found).difference == pytest.approx(0.0)
+    assert (found.baseline.trials, found.candidate.trials) == (7, 6)
+
+
+def test_a_trial_in_the_midst_that_failed_leaves_its_block_out():
+    def failed(record):
+        is_third = isinstance(record, CallRecord) and record.trial == 5
+        return replace(record, status="error") if is_third else record
+
+    slower = [x + 1 for x in BASE]
+    run = run_of({"baseline": BASE, "chimera": slower}, change=failed)
+    found = effect(compare_one(place(run), place(run, "chimera")))
+    assert (found.n, found.paired) == ((5, 5), True)
+    assert found.difference == pytest.approx(1.0)
+    assert found.difference_high - found.difference_low < 1e-5
+
+
+def test_an_answer_of_no_tokens_is_other_work():
+    one = run_of({"baseline": BASE})
+    none = run_of({"baseline": BASE}, run_id="cafe", change=without_tokens)
+    found = effect(compare_one(place(one, name="one"), place(none, name="none")), "e2e_ms")
+    assert unequal_output(*(measured_of(run) for run in (one, none))).startswith("the outputs")
+    assert found.words in ("changed", "no difference shown")
+
+
+def without_tokens(record):
+    is_call = isinstance(record, CallRecord)
+    return replace(record, usage=replace(record.usage, output_tokens=0)) if is_call else record
+
+
+def measured_of(run):
+    return measured(run, [("baseline", "base")])["baseline", "base"]

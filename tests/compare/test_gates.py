@@ -53,6 +53,22 @@ def test_margins_may_be_amounts_and_figures_quantiles():
     assert gated(SLOWER, "p95:ttft_ms=5%", calls=20, spread_ms=0.1)[1] == 1
 
 
+def test_shares_have_margins_in_percentage_points():
+    before, after = [0.9, 0.92, 0.91, 0.9, 0.92, 0.91], [0.8, 0.83, 0.81, 0.82, 0.8, 0.81]
+    changes = {"own": {"baseline": before, "chimera": after}, "own_unit": "share"}
+    (found,), status = gated(BASE, "right=5pp", **changes)
+    assert (found.absolute, found.margin, status) == (True, 0.05, 1)
+    assert "worse by 9.833 percentage points, margin 5 percentage points" in found.sentence
+    assert gated(BASE, "right=20pp", **changes)[1] == 0
+
+
+def test_scattered_figures_of_few_trials_are_few_before_all_else():
+    found = gate([1.0, 90.0], [50.0, 60.0], margin=0.05, better="lower")
+    assert (found.because, found.more_trials) == ("fewer than 5 trials an arm", 3)
+    found = gate([0.0] * 6, [0.0] * 6, margin=0.05, better="lower")
+    assert "not clearly above 0" in found.because
+
+
 def test_few_trials_end_with_how_many_more():
     run = run_of({"baseline": BASE[:2], "chimera": SLOWER[:2]})
     found = compare_one(place(run), place(run, "chimera"), gates=(parse_gate("ttft_ms=5%"),))

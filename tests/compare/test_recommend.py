@@ -9,9 +9,11 @@ import sys
 import numpy as np
 import pytest
 
+from harness.compare import Asked, Ref, compare, pairs
 from harness.compare.factors import factors
-from harness.compare.recommend import headline, recommend, refusal
+from harness.compare.recommend import _p_values, headline, recommend, refusal
 from harness.errors import SpecError
+from harness.statistics import paired_t, welch
 from harness.store import load_run
 from harness.store.imported import import_table
 from harness.store.mapping import mapping_from
@@ -272,3 +274,32 @@ def test_the_spec_of_the_best(tmp_path):
     assert made.backend.options == {"num_ctx": 8, "num_gpu": 2, "seed": 1}
     assert made.load.concurrency == 2
     assert (made.arms, made.sweep, made.trials) == ({}, None, 7)
+
+
+def test_tables_have_no_blocks(tmp_path):
+    """Nobody knows which row of one arm ran beside which of another."""
+    run = run_of(
+        tmp_path, {("a", 1, 1): (around(10, 8), [5.0] * 8), ("b", 1, 1): (around(11), FLAT)}
+    )
+    (found,) = compare(pairs(Ref(run=run, name="run")).pairs, Asked(metrics=("rate",)))
+    (one,) = found.effects
+    assert (one.paired, one.n) == (False, (8, 6))
+    with pytest.raises(SpecError, match="blocks"):
+        compare(pairs(Ref(run=run, name="run")).pairs, Asked(paired=True))
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_all_pairs_are_tested_as_each_would_be(paired):
+    rng = np.random.default_rng(5)
+    sizes = [6] * 8 if paired else [6, 5, 9, 4, 6, 5, 1, 6]
+    figures = [list(rng.normal(50, 2, n)) for n in sizes]
+    figures[5] = [50.0] * len(figures[5])
+    found = dict(_p_values(figures, paired))
+    test = paired_t if paired else welch
+    expected = {
+        (i, j): test(figures[i], figures[j]).p_value
+        for i in range(len(sizes))
+        for j in range(i + 1, len(sizes))
+        if min(sizes[i], sizes[j]) >= 5
+    }
+    assert found == pytest.approx(expected)

@@ -87,12 +87,26 @@ def test_a_rate_may_be_an_axis_where_nothing_else_speaks_of_loads(host):
     assert [arm.load for arm in made.arms] == [OpenLoad(rate_per_s=2), OpenLoad(rate_per_s=4)]
 
 
-def test_backends_and_scenarios_may_be_axes(host):
-    made = plan(host, sweep={"axes": {"scenario": [{"name": "asking"}, {"name": "two_steps"}]}})
-    assert [(a.scenario.name, a.is_workflow) for a in made.arms] == [
-        ("asking", False),
-        ("two_steps", True),
+def test_backends_may_be_an_axis(host):
+    levels = {"small": {"options": {"num_ctx": 1}}, "large": {"options": {"num_ctx": 2}}}
+    made = plan(host, sweep={"axes": {"backend": levels}})
+    assert [(a.cell, a.backend_config.options.num_ctx) for a in made.arms] == [
+        ("backend=small", 1),
+        ("backend=large", 2),
     ]
+
+
+def test_scenarios_of_both_kinds_need_to_say_which_load_is_whose(host):
+    kinds = {"a": {"scenario": {"name": "two_steps"}}, "b": {}}
+    with pytest.raises(SpecError, match="make their calls themselves") as caught:
+        plan(host, arms=kinds)
+    assert caught.value.where == "$.arms.b.load"
+    made = plan(host, arms={**kinds, "b": {"load": {"requests": 3}}})
+    assert [(arm.is_workflow, arm.load) for arm in made.arms] == [
+        (True, None),
+        (False, ClosedLoad(requests=3)),
+    ]
+    assert make_plan(made.spec, host).digest == made.digest  # what is stored can be planned again
 
 
 @pytest.mark.parametrize(

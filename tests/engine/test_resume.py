@@ -402,3 +402,24 @@ def test_a_failure_of_the_first_trial_ends_a_session_and_is_made_good_by_the_nex
         session(host, spec, tmp_path / "run", interrupt_at=interrupt_at)
     _, undisturbed = whole(host, spec, tmp_path / "undisturbed")
     assert facts(load_run(tmp_path / "run")) == facts(undisturbed)
+
+
+def test_it_is_made_good_as_well_where_others_were_under_way(tmp_path, host, monkeypatch):
+    """Their ends lie behind that of the one that failed."""
+    spec = spec_of(PLAIN, placement={"parallel": 3})
+    opened = []
+
+    async def one_fails_and_one_with_it(self):
+        opened.append(self)
+        if len(opened) < 3:
+            raise BackendError("connection refused")
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ScriptedBackend, "open", one_fails_and_one_with_it)
+        session(host, spec, tmp_path / "run", ends=True)
+    ends = [r.status for r in load_run(tmp_path / "run").records() if isinstance(r, TrialRecord)]
+    assert sorted(ends) == ["cancelled", "error", "error"]
+    session(host, spec, tmp_path / "run")
+    _, undisturbed = whole(host, spec, tmp_path / "undisturbed")
+    assert facts(load_run(tmp_path / "run")) == facts(undisturbed)

@@ -24,7 +24,7 @@ from tests.store import builders
 @pytest.fixture(autouse=True)
 def _no_plots(monkeypatch):
     """Drawing takes seconds; what becomes of drawings is told in test_svg and in the browser."""
-    monkeypatch.setattr(plots, "figures_for", lambda run: [])
+    monkeypatch.setattr(plots, "figures_for", lambda run, **more: [])
 
 
 def text_of(run) -> str:
@@ -122,7 +122,7 @@ def test_what_cannot_be_drawn_is_named_and_the_rest_is_written(monkeypatch):
         def svg(self) -> str:
             raise ValueError("no <i>")
 
-    monkeypatch.setattr(plots, "figures_for", lambda run: [Broken()])
+    monkeypatch.setattr(plots, "figures_for", lambda run, **more: [Broken()])
     assert "Not drawn: broken &lt;b&gt;: no &lt;i&gt;" in text_of(builders.toy_run())
 
 

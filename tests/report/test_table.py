@@ -162,7 +162,7 @@ def test_hostile_names_neither_escape_nor_style():
 def test_a_run_without_any_figure():
     run = FakeRun(manifest(state="failed"), [])
     text = rendered(run.summary)
-    assert "failed in — s" in text
+    assert "· failed\n" in "\n".join(line.rstrip() for line in text.splitlines())
     assert "verdict: invalid" in text
     assert "the run failed before anything was measured" in " ".join(text.split())
 

@@ -55,9 +55,11 @@ class PlainView:
         cell = f" {record.cell}" if self.board.several_cells else ""
         ok, failed = (one.measured_ok, one.measured_failed) if one is not None else (0, 0)
         bad = f", {failed} not ok" if failed else ""
+        # A function may make no calls: of a trial that went well, none is nothing to tell.
+        calls = f" {ok} calls ok{bad}," if ok or failed or record.status != "ok" else ""
         say(
-            f"trial {record.trial + 1}/{self.board.total} {record.arm}{cell}: {record.status}, "
-            f"{ok} calls ok{bad}, {seconds:.1f} s{self._left()}"
+            f"trial {record.trial + 1}/{self.board.total} {record.arm}{cell}: {record.status},"
+            f"{calls} {seconds:.1f} s{self._left()}"
         )
 
     def _left(self) -> str:

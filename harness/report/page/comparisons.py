@@ -68,7 +68,8 @@ def verdicts(ones: Sequence[Comparison]) -> list[tuple[str, int]]:
 
 def _pair(one: Comparison) -> Cell:
     """The arms; with the cells only where they differ, and the axes' columns do not say it."""
-    if one.candidate.cell == one.baseline.cell:
+    same = one.candidate.cell == one.baseline.cell
+    if same or (one.baseline.cell == "base" and one.candidate.arm != one.baseline.arm):
         return text(f"{one.candidate.arm} − {one.baseline.arm}")
     return text(f"{one.candidate.label} − {one.baseline.label}")
 

@@ -7,7 +7,7 @@ from typing import Final
 from msgspec import Struct
 
 from harness.protocols import RunData
-from harness.report.figures import UNKNOWN, interval, number, percent
+from harness.report.figures import UNKNOWN, interval, moment, number, percent
 from harness.report.grid import axes
 from harness.report.page.figures import place_cells, place_columns
 from harness.report.page.tables import Cell, Column, Table, as_cell, of_number, table
@@ -140,7 +140,7 @@ def sessions_table(run: RunData) -> Table | None:
     ]
     rows = [
         [
-            text(one.started),
+            text(moment(one.started)),
             text(", ".join(map(str, one.superseded)) or "none"),
             text("as before" if one.environment is None else "its conditions had changed"),
         ]

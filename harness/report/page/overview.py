@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Final
 
 import msgspec
 from msgspec import Struct
 
 from harness.protocols import RunData
-from harness.report.figures import UNKNOWN, number
+from harness.report.figures import UNKNOWN, moment, number
 from harness.schema import Caveat, Summary
 
 __all__ = ["Doubt", "Fact", "Notice", "doubts", "facts", "notices", "spec_json", "summary_json"]
@@ -111,7 +110,7 @@ def facts(run: RunData) -> Iterator[Fact]:
     yield Fact(name="Arms × cells", value=_shape(summary))
     yield Fact(name="Trials", value=str(sum(arm.trials for arm in summary.arms)))
     yield Fact(name="Calls, ok of measured", value=f"{ok:,} of {calls:,}")
-    yield Fact(name="Started", value=_moment(summary.started))
+    yield Fact(name="Started", value=moment(summary.started))
     yield Fact(name="Wall time", value=_duration(summary.wall_s))
     yield Fact(name="Run", value=summary.run_id, code=True)
     yield Fact(name="Spec", value=summary.spec_digest, code=True)
@@ -120,16 +119,13 @@ def facts(run: RunData) -> Iterator[Fact]:
 
 
 def _shape(summary: Summary) -> str:
-    arms = {arm.arm for arm in summary.arms}
-    cells = {arm.cell for arm in summary.arms}
-    return f"{len(arms)} × {len(cells)}"
-
-
-def _moment(text: str) -> str:
-    try:
-        return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M:%S UTC")
-    except ValueError:
-        return text
+    """`2 × 9`; of arms with different cells (one stays out of the sweep), each: `1 + 9`."""
+    cells: dict[str, set[str]] = {}
+    for arm in summary.arms:
+        cells.setdefault(arm.arm, set()).add(arm.cell)
+    if len(set(map(frozenset, cells.values()))) > 1:
+        return " + ".join(str(len(one)) for one in cells.values())
+    return f"{len(cells)} × {len(next(iter(cells.values()), ()))}"
 
 
 def _duration(seconds: float | None) -> str:
