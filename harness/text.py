@@ -39,6 +39,7 @@ __all__ = [
     "plain_json",
     "storable",
     "whole_number",
+    "without_surrogates",
 ]
 
 # Escape sequences go as a whole, so that no `[31m` or window title is left behind, even where the
@@ -190,6 +191,17 @@ def whole_number(value: Any) -> int | None:
     """`value` (decoded JSON) as a count or size that a record can hold; None for anything else."""
     usable = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
     return value if usable else None
+
+
+def without_surrogates(value: Any) -> Any:
+    """`value` (plain data) without halves of surrogate pairs, which no UTF-8 can hold."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {without_surrogates(key): without_surrogates(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_surrogates(item) for item in value]
+    return value
 
 
 def storable(value: Any, depth: int = 0) -> Any:

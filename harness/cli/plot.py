@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from harness.store import Run
 
 FORMATS: Final = ("png", "svg", "pdf")
-OTHERS = (".jpg", ".jpeg", ".gif", ".webp", ".eps", ".html")
+OTHERS: Final = (".jpg", ".jpeg", ".gif", ".webp", ".eps", ".html")
 FOLDER: Final = "plots"
 
 

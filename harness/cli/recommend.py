@@ -9,7 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from harness.compare.factors import Factor
-    from harness.compare.recommend import Option, Recommendation
+    from harness.compare.options import Option, Recommendation
     from harness.schema import Effect, RunSpec
 
 ROWS_MAX = 40

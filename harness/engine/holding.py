@@ -17,6 +17,7 @@ import heapq
 from msgspec.structs import replace
 
 from harness.metrics import condense
+from harness.metrics.window import slot_free_ns
 from harness.schema import CallRecord, ClosedLoad, Load
 
 __all__ = ["Holding"]
@@ -90,7 +91,7 @@ class _Window:
         if self._slots is None:
             self._reach_ns = max(call.instants.due_ns, self._reach_ns or call.instants.due_ns)
             return
-        done_ns = _done_ns(call)
+        done_ns = slot_free_ns(call)
         if call.status == "not_sent" or done_ns is None:
             return
         if len(self._ends_ns) < self._slots:
@@ -105,7 +106,7 @@ def _is_odd(call: CallRecord) -> bool:
     """Whether its stamps contradict one another, so that nothing of the above need hold: content
     before it was sent or due, or after it was done."""
     instants = call.instants
-    first_ns, last_ns, done_ns = instants.first_token_ns, instants.last_token_ns, _done_ns(call)
+    first_ns, last_ns, done_ns = instants.first_token_ns, instants.last_token_ns, slot_free_ns(call)
     if call.status != "ok" or first_ns is None or last_ns is None:
         return False
     if instants.sent_ns is None or done_ns is None:
@@ -117,8 +118,3 @@ def _last_ns(call: CallRecord) -> int:
     """Its last chunk, where that matters: of an `ok` call that has one. Others wait for nothing."""
     last_ns = call.instants.last_token_ns
     return last_ns if call.status == "ok" and last_ns is not None else 0
-
-
-def _done_ns(call: CallRecord) -> int | None:
-    instants = call.instants
-    return instants.end_ns if instants.closed_ns is None else instants.closed_ns

@@ -17,6 +17,7 @@ import msgspec
 from harness import errors
 from harness.errors import HarnessError, PluginError, StoreError
 from harness.schema import CallRecord, IterationRecord, RunSpec, TrialRecord
+from harness.text import without_surrogates
 
 __all__ = [
     "Begun",
@@ -127,7 +128,9 @@ def encode_message(message: Message | Job) -> bytes:
         return _encoder.encode(message)
     except UnicodeEncodeError:
         # A model may answer with half a surrogate pair.
-        return _encoder.encode(_whole(msgspec.to_builtins(message, builtin_types=(bytes,))))
+        return _encoder.encode(
+            without_surrogates(msgspec.to_builtins(message, builtin_types=(bytes,)))
+        )
     except (TypeError, OverflowError, RecursionError) as error:
         raise StoreError(
             f"a {type(message).__name__} cannot be stored: {error}",
@@ -141,14 +144,3 @@ def decode_message(message: bytes) -> Message:
 
 def decode_job(job: bytes) -> Job:
     return msgspec.msgpack.decode(job, type=Job)
-
-
-def _whole(value: Any) -> Any:
-    """Without halves of surrogate pairs, which no UTF-8 can hold."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    if isinstance(value, dict):
-        return {_whole(key): _whole(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_whole(item) for item in value]
-    return value

@@ -21,7 +21,14 @@ from harness.metrics import server
 from harness.metrics.chunks import Condensed, content_arrivals
 from harness.schema import CallRecord, ClosedLoad, Load
 
-__all__ = ["Window", "held_window_ns", "requests_per_s", "span_ns", "throughput_tok_s"]
+__all__ = [
+    "Window",
+    "held_window_ns",
+    "requests_per_s",
+    "slot_free_ns",
+    "span_ns",
+    "throughput_tok_s",
+]
 
 Window: TypeAlias = tuple[int, int]
 """(start_ns, end_ns), end after start."""
@@ -30,7 +37,7 @@ Window: TypeAlias = tuple[int, int]
 def span_ns(calls: Sequence[CallRecord]) -> Window | None:
     """First request sent → last call done, failed ones included. None if nothing was sent."""
     sent = [call.instants.sent_ns for call in calls if call.instants.sent_ns is not None]
-    done = [end_ns for call in calls if (end_ns := _done_ns(call)) is not None]
+    done = [end_ns for call in calls if (end_ns := slot_free_ns(call)) is not None]
     return _window(min(sent), max(done)) if sent and done else None
 
 
@@ -45,7 +52,7 @@ def held_window_ns(calls: Sequence[CallRecord], load: Load) -> Window | None:
         due = [call.instants.due_ns for call in calls]
         return _window(min(due), max(due)) if due else None
     tried = [call for call in calls if call.status != "not_sent"]
-    done = [end_ns for call in tried if (end_ns := _done_ns(call)) is not None]
+    done = [end_ns for call in tried if (end_ns := slot_free_ns(call)) is not None]
     sent = [call.instants.sent_ns for call in tried if call.instants.sent_ns is not None]
     if len(done) != len(tried) or not sent or not 1 <= load.concurrency <= len(tried):
         return None
@@ -82,7 +89,7 @@ def _window(start_ns: int, end_ns: int) -> Window | None:
     return (start_ns, end_ns) if end_ns > start_ns else None
 
 
-def _done_ns(call: CallRecord) -> int | None:
+def slot_free_ns(call: CallRecord) -> int | None:
     """When its slot became free."""
     instants = call.instants
     return instants.end_ns if instants.closed_ns is None else instants.closed_ns

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from harness.report.aggregate import Delta, Pair, durations, metric
-from harness.report.figures import UNKNOWN, interval_of, number, percent, signed
+from harness.report.figures import UNKNOWN, and_more, interval_of, number, percent, signed
 from harness.report.iterations import IterationLine
 from harness.report.sanitise import code, markdown
 from harness.schema import ArmSummary, Caveat, MetricSummary, Summary
@@ -40,7 +40,7 @@ def of_arm(caveat: Caveat) -> str:
     if not caveat.arm:
         return ""
     cell = f" / {markdown(caveat.cell)}" if caveat.cell else ""
-    more = f", and {len(caveat.more_cells)} more cells" if caveat.more_cells else ""
+    more = and_more(caveat.more_cells, "cell")
     return f" ({markdown(caveat.arm)}{cell}{more})"
 
 

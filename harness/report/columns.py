@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 __all__ = [
+    "LEVEL_MAX",
+    "LEVEL_MIN",
     "ROWS_MAX",
     "WIDTH",
     "Layout",
@@ -36,7 +38,8 @@ __all__ = [
 WIDTH: Final = 80
 _ARM_MIN: Final = 8
 _ARM_MAX: Final = 14
-_LEVEL_MAX: Final = 10
+LEVEL_MIN: Final = 10
+LEVEL_MAX: Final = 20
 """Characters of an axis' level in one line; longer ones are folded."""
 _HEAD_MAX: Final = 12
 """Of an axis' name; longer ones are folded between their words."""
@@ -55,11 +58,14 @@ class Layout(Struct, frozen=True):
     """p95 beside each median."""
     rest: bool = True
     """TPOT, tok/s and n."""
+    level_max: int = LEVEL_MIN
 
 
 LAYOUTS: Final = (
+    Layout(level_max=LEVEL_MAX),
     Layout(),
     Layout(_ARM_MIN),
+    Layout(_ARM_MAX, tails=False, level_max=LEVEL_MAX),
     Layout(_ARM_MAX, tails=False),
     Layout(_ARM_MIN, tails=False),
     Layout(_ARM_MIN, tails=False, rest=False),
@@ -100,7 +106,7 @@ def _table(summary: Summary, layout: Layout, marks: Marks) -> Table:
     chars = min(longest, layout.arm_max)
     table.add_column("arm", overflow="fold", min_width=chars, max_width=chars)
     for index, axis in enumerate(axes(summary.cells), 1):
-        axis_column(table, axis.head, [one[index] for one in places])
+        axis_column(table, axis.head, [one[index] for one in places], layout.level_max)
     table.add_column("ok", justify="right", no_wrap=True)
     for heading in _columns(summary, layout).values():
         quantity, _, since = heading.partition(" ")
@@ -116,8 +122,8 @@ def _table(summary: Summary, layout: Layout, marks: Marks) -> Table:
     return table
 
 
-def axis_column(table: Table, head: str, levels: Iterable[str]) -> None:
-    """A column for an axis of the sweep: as wide as its levels and its name, up to a bound."""
+def axis_column(table: Table, head: str, levels: Iterable[str], level_max: int) -> None:
+    """A column for an axis of the sweep: as wide as its levels and its name, up to bounds."""
     from rich.text import Text
 
     words = [head]
@@ -129,7 +135,7 @@ def axis_column(table: Table, head: str, levels: Iterable[str]) -> None:
         lines = [*lines[:-1], lines[-1] + word] if fits else [*lines, word]
     longest = max((text(name).cell_len for name in levels), default=1)
     widest = max(text(line).cell_len for line in lines)
-    chars = max(min(longest, _LEVEL_MAX), min(widest, _HEAD_MAX))
+    chars = max(min(longest, level_max), min(widest, _HEAD_MAX))
     heading = Text("\n").join(map(text, filter(None, lines)))
     table.add_column(heading, overflow="fold", min_width=chars, max_width=chars)
 

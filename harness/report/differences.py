@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import Struct
 
-from harness.report.figures import UNKNOWN, number, signed
+from harness.report.figures import UNKNOWN, and_more, number, signed
 from harness.schema import Caveat, Comparison, Condition, Effect, Verdict
 from harness.text import one_line
 
@@ -126,7 +126,7 @@ def _caveat(one: Caveat) -> RenderableType:
     from rich.padding import Padding
 
     parts = [one_line(part, 60) for part in (one.arm, one.cell) if part]
-    more = f", and {len(one.more_cells)} more cells" if one.more_cells else ""
+    more = and_more(one.more_cells, "cell")
     where = f" ({' / '.join(parts)}{more})" if parts else ""
     line = _text(f"{one.severity} {one.code}{where}: ", STYLES[one.severity])
     return Padding(line + _text(one.message), (0, 0, 0, 2), expand=False)

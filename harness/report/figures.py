@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
 from harness.schema import MetricSummary
 
-__all__ = ["UNKNOWN", "interval", "interval_of", "moment", "number", "percent", "short", "signed"]
+__all__ = [
+    "UNKNOWN",
+    "and_more",
+    "interval",
+    "interval_of",
+    "moment",
+    "number",
+    "percent",
+    "short",
+    "signed",
+]
 
 UNKNOWN: Final = "—"
 
@@ -56,6 +67,11 @@ def interval(low: float | None, high: float | None, digits: int = 4) -> str:
     if low is None or high is None:
         return UNKNOWN
     return f"{number(low, digits)} … {number(high, digits)}"
+
+
+def and_more(others: Sequence[object], noun: str) -> str:
+    """`, and 2 more cells`; empty without any."""
+    return f", and {len(others)} more {noun}{'s' * (len(others) > 1)}" if others else ""
 
 
 def moment(text: str) -> str:

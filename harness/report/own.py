@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from harness.report.aggregate import label, metric
-from harness.report.columns import WIDTH, Marks, axis_column
+from harness.report.columns import LEVEL_MAX, LEVEL_MIN, WIDTH, Marks, axis_column
 from harness.report.figures import short
 from harness.report.grid import axes, level
 from harness.schema import ArmSummary, MetricSummary, Summary
@@ -29,13 +29,22 @@ ARM_MAX: Final = 14
 
 
 class Layout(Struct, frozen=True):
-    """How wide a metric's name may get, and how many of the figures stand beside it."""
+    """How wide a metric's name may get, how many of the figures stand beside it, and how wide a
+    level of an axis may get."""
 
     name_max: int
     figures: int
+    level_max: int = LEVEL_MIN
 
 
-LAYOUTS: Final = (Layout(38, 4), Layout(26, 4), Layout(26, 2), Layout(20, 1))
+LAYOUTS: Final = (
+    Layout(38, 4, LEVEL_MAX),
+    Layout(26, 4, LEVEL_MAX),
+    Layout(26, 4),
+    Layout(26, 2, LEVEL_MAX),
+    Layout(26, 2),
+    Layout(20, 1),
+)
 """Tried in this order until one fits."""
 FIGURES: Final = ("median", "n", "min", "max")
 
@@ -99,7 +108,7 @@ def _below(
     if _several(summary):
         table.add_column("arm", overflow="fold", max_width=ARM_MAX)
     for index, axis in enumerate(axes(summary.cells), _several(summary)):
-        axis_column(table, axis.head, [place[index] for place in places])
+        axis_column(table, axis.head, [place[index] for place in places], layout.level_max)
     _figures(table, FIGURES[: layout.figures])
     rows = []
     for name in names:

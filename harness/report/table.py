@@ -17,7 +17,7 @@ from harness.report.aggregate import label
 from harness.report.beside import beside
 from harness.report.columns import WIDTH, Marks, fitting, marks_of, text
 from harness.report.decided import decided
-from harness.report.figures import number
+from harness.report.figures import and_more, number
 from harness.report.footnotes import footnotes, not_ok
 from harness.report.own import makes_calls, own_table
 from harness.schema import Caveat, Comparison, Summary
@@ -99,11 +99,13 @@ def _beside(summary: Summary) -> Iterator[str]:
         for what, words in beside(arm):
             if what != "warm-up":
                 said.setdefault((what, words), []).append(label(arm, summary))
-    lines = []
+    lines, common = [], []
     for (what, words), arms in said.items():
         if len(arms) == len(summary.arms) > 1:
-            arms = ["all arms and cells"]
-        lines += [f"{arm} {what}: {words}" for arm in arms]
+            common.append(f"all arms and cells {what}: {words}")
+        else:
+            lines += [f"{arm} {what}: {words}" for arm in arms]
+    lines = [*common, *lines]
     yield from lines[:_BESIDE_MAX]
     if len(lines) > _BESIDE_MAX:
         yield f"… {len(lines) - _BESIDE_MAX} more lines of this kind are in the report"
@@ -118,7 +120,7 @@ def _caveat(caveat: Caveat) -> RenderableType:
     from rich.padding import Padding
 
     parts = [one_line(part, 60) for part in (caveat.arm, caveat.cell) if part]
-    more = f", and {len(caveat.more_cells)} more cells" if caveat.more_cells else ""
+    more = and_more(caveat.more_cells, "cell")
     where = f" ({' / '.join(parts)}{more})" if parts else ""
     line = text(f"{caveat.severity} {caveat.code}{where}: ", _STYLES[caveat.severity])
     line += text(one_line(caveat.message))

@@ -14,12 +14,13 @@ import struct
 import time
 import zlib
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from harness.errors import StoreError
 from harness.schema import LogEntry, SessionRecord
+from harness.text import without_surrogates
 
 __all__ = ["FRAME", "HEADER", "MAGIC", "VERSION", "LogWriter", "being_written", "checksum"]
 
@@ -141,7 +142,7 @@ class LogWriter:
         except UnicodeEncodeError:
             # A model may answer with half a surrogate pair; that must not cost the run.
             return self._encoder.encode(
-                _without_surrogates(msgspec.to_builtins(record, builtin_types=(bytes,)))
+                without_surrogates(msgspec.to_builtins(record, builtin_types=(bytes,)))
             )
         except (TypeError, OverflowError, RecursionError) as error:
             raise StoreError(
@@ -220,13 +221,3 @@ def _place(record: LogEntry) -> str:
     if isinstance(record, SessionRecord):
         return "the session"
     return f"arm {record.arm}, trial {record.trial}"
-
-
-def _without_surrogates(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    if isinstance(value, dict):
-        return {_without_surrogates(k): _without_surrogates(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_surrogates(item) for item in value]
-    return value

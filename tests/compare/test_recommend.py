@@ -11,7 +11,9 @@ import pytest
 
 from harness.compare import Asked, Ref, compare, pairs
 from harness.compare.factors import factors
-from harness.compare.recommend import _p_values, headline, recommend, refusal
+from harness.compare.judging import judge, p_values
+from harness.compare.options import Level, Objective, Option
+from harness.compare.recommend import headline, recommend, refusal
 from harness.errors import SpecError
 from harness.statistics import paired_t, welch
 from harness.store import load_run
@@ -156,8 +158,6 @@ def test_the_best_is_seldom_called_beaten(tmp_path, seed):
     probability of 0.1 %."""
     from types import SimpleNamespace
 
-    from harness.compare.recommend import Level, Objective, Option, _judged
-
     rng = np.random.default_rng(seed)
     objective = Objective(metric="x", unit="1", better="higher")
     beaten = 0
@@ -174,7 +174,7 @@ def test_the_best_is_seldom_called_beaten(tmp_path, seed):
                    levels={"x": Level(mean=float(row.mean()), low=None, high=None, n=5)})
             for at, row in enumerate(figures)
         ]  # fmt: skip
-        judged, tests = _judged(options, [objective], found, paired=False)
+        judged, tests = judge(options, [objective], found, paired=False)
         assert tests == 5
         beaten += next(one for one in judged if one.cell == "0").status == "beaten"
     assert beaten < 10
@@ -250,7 +250,6 @@ def test_the_command(tmp_path):
 def test_the_spec_of_the_best(tmp_path):
     """Arm and cell merged into the run's own spec, which can be run as it is."""
     from harness.cli.recommend import _options
-    from harness.compare.recommend import Option
     from harness.engine.specfile import spec_from
 
     spec = spec_from(
@@ -294,7 +293,7 @@ def test_all_pairs_are_tested_as_each_would_be(paired):
     sizes = [6] * 8 if paired else [6, 5, 9, 4, 6, 5, 1, 6]
     figures = [list(rng.normal(50, 2, n)) for n in sizes]
     figures[5] = [50.0] * len(figures[5])
-    found = dict(_p_values(figures, paired))
+    found = dict(p_values(figures, paired))
     test = paired_t if paired else welch
     expected = {
         (i, j): test(figures[i], figures[j]).p_value

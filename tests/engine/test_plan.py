@@ -140,7 +140,7 @@ def test_scenarios_of_both_kinds_need_to_say_which_load_is_whose(host):
         ({"search": {"low": 1, "high": 2}}, "$.slo"),
         ({"search": {"low": 1, "high": 2}, "slo": {"ttft_ms": 1}, "sweep": SWEEP}, "$.search"),
         (
-            {"search": {"low": 1, "high": 2}, "slo": {"ttft_ms": 1}, "load": {"concurrency": 2}},
+            {"search": {"low": 1, "high": 2}, "slo": {"ttft_ms": 1}, "load": {"mode": "closed"}},
             "$.load",
         ),
     ],

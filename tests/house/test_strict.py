@@ -145,3 +145,26 @@ def test_set_path():
     assert raw == {"a": 1, "load": {"mode": "open", "rate_per_s": 2}}
     with pytest.raises(SpecError, match="holds no fields"):
         set_path(raw, "a.b", 1)
+
+
+def test_a_load_whose_rate_is_varied_needs_none_of_its_own():
+    for levels in ([20, 40], {"slow": 20, "fast": 40}):
+        sweep = {"axes": {"load.rate_per_s": levels}}
+        made = spec_from({**GOOD, "load": {"requests": 9}, "sweep": sweep})
+        said = spec_from({**GOOD, "load": {"requests": 9, "rate_per_s": 20}, "sweep": sweep})
+        assert made == said and digest(made) == digest(said)
+    searched = {"low": 5, "high": 10}
+    made = spec_from({**GOOD, "load": {"requests": 9}, "slo": {"e2e_ms": 1}, "search": searched})
+    assert made.load.rate_per_s == 5
+    made = spec_from(
+        {**GOOD, "load": {"requests": 9}, "search": {"path": "load.concurrency", **searched}}
+    )
+    assert made.load.concurrency == 1
+    for sweep in (3, {"axes": 3}):
+        with pytest.raises(SpecError, match="sweep"):
+            spec_from({**GOOD, "load": {"requests": 9}, "sweep": sweep})
+
+
+def test_a_field_that_is_missing_is_named_with_its_path():
+    with pytest.raises(SpecError, match=r"^\$\.load\.rate_per_s: this field is missing"):
+        spec_from({**GOOD, "load": {"mode": "open"}})

@@ -173,3 +173,39 @@ def test_a_simulation_is_marked():
     records = [*calls, builders.iteration(calls), builders.trial(effective=effective)]
     run = FakeRun(manifest(arms=("baseline",)), records)
     assert "SIMULATED: a stub was measured, no model server" in rendered(run.summary)
+
+
+def function_run(names: tuple[str, ...], cells: dict) -> FakeRun:
+    """Trials of a function that makes no calls, two iterations each."""
+    plan = [(name, cell, n) for n, (name, cell) in enumerate((n, c) for n in names for c in cells)]
+    records = []
+    for name, cell, n in plan:
+        for ordinal in range(2):
+            one = builders.iteration([builders.call(arm=name, trial=n, cell=cell)])
+            changes = {"planned_calls": 0, "iteration": ordinal}
+            records.append(msgspec.structs.replace(one, **changes))
+        records.append(builders.trial(name, n, cell=cell))
+    run = FakeRun(manifest(names, state="finished", plan=tuple(plan), cells=cells), records)
+    run.summary = msgspec.structs.replace(run.summary, cells=cells)
+    return run
+
+
+def test_the_figures_of_a_swept_function_have_the_axes_as_columns():
+    cells = {
+        f"memory_batch_entries={n},mode=memory_then_disk": {
+            "scenario.options.memory_batch_entries": n,
+            "scenario.options.mode": "memory_then_disk",
+        }
+        for n in (1, 100)
+    }
+    lines = rendered(function_run(("default",), cells).summary).splitlines()
+    assert [line.split() for line in lines[2:8] if "──" not in line] == [
+        ["memory_"],
+        ["batch_"],
+        ["per", "iteration", "entries", "mode", "median", "n", "min", "max", "unit"],
+        ["wall_ms", "1", "memory_then_disk", "92", "2", "92", "92", "ms"],
+        ["100", "memory_then_disk", "92", "2", "92", "92", "ms"],
+    ]
+    lines = rendered(function_run(("a", "b"), cells).summary, width=60).splitlines()
+    assert max(map(len, lines)) <= 60
+    assert "wall_ms         a    1        memory_the      92  2  ms" in " ".join(lines[5:8])

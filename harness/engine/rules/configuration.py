@@ -91,7 +91,7 @@ def _equal_arms(
     one: ArmView, other: ArmView, options: list[str], more_cells: int, view: RunView
 ) -> Caveat:
     names = label(one, view), label(other, view)
-    more = f" (and so in {more_cells} more cells)" if more_cells else ""
+    more = f" (and so in {more_cells} more cell{'s' * (more_cells > 1)})" if more_cells else ""
     return Caveat(
         code="config-not-effective",
         severity="doubtful",

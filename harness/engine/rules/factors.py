@@ -36,7 +36,8 @@ def duplicate_cells(view: RunView) -> Iterator[Caveat]:
                 groups[key].append(cell.summary.cell)
         same = [group for group in groups.values() if len(group) > 1]
         if same:
-            more = f", and {len(same) - 1} more such groups" if len(same) > 1 else ""
+            others = len(same) - 1
+            more = f", and {others} more such group{'s' * (others > 1)}" if others else ""
             yield Caveat(
                 code="duplicate-cells",
                 severity="note",
