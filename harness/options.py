@@ -1,7 +1,9 @@
-"""One call's own options over those of the spec. Public: what a backend's `prepare` begins with."""
+"""Options that are one's own: of a call, over those of the spec; of a trial, apart from all others.
+Public: `merged` is what a backend's `prepare` begins with."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -10,7 +12,7 @@ import msgspec
 from harness.errors import SpecError
 from harness.text import nearest
 
-__all__ = ["merged"]
+__all__ = ["merged", "own_copy"]
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -37,3 +39,12 @@ def merged(options: T, changes: Mapping[str, Any], *, backend: str, otherwise: s
         return msgspec.convert({**msgspec.structs.asdict(options), **changes}, type(options))
     except msgspec.ValidationError as error:
         raise SpecError(str(error), where="request.options") from None
+
+
+def own_copy(options: T) -> T:
+    """For one trial: what it does to a list in them is not seen by the next. What cannot be copied
+    (a stranger's default may be anything) is shared."""
+    try:
+        return copy.deepcopy(options)
+    except Exception:
+        return options

@@ -248,9 +248,9 @@ def show(
             line = instrument_line(manifest, records())
     render_summary(summary, out, instrument=line, comparisons=_comparisons(summary, path))
     out.print(f"\n{path}", markup=False, highlight=False, soft_wrap=True)
-    report = path / "reports" / "comparison_report.md"
-    if report.exists():
-        out.print(f"{report}", markup=False, highlight=False, soft_wrap=True)
+    for made in (path / "reports" / "comparison_report.md", path / "artifacts"):
+        if made.exists():
+            out.print(f"{made}", markup=False, highlight=False, soft_wrap=True)
     for command in _following(summary, path):
         out.print(f"next: harness {command}", markup=False, highlight=False, soft_wrap=True)
 

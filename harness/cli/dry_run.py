@@ -84,14 +84,16 @@ def _table(plan: Plan, out: Console) -> None:
     table.add_column("arm")
     for path in paths:
         table.add_column(path.rpartition(".")[2], justify="right")
-    table.add_column("load" if any(arm.load for arm in plan.arms) else "")
-    table.add_column("same as")
+    loaded = any(arm.load for arm in plan.arms)
     twins = _twins(plan)
+    for heading in ["load"] * loaded + ["same as"] * bool(twins):
+        table.add_column(heading)
     for arm in plan.arms[:ROWS_MAX]:
         values = plan.cells.get(arm.cell, {})
         cells = [one_line(_value(values[p]), 40) if p in values else "" for p in paths]
-        same = twins.get((arm.name, arm.cell), "")
-        row = (one_line(arm.name, 40), *cells, _load(arm), one_line(same, 60))
+        row = [one_line(arm.name, 40), *cells]
+        row += [_load(arm)] * loaded
+        row += [one_line(twins.get((arm.name, arm.cell), ""), 60)] * bool(twins)
         table.add_row(*map(Text, row))
     out.print(table)
     if len(plan.arms) > ROWS_MAX:
@@ -99,6 +101,8 @@ def _table(plan: Plan, out: Console) -> None:
 
 
 def _notes(plan: Plan) -> Iterator[str]:
+    from harness.engine.checks import unknown_metric
+
     yield ""
     order = [f"{t.arm.name}/{t.cell}" if plan.cells else t.arm.name for t in plan.trials]
     shown = " → ".join(one_line(name, 60) for name in order[:ORDER_SHOWN])
@@ -114,7 +118,16 @@ def _notes(plan: Plan) -> Iterator[str]:
             f"note: {_count(count, 'cell')} asked for the same as another (column `same as`): "
             "an A/A comparison if that is meant, a waste of time otherwise"
         )
-    if plan.spec.trials < 5 and len(plan.arms) > 1 and plan.spec.search is None:
+    unknown = unknown_metric(plan.spec)
+    if unknown is not None:
+        name, ours = unknown
+        meant = f"; or {ours} is meant" if ours else ""
+        yield (
+            f"note: stop.metric {one_line(name, 60)} is no figure of ours: the scenario has to "
+            f"report it{meant}"
+        )
+    decided = plan.spec.search is not None or plan.spec.stop is not None  # how many, while it runs
+    if plan.spec.trials < 5 and len(plan.arms) > 1 and not decided:
         yield (
             f"note: {_count(plan.spec.trials, 'trial')} per arm and cell: differences need at "
             "least 5 before anything can be said of them (--runs 5)"

@@ -11,6 +11,7 @@ effects.py     one metric of two sides: difference, interval, tests
 words.py       the verdict in words, and one sentence of it
 gates.py       `METRIC=MARGIN`, and what comes of it
 comparing.py   all of it together
+recommend.py   which arm and cell is best: judging.py tests them, options.py is what is said of each
 
 Pure functions over `RunData`: nothing here prints, and nothing is read but the records. A
 difference is always candidate − baseline; the unit of analysis is the trial.

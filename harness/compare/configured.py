@@ -16,7 +16,7 @@ from harness.compare.leaves import differing, leaves
 from harness.compare.measured import Party
 from harness.engine.cells import configuration
 from harness.protocols import RunData
-from harness.schema import Condition, Effective, RunSpec
+from harness.schema import Condition, Effective, Manifest
 
 __all__ = ["configured"]
 
@@ -106,8 +106,8 @@ class _Intended:
 
     def __init__(self, a: Party, b: Party) -> None:
         same = a.key == b.key
-        specs = [one.place.run.manifest.spec for one in (a, b)]
-        self.paths = frozenset() if same else frozenset().union(*map(_set_by, specs))
+        runs = [one.place.run.manifest for one in (a, b)]
+        self.paths = frozenset() if same else frozenset().union(*map(_set_by, runs))
         self.same_run = _is_same(a.place.run, b.place.run)
 
     def sets(self, path: str) -> bool:
@@ -125,8 +125,10 @@ class _Intended:
         return self.same_run and (whole or (bool(names) and field not in _IDENTITY))
 
 
-def _set_by(spec: RunSpec) -> frozenset[str]:
+def _set_by(manifest: Manifest) -> frozenset[str]:
+    spec = manifest.spec
     found = {path for arm in spec.arms.values() for path in _arm_paths(arm)}
+    found |= {path for values in manifest.cells.values() for path in values}
     if spec.sweep is not None:
         found |= set(spec.sweep.axes)
     if spec.search is not None:

@@ -3,8 +3,8 @@
 Public names are loaded when they are first used: who reads a spec file needs no executor.
 
 specfile.py     files and dictionaries to a RunSpec, and its digest
-plan.py         arms, order, seeds; everything that can be refused before anything starts, with
-                checks.py for numbers and cells.py for sweeps
+plan.py         arms and seeds; everything that can be refused before anything starts, with
+                checks.py for numbers, cells.py for sweeps and ordering.py for what comes when
 schedule.py     which trial is next; stopping.py (enough of them?) and search.py (at which load?)
                 decide from gathering.py: whole trials, as they end
 resume.py       what there is of a run that goes on, and what of it stands

@@ -11,7 +11,7 @@ from harness.metrics.iteration import GOODPUT
 from harness.metrics.slo import bounds
 from harness.schema import ClosedLoad, Load, OpenLoad, RunSpec
 
-__all__ = ["check_load", "check_numbers", "check_search_size"]
+__all__ = ["check_load", "check_numbers", "check_search_size", "unknown_metric"]
 
 
 def check_numbers(spec: RunSpec) -> None:
@@ -81,19 +81,45 @@ def _check_stop(spec: RunSpec) -> None:
             where=f"{where}.trials_max",
             remedy=f"trials_max: {spec.trials * 2}",
         )
-    names = [one.name for one in CALL_METRICS] + [one.name for one in ITERATION_METRICS]
-    if spec.slo is None:
-        names = [name for name in names if name not in GOODPUT]
-    else:
-        names += [bound.share_name for bound in bounds(spec.slo)]
-    if spec.load is not None and stop.metric not in names:
+    names = _names(spec)
+    if stop.metric in GOODPUT and spec.slo is None:
+        raise SpecError(
+            f"without objectives there is no {stop.metric}",
+            where=f"{where}.metric",
+            remedy="slo: {ttft_ms: 500}",
+        )
+    ours = [name for name in names if _letters(name) == _letters(stop.metric)]
+    if stop.metric not in names and (spec.load is not None or ours):
         from harness.strict import nearest
 
         raise SpecError(
             f"there is no metric {stop.metric!r}",
             where=f"{where}.metric",
-            remedy=nearest(stop.metric, names) or "one of: " + ", ".join(names),
+            remedy=(ours or [nearest(stop.metric, names)])[0] or "one of: " + ", ".join(names),
         )
+
+
+def unknown_metric(spec: RunSpec) -> tuple[str, str | None] | None:
+    """`stop.metric`, where it can only be the scenario's own, and which of ours may be meant. It is
+    no mistake yet: what a workflow reports is known when it runs. `wall_s` may well be its own;
+    only what has the very letters of ours is refused (check_numbers)."""
+    from harness.strict import nearest
+
+    names = _names(spec)
+    if spec.stop is None or spec.stop.metric in names:
+        return None
+    return spec.stop.metric, nearest(spec.stop.metric, names)
+
+
+def _names(spec: RunSpec) -> list[str]:
+    names = [one.name for one in CALL_METRICS] + [one.name for one in ITERATION_METRICS]
+    if spec.slo is None:
+        return [name for name in names if name not in GOODPUT]
+    return names + [bound.share_name for bound in bounds(spec.slo)]
+
+
+def _letters(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
 
 
 def _check_search(spec: RunSpec) -> None:

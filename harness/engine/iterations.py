@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
-from typing import Literal, Protocol
+from typing import Literal
 
 import msgspec
 
@@ -22,7 +22,7 @@ from harness.engine.hostload import Reading, host_load, read_host
 from harness.engine.instruments import Instruments
 from harness.engine.plan import PlannedTrial, seed_for
 from harness.engine.sealing import CallPlace, unmade
-from harness.engine.seams import Scene
+from harness.engine.seams import Launch, Scene
 from harness.engine.token_checks import CallSample, check_tokens
 from harness.engine.workflow import WorkflowContext
 from harness.errors import HarnessError, StoreError
@@ -31,30 +31,17 @@ from harness.schema import (
     Artifact,
     CallError,
     CallRecord,
-    Effective,
     HostLoad,
     IterationRecord,
     Load,
+    Phase,
 )
 
 __all__ = ["Iterations"]
 
 log = logging.getLogger("harness.engine")
 
-Phase = Literal["cold", "warmup", "measured", "extra"]
-
 INTERRUPTED = CallError(code="cancelled", message="the run was interrupted")
-
-
-class Launch(Protocol):
-    """What the iterations ask of their trial."""
-
-    @property
-    def effective(self) -> Effective:
-        """As it was read when the backend was opened last."""
-
-    async def chill(self) -> None:
-        """Have the model gone, or the backend new, and be sure of it. Raises BackendError."""
 
 
 class Iterations:
@@ -96,7 +83,7 @@ class Iterations:
         load = self._planned.arm.load
         assert load is not None, "make_plan gives every request scenario a load"
         for phase, iteration in self._order():
-            shape = _shape(load, phase)
+            shape = load_driver.shape_for(load, phase)
             self._scene.seen.iteration_started(self._planned, phase, shape.requests)
             await self._drive(scenario, shape, self._place(phase, iteration))
 
@@ -300,13 +287,6 @@ class Iterations:
             end_ns=monotonic_ns() if end_ns is None else end_ns,
         )
         self._scene.sink.append(self._instruments.finish(ended, self._scene.sink.artifact))
-
-
-def _shape(load: Load, phase: Phase) -> Load:
-    """A cold start is over with its first request."""
-    if phase == "cold":
-        return msgspec.structs.replace(load, requests=1)
-    return load_driver.shortened(load) if phase == "warmup" else load
 
 
 class _RequestContext:

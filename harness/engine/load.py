@@ -16,9 +16,9 @@ from harness._native.clock import monotonic_ns
 from harness.engine.calls import Caller
 from harness.engine.sealing import CallPlace
 from harness.errors import HarnessError
-from harness.schema import ClosedLoad, Load, OpenLoad, Request
+from harness.schema import ClosedLoad, Load, OpenLoad, Phase, Request
 
-__all__ = ["arrival_gaps_s", "drive", "shortened"]
+__all__ = ["arrival_gaps_s", "drive", "shape_for", "shortened"]
 
 AHEAD_CALLS = 128
 """Closed loop: requests queued beyond the concurrency. At 10,000 short calls per second this is
@@ -27,6 +27,16 @@ AHEAD_S = 1.0
 """Open loop: how long before its due instant a request is prepared."""
 LEAD_S = 0.05
 """Open loop: from the start of the iteration to the first due instant."""
+
+
+def shape_for(load: Load, phase: Phase) -> Load:
+    """What of the load an iteration of this phase makes. A cold start is over with its first
+    request."""
+    import msgspec
+
+    if phase == "cold":
+        return msgspec.structs.replace(load, requests=1)
+    return shortened(load) if phase == "warmup" else load
 
 
 def shortened(load: Load) -> Load:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import random
 from collections import defaultdict
 from typing import Any, Literal
 
@@ -19,9 +18,11 @@ from harness.engine.bands import with_bands
 from harness.engine.cells import BASE_CELL, Configuration, configuration, find_cells
 from harness.engine.checks import check_load, check_numbers, check_search_size
 from harness.engine.instruments import ResolvedInstrument, resolve_instruments
+from harness.engine.ordering import ordered
 from harness.engine.specfile import digest
 from harness.errors import SpecError
 from harness.host import Host
+from harness.options import own_copy
 from harness.protocols import (
     BackendConfig,
     BackendFactory,
@@ -51,10 +52,13 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the scenario makes its calls itself; else it takes a load."""
     load: Load | None
 
+    def own_backend_config(self) -> BackendConfig:
+        config = self.backend_config
+        return msgspec.structs.replace(config, options=own_copy(config.options))
+
     def scenario_config(self, seed: int) -> ScenarioConfig:
-        return ScenarioConfig(
-            options=self.scenario_options, seed=seed, arm=self.name, cell=self.cell
-        )
+        options = own_copy(self.scenario_options)
+        return ScenarioConfig(options=options, seed=seed, arm=self.name, cell=self.cell)
 
 
 class PlannedTrial(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,7 +116,7 @@ def make_plan(spec: RunSpec, host: Host) -> Plan:
     arms = [_resolve(spec, arm, cell, cells, host) for arm, cell in _pairs(spec, list(cells))]
     spec, arms = _with_loads(spec, arms)
     check_search_size(spec, [arm.load for arm in arms if arm.cell in cells])
-    order = _ordered(spec, arms)
+    order = ordered(spec, arms)
     trials = tuple(
         PlannedTrial(arm=arm, trial=index, block=block) for index, (arm, block) in enumerate(order)
     )
@@ -192,7 +196,9 @@ def _resolve(
     )
     options = scenario.decode_options(asked.scenario.options, f"{where}.scenario.options")
     # Made once here to learn its kind, and so that what its factory refuses is refused now.
-    made = scenario.factory(ScenarioConfig(options=options, seed=spec.seed, arm=name, cell=cell))
+    made = scenario.factory(
+        ScenarioConfig(options=own_copy(options), seed=spec.seed, arm=name, cell=cell)
+    )
     is_workflow = isinstance(made, WorkflowScenario)
     if asked.load is not None and is_workflow:
         raise SpecError(
@@ -248,33 +254,6 @@ def _addresses(url: str | tuple[str, ...] | None, where: str) -> tuple[str, ...]
     return tuple(
         server_address(one, where=f"{where}[{index}]") for index, one in enumerate(url or ())
     )
-
-
-# Order. -------------------------------------------------------------------------------------------
-
-
-def _ordered(spec: RunSpec, arms: list[Arm]) -> list[tuple[Arm, int]]:
-    """(arm, block), as `spec.order` says, repeatable from the seed. With adaptive stopping or a
-    search, as many blocks as there may be."""
-    count = spec.trials
-    if spec.stop is not None:
-        count = spec.stop.trials_max
-    if spec.search is not None:
-        count = max(count, spec.search.trials_max)
-    rng = random.Random(f"order/{spec.seed}")
-    blocks = [[(arm, block) for arm in arms] for block in range(count)]
-    if spec.order == "sequential":
-        return [(arm, block) for arm in arms for block in range(count)]
-    if spec.order == "interleaved":
-        for block in blocks:
-            rng.shuffle(block)
-    if spec.order == "randomised":
-        # Adaptive stopping compares block by block what comes after the trials that all have.
-        together = count if spec.stop is None else spec.trials
-        blocks = [[pair for block in blocks[:together] for pair in block], *blocks[together:]]
-        for block in blocks:
-            rng.shuffle(block)
-    return [pair for block in blocks for pair in block]
 
 
 def _isolation(

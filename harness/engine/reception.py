@@ -139,13 +139,17 @@ class Reception:
 
     def close(self, error: BaseException | None) -> TrialRecord:
         """The trial's record, which is made here if none has come. `error`: what execution ended
-        with. Raises StoreError."""
+        with. Raises StoreError, unless it is that which ended the trial."""
         if error is not None and not (self.record and isinstance(error, TrialLostError)):
             self.failure = error
         if self.record is None and self.failure is None:
             self.failure = TrialLostError("it ended without saying how")
         if self.record is None:
-            self.append(self._unrecorded())
+            try:
+                self.append(self._unrecorded())
+            except StoreError:
+                if not isinstance(self.failure, StoreError):
+                    raise
         elif isinstance(error, TrialLostError):
             log.warning("it was done, and then: %s", error)
         assert self.record is not None

@@ -9,9 +9,9 @@ from typing import Literal, Protocol, TypeAlias
 from harness.engine.plan import Plan, PlannedTrial
 from harness.host import Host
 from harness.protocols import Transport
-from harness.schema import CallRecord, IterationRecord, Manifest, Record, TrialRecord
+from harness.schema import CallRecord, Effective, IterationRecord, Manifest, Record, TrialRecord
 
-__all__ = ["Observer", "RunSink", "Scene", "Silent", "TransportFactory", "TrialSink"]
+__all__ = ["Launch", "Observer", "RunSink", "Scene", "Silent", "TransportFactory", "TrialSink"]
 
 
 class TrialSink(Protocol):
@@ -71,6 +71,17 @@ class Silent:
 TransportFactory: TypeAlias = Callable[
     [Literal["auto", "native", "portable"], list[str]], Transport
 ]
+
+
+class Launch(Protocol):
+    """What the iterations ask of their trial."""
+
+    @property
+    def effective(self) -> Effective:
+        """As it was read when the backend was opened last."""
+
+    async def chill(self) -> None:
+        """Have the model gone, or the backend new, and be sure of it. Raises BackendError."""
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ class Trial:
     async def _open(self) -> Caller:
         spec = self._scene.plan.spec
         arm = self._planned.arm
-        self._backend = backend = arm.backend.factory(arm.backend_config)
+        self._backend = backend = arm.backend.factory(arm.own_backend_config())
         refuse_impossible(spec, backend, arm.backend.name)
         if "numpy" not in sys.modules:
             # The transport waits for it. Meanwhile the backend mostly waits for its server.

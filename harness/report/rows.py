@@ -35,6 +35,7 @@ INSTANTS: Final = (
     "first_answer_ns",
     "last_token_ns",
     "end_ns",
+    "closed_ns",
 )
 METRICS: Final = (
     "ttft_ms",

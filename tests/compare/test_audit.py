@@ -7,6 +7,7 @@ import shutil
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -250,6 +251,46 @@ def test_what_was_changed_is_found(copy, what):
     change, code = TAMPERED[what]
     change(copy)
     assert code in codes(copy)
+
+
+def without_field(summary):
+    """As a version wrote it that had no bands, and other intervals."""
+    for arm in summary["arms"]:
+        for metric in arm["metrics"]:
+            del metric["band"]
+            metric["ci_low"] = metric["ci_high"] = metric["mean"]
+    return summary
+
+
+def test_a_summary_of_an_older_version_is_compared_in_what_it_has(copy):
+    path = copy / "summary.json"
+    path.write_text(json.dumps(without_field(json.loads(path.read_text()))))
+    found = {one.code: one for one in audit_run(copy, exporters=EXPORTERS).findings}
+    assert "summary-differs" not in found
+    older = found["summary-of-other-version"]
+    assert (older.severity, found["summary-incomplete"].severity) == ("note", "note")
+    assert "another version (0.1.0), which had no band yet" in older.message
+    of_file("summary.json", "arms", 0, "metrics", 0, "mean", lambda x: x * 1.01)(copy)
+    found = {one.code: one for one in audit_run(copy, exporters=EXPORTERS).findings}
+    assert found["summary-differs"].severity == "wrong"
+    assert found["summary-differs"].evidence["count"] == 1
+
+
+def test_one_entry_without_a_field_is_no_other_version(copy):
+    drop = of_file("summary.json", "arms", 0, "metrics", 0, lambda one: one | {"ci_low": 1.0})
+    drop(copy)
+    summary = json.loads((copy / "summary.json").read_text())
+    del summary["arms"][0]["metrics"][0]["band"]
+    (copy / "summary.json").write_text(json.dumps(summary))
+    found = {one.code: one.severity for one in audit_run(copy, exporters=EXPORTERS).findings}
+    assert (found["summary-differs"], found["summary-incomplete"]) == ("wrong", "wrong")
+
+
+def test_the_run_of_the_first_schema_has_no_wrong_summary():
+    path = Path(__file__).resolve().parents[1] / "data" / "run_v1"
+    found = {one.code: one for one in audit_run(path).findings}
+    assert "summary-differs" not in found
+    assert found["summary-incomplete"].severity == "note"
 
 
 def test_bytes_of_the_log(copy):

@@ -109,6 +109,8 @@ def test_a_baseline_may_be_a_folder_in_a_repository(compare, compared_runs, tmp_
         "--baseline-store", f"{store}:baseline", "runs/three:slow", "--gate", "ttft_ms=5%"
     )
     assert done.status == 1, done.out
+    # Its name alone would not find it: what comes next can be typed as it stands.
+    assert f"next: harness explain {store}:baseline three:slow" in done.out.splitlines()
 
 
 def test_markdown_for_a_pull_request(compare, tmp_path):

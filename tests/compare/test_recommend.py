@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -126,6 +127,8 @@ def test_an_slo_keeps_the_fastest_out(tmp_path):
     assert "not at most 501" in why["2"]
     assert "may lie beyond 501" in why["4"]
     assert "the only candidate" in found.sentence
+    both = recommend(run, ["rate", "delay"], slo={"delay": 501}).sentence
+    assert re.match(r"a / ctx=1,threads=1: rate [\d.]+ tok/s, .*; delay [\d.]+ ms, .*; the", both)
     none = recommend(run, ["rate"], slo={"delay": 50})
     assert none.best == ()
     assert none.sentence.startswith("Nothing can be recommended: its delay")

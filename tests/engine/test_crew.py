@@ -13,7 +13,7 @@ from harness.engine.messages import Begun, Ended, Failure, Kept, decode_job, enc
 from harness.engine.schedule import InOrder
 from harness.errors import BackendError, StoreError, TrialLostError
 from harness.schema import Artifact, CallRecord, IterationRecord, TrialRecord
-from harness.testing import MemorySink, ScriptedBackend
+from harness.testing import MemorySink, ScriptedBackend, ScriptedTransport
 
 from .test_interrupt import Stuck
 
@@ -282,3 +282,23 @@ def test_an_artifact_that_cannot_be_kept_ends_the_run(elsewhere):
     assert (record.status, record.error.code) == ("error", "store")
     assert [one.name for one in record.artifacts] == ["a.txt"]
     assert len(executor.jobs) == 1
+
+
+class FullAtOnce(MemorySink):
+    """Takes one record, and no more."""
+
+    def append(self, record):
+        if self.records:
+            raise StoreError("no space left", where="records.hlog")
+        super().append(record)
+
+
+def test_a_sink_that_takes_no_more_is_how_the_run_ended(elsewhere, host):
+    """Wherever trials are executed: whoever called `run` can still conclude with what there is."""
+    outcome, _, _ = elsewhere([iteration(), iteration(), ended()], sink=FullAtOnce())
+    assert (outcome.manifest.state, str(outcome.error)) == ("failed", "records.hlog: no space left")
+    here = asyncio.run(
+        run(spec_from(SPEC), host, FullAtOnce(),
+            open_transport=lambda *_: ScriptedTransport([ScriptedBackend.answer(["a"])]))
+    )  # fmt: skip
+    assert (here.manifest.state, str(here.error)) == ("failed", str(outcome.error))

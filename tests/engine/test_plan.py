@@ -136,6 +136,8 @@ def test_scenarios_of_both_kinds_need_to_say_which_load_is_whose(host):
         ({"iterations": {"cold": -1}}, "$.iterations.cold"),
         ({"stop": {"metric": "ttft_ms", "trials_max": 2}, "trials": 3}, "$.stop.trials_max"),
         ({"stop": {"metric": "ttft"}, "load": {"requests": 2}}, "$.stop.metric"),
+        ({"stop": {"metric": "Wall-ms"}, "scenario": {"name": "two_steps"}}, "$.stop.metric"),
+        ({"stop": {"metric": "goodput_share"}}, "$.stop.metric"),
         ({"stop": {"metric": "ttft_ms", "relative_width_max": 0}}, "$.stop.relative_width_max"),
         ({"search": {"low": 1, "high": 2}}, "$.slo"),
         ({"search": {"low": 1, "high": 2}, "slo": {"ttft_ms": 1}, "sweep": SWEEP}, "$.search"),

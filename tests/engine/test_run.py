@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
+from functools import partial
 
+import msgspec
 import pytest
 
 from harness.engine import iterations
 from harness.engine.summary import derive_summary
 from harness.errors import BackendError, SpecError
+from harness.options import own_copy
 from harness.schema import CallRecord, IterationRecord, TrialRecord
 from harness.testing import MemorySink, Piece, ScriptedBackend, respond
 
@@ -135,6 +139,34 @@ def test_arms_change_what_they_name_and_nothing_else(execute, host):
         ("m", 1024),
         ("m", 512),
     ]
+
+
+class Spoilable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    words: list[str] = []
+
+
+def test_a_trial_has_options_of_its_own(execute, host):
+    """What one does to a list in them is not seen by the next, nor by the plan."""
+    seen = []
+
+    def spoil(kind, config):
+        seen.append(list(config.options.words))
+        config.options.words.append("spoilt")
+        return kind(config)
+
+    host.scenarios.add("spoils", partial(spoil, TwoSteps), options=Spoilable)
+    host.backends.add("spoils", partial(spoil, ScriptedBackend), options=Spoilable)
+    raw = {"name": "spoils", "options": {"words": ["a"]}}
+    outcome, _, _ = execute({"backend": raw, "scenario": raw, "trials": 3})
+    assert outcome.manifest.state == "finished", outcome.error
+    assert seen == [["a"]] * 7  # three trials with both, and the scenario that the plan makes
+    assert outcome.manifest.spec.scenario.options == {"words": ["a"]}
+
+
+def test_options_that_cannot_be_copied_are_shared():
+    """An option without an annotation may have anything for its default."""
+    options = Spoilable(words=[threading.Lock()])
+    assert own_copy(options) is options
 
 
 def test_a_workflow(execute):

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from harness.engine import spec_from
+from harness.engine.checks import unknown_metric
 from harness.engine.stopping import LOOK_FROM, LOOKS_NEEDED, StoppingRule, relative_width
 from harness.engine.summary import derive_summary
-from harness.schema import TrialRecord
+from harness.schema import MetricValue, TrialRecord
 from tests.store import builders
 
 LEAST = LOOK_FROM + LOOKS_NEEDED - 1
@@ -173,6 +174,37 @@ def test_what_was_skipped_is_accounted_for():
     interrupted = derive_summary(manifest, records, state="interrupted")
     (caveat,) = [c for c in interrupted.verdict.caveats if c.code == "incomplete"]
     assert caveat.evidence["trials_ended"] == len(entries)
+
+
+def test_a_metric_that_no_trial_had_is_named_with_those_that_there_are():
+    """What a workflow reports is known only when it ran; a typo goes on to the last trial."""
+    asked = {"stop": {"metric": "right_shar", "trials_max": 5}, "load": None}
+    entries = plan([("a", "base")], cap=5)
+    records = []
+    for arm, cell, number in entries:
+        call = builders.call(arm=arm, trial=number, cell=cell)
+        own = MetricValue(name="right_share", value=0.5 + number / 100, unit="share")
+        records += [call, builders.iteration([call], metrics=(own,)), builders.trial(arm, number)]
+    of = spec(cap=5, arms=("a",), **asked)
+    manifest = builders.manifest(("a",), spec=of, plan=tuple(entries), state="finished")
+    caveats = derive_summary(manifest, records).verdict.caveats
+    (caveat,) = [one for one in caveats if one.code == "not-narrow"]
+    assert caveat.message.startswith(
+        "no trial had a figure right_shar, so all 5 trials were made; there are right_share, "
+    )
+    assert caveat.remedy == "--set stop.metric=right_share"
+    of = spec(cap=5, arms=("a",), **(asked | {"stop": {"metric": "ttft_ms", "trials_max": 5}}))
+    manifest = builders.manifest(("a",), spec=of, plan=tuple(entries), state="finished")
+    caveats = derive_summary(manifest, records).verdict.caveats
+    assert not [c for c in caveats if "no trial had" in c.message]
+
+
+def test_a_metric_that_may_be_the_scenarios_own_is_no_mistake_yet():
+    known = {"stop": {"metric": "wall_s"}, "load": None}
+    assert unknown_metric(spec(**known)) == ("wall_s", "wall_ms")
+    assert unknown_metric(spec()) is None
+    far = {"stop": {"metric": "zzz"}, "load": None}
+    assert unknown_metric(spec(**far)) == ("zzz", None)
 
 
 def test_a_width_needs_five_trials_and_a_mean():

@@ -118,16 +118,24 @@ def test_iterations_have_theirs_one_by_one():
     assert not any("goodput_share" in line.figures for line in without)
 
 
-def test_many_lines_are_cut_short():
+@pytest.mark.parametrize(
+    ("longer", "said"),
+    [
+        (1, "… 8 more lines of this kind are in the report"),
+        (0, "all arms and cells goodput: 100 %"),
+    ],
+)
+def test_many_lines_are_cut_short(longer, said):
     cells = {f"n={n}": {"backend.options.num_ctx": n} for n in range(20)}
     records = []
     for number, cell in enumerate(cells):
-        call = builders.call(trial=number, cell=cell, sent_ms=1000 * (number + 1))
+        tokens = 5 + longer * number
+        call = builders.call(trial=number, cell=cell, sent_ms=1000 * (number + 1), tokens=tokens)
         records += [call, builders.iteration([call]), builders.trial(number=number, cell=cell)]
     plan = tuple(("baseline", cell, number) for number, cell in enumerate(cells))
     run = run_with(records, slo={"ttft_ms": 52.0})
     run = FakeRun(replace(run.manifest, cells=cells, plan=plan), records)
-    assert "… 8 more lines of this kind are in the report" in terminal(run)
+    assert said in terminal(run)
 
 
 def test_a_strangers_name_is_made_harmless():

@@ -36,6 +36,7 @@ CONTRACT = [
     "first_answer_ns",
     "last_token_ns",
     "end_ns",
+    "closed_ns",
     "stamp_source",
     "realtime_offset_ns",
     "chunks",
@@ -101,6 +102,7 @@ def test_jsonl_has_one_line_per_call_with_the_names_of_the_contract():
         "first_answer_ns": 1050 * MS,
         "last_token_ns": 1090 * MS,
         "end_ns": 1091 * MS,
+        "closed_ns": 1091 * MS,
         "stamp_source": "kernel",
         "realtime_offset_ns": 1_700_000_000_000_000_000,
         "chunks": 5,
@@ -129,6 +131,7 @@ def test_jsonl_says_null_for_what_is_unknown_and_gives_the_error():
     assert line["error"] == {"code": "timeout.first_byte", "message": "boom"}
     unknown = "first_token_ns last_token_ns end_ns output_tokens ttft_ms tpot_ms e2e_ms effective"
     assert [line[name] for name in unknown.split()] == [None] * 8
+    assert line["closed_ns"] == call.instants.closed_ns > line["sent_ns"]
     assert line["phase"] == "warmup"
     assert line["status"] == "timeout"
 

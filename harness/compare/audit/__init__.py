@@ -2,7 +2,8 @@
 
 finding.py    one thing that was found, and how bad it is
 folder.py     the manifest and its digest, the bytes of the log, what changed between sessions
-documents.py  summary.json and the reports, leaf by leaf against what the records give
+documents.py  summary.json and the reports, leaf by leaf against what the records give;
+              versions.py: which version wrote them
 records.py    records against one another and the plan; stamps.py: can a call be as recorded
 values.py     what the figures tell: single values, empty inputs, duplicates, runaway output
 

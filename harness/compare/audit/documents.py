@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -16,6 +17,7 @@ from typing import Any, BinaryIO, Final
 import msgspec
 
 from harness.compare.audit.finding import SHOWN, Finding, Severity
+from harness.compare.audit.versions import another_version
 from harness.schema import Summary
 from harness.store.folder import REPORTS, SUMMARY
 from harness.store.load import Run
@@ -24,6 +26,7 @@ from harness.text import one_line
 __all__ = ["Difference", "audit_reports", "audit_summary", "differences"]
 
 TOLERANCE: Final = 1e-9
+_RULED: Final = re.compile(r"\.(ci_low|ci_high|needs(\.\w+)?)$")
 TEXT_FORMATS: Final = (".csv", ".md", ".jsonl", ".txt")
 LIST_KEYS: Final = (("arm", "cell"), ("name",), ("code", "arm", "message"), ("cell", "metric"))
 """What tells the items of a list apart, where they have all of it: a missing item is then one
@@ -54,8 +57,10 @@ def audit_summary(run: Run, derived: Summary) -> Iterator[Finding]:
         )
         return
     found = list(differences(written, msgspec.to_builtins(derived)))
-    older = [one for one in found if one.written is _ABSENT]
-    wrong = [one for one in found if one.written is not _ABSENT]
+    lacking = [one for one in found if one.written is _ABSENT]
+    other = another_version(run, written)
+    theirs = [one for one in found if other and one not in lacking and _is_ruled(one.path)]
+    wrong = [one for one in found if one not in lacking and one not in theirs]
     if wrong:
         yield Finding(
             code="summary-differs",
@@ -66,13 +71,23 @@ def audit_summary(run: Run, derived: Summary) -> Iterator[Finding]:
             where=SUMMARY,
             remedy=f"believe the records: remove {SUMMARY}, and `harness show` derives it again",
         )
-    if older:
+    if theirs:
+        yield Finding(
+            code="summary-of-other-version",
+            severity="doubtful" if any(one.path == "$.verdict.state" for one in theirs) else "note",
+            message=f"{SUMMARY} was written by {other}: {len(theirs)} intervals and caveats are by "
+            f"other rules, first {_told(theirs[0])}",
+            evidence={"entries": [_shown(one) for one in theirs[:SHOWN]], "count": len(theirs)},
+            where=SUMMARY,
+            remedy=f"remove {SUMMARY}, and `harness show` derives it again",
+        )
+    if lacking:
         yield Finding(
             code="summary-incomplete",
-            severity="wrong" if _is_ours(run) else "note",
-            message=f"{SUMMARY} lacks {len(older)} entries that the records give, first "
-            f"{one_line(older[0].path, 100)}",
-            evidence={"entries": [one.path for one in older[:SHOWN]], "count": len(older)},
+            severity="note" if other else "wrong",
+            message=f"{SUMMARY} lacks {len(lacking)} entries that the records give, first "
+            f"{one_line(lacking[0].path, 100)}" + (f"; it was written by {other}" if other else ""),
+            evidence={"entries": [one.path for one in lacking[:SHOWN]], "count": len(lacking)},
             where=SUMMARY,
             remedy=f"remove {SUMMARY}, and `harness show` derives it again",
         )
@@ -83,6 +98,7 @@ def audit_reports(
 ) -> Iterator[Finding]:
     """reports/, written again from `derived` (the run with the derived summary). `exporters`: file
     name → what writes it."""
+    other = another_version(run, _read(run.path / SUMMARY))
     for name, write in exporters.items():
         path = run.path / REPORTS / name
         if path.suffix not in (".json", *TEXT_FORMATS) or not path.is_file():
@@ -99,12 +115,12 @@ def audit_reports(
             )
             continue
         if path.suffix == ".json":
-            yield from _audit_json(run, path, out.getvalue())
+            yield from _audit_json(run, path, out.getvalue(), other)
         elif path.read_bytes() != out.getvalue():
-            yield _other_text(run, path, out.getvalue())
+            yield _other_text(path, out.getvalue(), other)
 
 
-def _audit_json(run: Run, path: Path, derived: bytes) -> Iterator[Finding]:
+def _audit_json(run: Run, path: Path, derived: bytes, other: str) -> Iterator[Finding]:
     written = _read(path)
     if written is None:
         yield Finding(
@@ -122,7 +138,7 @@ def _audit_json(run: Run, path: Path, derived: bytes) -> Iterator[Finding]:
         first = (changed or found)[0]
         yield Finding(
             code="report-differs",
-            severity="wrong" if changed else _by_version(run),
+            severity=_by_version(other) if other or not changed else "wrong",
             message=f"{len(changed or found)} entries of {path.name} do not follow from the "
             f"records, first {_told(first)}",
             evidence={"entries": [_shown(one) for one in (changed or found)[:SHOWN]]},
@@ -131,13 +147,13 @@ def _audit_json(run: Run, path: Path, derived: bytes) -> Iterator[Finding]:
         )
 
 
-def _other_text(run: Run, path: Path, derived: bytes) -> Finding:
+def _other_text(path: Path, derived: bytes, other: str) -> Finding:
     ours, theirs = derived.splitlines(), path.read_bytes().splitlines()
     first = next((n for n, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), None)
     line = min(len(ours), len(theirs)) if first is None else first
     return Finding(
         code="report-differs",
-        severity=_by_version(run),
+        severity=_by_version(other),
         message=f"line {line + 1} of {path.name} is not what the records give: it was edited, or "
         "written by another version",
         evidence={
@@ -232,16 +248,14 @@ def _leaf(value: Any) -> str:
 # ---- whose document it is
 
 
-def _by_version(run: Run) -> Severity:
+def _is_ruled(path: str) -> bool:
+    """Whether it depends on rules that a version makes, and not on the records alone."""
+    return path.startswith("$.verdict") or bool(_RULED.search(path))
+
+
+def _by_version(other: str) -> Severity:
     """Of what another version may have written so."""
-    return "doubtful" if _is_ours(run) else "note"
-
-
-def _is_ours(run: Run) -> bool:
-    """Written by this very version, which leaves nothing out."""
-    from harness import __version__
-
-    return run.manifest.environment.harness_version == __version__
+    return "note" if other else "doubtful"
 
 
 def _read(path: Path) -> Any:

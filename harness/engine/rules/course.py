@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from harness.engine.resume import conditions
 from harness.engine.rules.view import RunView
 from harness.engine.search import contradictions
-from harness.metrics import session_of
+from harness.metrics import CALL_METRICS, ITERATION_METRICS, session_of
 from harness.schema import Caveat, Probe, SearchResult, Stopping
+from harness.text import listed, one_line
 
 __all__ = ["not_narrow", "resumed", "search"]
 
 SHOWN_MAX: Final = 4
 TRIALS_ADVISED_MAX: Final = 1000
+OURS: Final = frozenset(one.name for of in (CALL_METRICS, ITERATION_METRICS) for one in of)
 
 
 def resumed(view: RunView) -> Iterator[Caveat]:
@@ -76,6 +78,10 @@ def not_narrow(view: RunView) -> Iterator[Caveat]:
     if not wide:
         return
     worst = max(wide, key=_widest)
+    named = _figures(view)
+    if worst.metric not in named:
+        yield _no_such_figure(worst, named)
+        return
     width = _widest(worst)
     known = f"is known to ±{width:.1%}" if math.isfinite(width) else "has no interval"
     where = "" if worst.cell == "base" else f" in {worst.cell}"
@@ -87,6 +93,27 @@ def not_narrow(view: RunView) -> Iterator[Caveat]:
         f"±{worst.bound:.1%} was asked for{cells}",
         evidence={"relative_widths": {one.cell: one.relative_widths for one in wide}},
         remedy=_more_trials(worst, width),
+    )
+
+
+def _figures(view: RunView) -> list[str]:
+    """What any trial had a figure of; the scenario's own first, of which few people know all."""
+    metrics = {one.name: None for arm in view.arms for one in arm.summary.metrics if one.n}
+    return sorted(metrics, key=lambda name: name in OURS)
+
+
+def _no_such_figure(one: Stopping, named: Sequence[str]) -> Caveat:
+    """A name that nothing reported: no number of trials would have been enough."""
+    from harness.strict import nearest
+
+    close = nearest(one.metric, named)
+    return Caveat(
+        code="not-narrow",
+        severity="note",
+        message=f"no trial had a figure {one_line(one.metric, 60)}, so all {one.trials} trials were "
+        f"made; there are {listed(named, 12)}",
+        evidence={"metric": one.metric, "figures": list(named)},
+        remedy=f"--set stop.metric={close}" if close else "stop.metric: one of these",
     )
 
 
