@@ -153,11 +153,12 @@ def check_search_size(spec: RunSpec, loads: Iterable[Load | None]) -> None:
     search = spec.search
     if search is None:
         return
+    from harness.engine.search import level_of_look
     from harness.statistics import needed_for_share
 
     times = search.trials_max * spec.iterations.measured
     fewest = min((load.requests for load in loads if load is not None), default=None)
-    needed = needed_for_share(search.share_min)
+    needed = needed_for_share(search.share_min, level=level_of_look(search.trials_max))
     if fewest is None:
         raise SpecError(
             "a search needs a scenario that takes a load",

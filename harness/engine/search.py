@@ -1,7 +1,10 @@
 """The highest load that meets the SLO: bisection over the cells of `$.search`, for each arm.
 
-At a load, trials are made until Clopper and Pearson's 95 % interval of the share of good requests
-lies on one side of `share_min`, or there are `trials_max`. Then:
+At a load, trials are made until Clopper and Pearson's interval of the share of good requests lies
+on one side of `share_min`, or there are `trials_max`. Looking after each trial is looking up to
+`trials_max` times: of servers just below `share_min`, intervals of 95 % each said "meets" of 7 in
+100 with 5 trials at most, and of 12 with 20 (benchmarks/search.py). So the 5 % are divided by
+`trials_max` (Bonferroni): then it is at most 2.5 in 100 in either direction. Then:
 
     meets       the interval lies at or above share_min: go up
     fails       it lies below: go down
@@ -33,14 +36,20 @@ from harness.engine.rules.timing import LATE_CALLS_MAX, LATE_CALLS_SHARE_MAX, sl
 from harness.metrics import good_requests
 from harness.schema import CallRecord, OpenLoad, Probe, Record, RunSpec, SearchResult, ValiditySpec
 
-__all__ = ["SearchRule", "Tried", "contradictions", "what_was_offered"]
+__all__ = ["SearchRule", "Tried", "contradictions", "level_of_look", "what_was_offered"]
 
 LEVEL: Final = 0.95
+"""Of all looks at one load together."""
 SPOILT_MAX: Final = 1
 """Trials of a load that may be left out before it is called invalid."""
 
 OUR_LIMITS: Final = tuple(os.strerror(n) for n in (errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL))
 """Why a connection could not be made, where that was no matter of the server's."""
+
+
+def level_of_look(trials_max: int) -> float:
+    """The interval's level at each of so many looks."""
+    return 1 - (1 - LEVEL) / trials_max
 
 
 class Tried(Struct, frozen=True, kw_only=True):
@@ -204,7 +213,7 @@ class SearchRule:
         spoilt = [one for one in tried if one.limit == "client"]
         counted = [one for one in tried if one.limit != "client"]
         good, requests = sum(c.good for c in counted), sum(c.requests for c in counted)
-        share = clopper_pearson(good, requests, level=LEVEL)
+        share = clopper_pearson(good, requests, level=level_of_look(self._search.trials_max))
         decision, because = self._decision(share.low, share.high, tried, spoilt, counted)
         return Probe(
             cell=cell,

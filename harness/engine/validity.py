@@ -55,6 +55,7 @@ RULES: Final[tuple[Rule, ...]] = (
     timing.user_stamps,
     timing.clock_step,
     instrument.no_selfcheck,
+    instrument.unobserved,
     course.resumed,
     course.not_narrow,
     course.search,

@@ -207,7 +207,8 @@ class Probe(Struct, frozen=True, kw_only=True):
     requests: int
     good: int
     share_low: float | None = None
-    """95 % interval of the share of good requests (Clopper–Pearson)."""
+    """Interval of the share of good requests (Clopper–Pearson): 95 % over as many looks as there
+    may be trials, so each at 1 − 0.05 / trials_max."""
     share_high: float | None = None
     decision: Literal["meets", "fails", "undecided", "invalid"] = "undecided"
     """`invalid`: the client could not offer this load, so it says nothing of the server."""

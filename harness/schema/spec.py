@@ -216,7 +216,8 @@ class SearchSpec(_Spec, frozen=True):
     share_min: float = 0.99
     """Share of requests that must meet every bound of `slo` for a load to pass."""
     trials_max: int = 5
-    """Trials at one load, until the share's 95 % interval lies on one side of `share_min`."""
+    """Trials at one load, until the share's interval lies on one side of `share_min`: 95 % over all
+    these looks, each at 1 − 0.05 / trials_max."""
 
 
 class BandSpec(_Spec, frozen=True):

@@ -110,8 +110,8 @@ def _no_such_figure(one: Stopping, named: Sequence[str]) -> Caveat:
     return Caveat(
         code="not-narrow",
         severity="note",
-        message=f"no trial had a figure {one_line(one.metric, 60)}, so all {one.trials} trials were "
-        f"made; there are {listed(named, 12)}",
+        message=f"no trial had a figure {one_line(one.metric, 60)}, so all {one.trials} trials "
+        f"were made; there are {listed(named, 12)}",
         evidence={"metric": one.metric, "figures": list(named)},
         remedy=f"--set stop.metric={close}" if close else "stop.metric: one of these",
     )

@@ -1,13 +1,15 @@
-"""Is the error of the measuring itself known."""
+"""Is the error of the measuring itself known, and did every instrument see what it was to see."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from harness.engine.rules.view import RunView
 from harness.schema import Caveat
+from harness.text import one_line
 
-__all__ = ["no_selfcheck"]
+__all__ = ["no_selfcheck", "unobserved"]
 
 
 def no_selfcheck(view: RunView) -> Iterator[Caveat]:
@@ -23,3 +25,24 @@ def no_selfcheck(view: RunView) -> Iterator[Caveat]:
         evidence={"selfcheck_unknown": unknown},
         remedy="harness selfcheck",
     )
+
+
+def unobserved(view: RunView) -> Iterator[Caveat]:
+    """Figures that an instrument was asked for and could not give, with its own reason."""
+    for arm in view.arms:
+        lacking = Counter(item for one in arm.iterations for item in one.unobserved.items())
+        if not lacking:
+            continue
+        names = dict.fromkeys(name for name, _ in lacking)
+        (name, reason), count = lacking.most_common(1)[0]
+        more = f", and {len(names) - 1} more figures" if len(names) > 1 else ""
+        yield Caveat(
+            code="unobserved",
+            severity="note",
+            message=f"{one_line(name, 80)} is unknown in {count} of {len(arm.iterations)} "
+            f"iterations{more}: {one_line(reason, 200)}",
+            evidence={"iterations": {f"{n}: {why}": k for (n, why), k in lacking.items()}},
+            remedy="longer iterations, another instrument, or none",
+            arm=arm.name,
+            cell=arm.cell,
+        )
