@@ -8,6 +8,8 @@ conditions.py  every recorded condition that differs, with its weight, from
   machine.py     host and software
   leaves.py      nested settings as flat ones
 effects.py     one metric of two sides: difference, interval, tests
+  questions.py   right or wrong, on the same questions
+  spread.py      where trials scatter by less than chance, or by nothing
 words.py       the verdict in words, and one sentence of it
 gates.py       `METRIC=MARGIN`, and what comes of it
 comparing.py   all of it together

@@ -7,19 +7,18 @@ nine cells and four metrics asks 36 questions, and one in twenty would be "signi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from harness.compare.conditions import conditions, forbidding
-from harness.compare.effects import effect_of
-from harness.compare.gates import Amount, GateSpec, gate_of, in_unit, not_comparable
+from harness.compare.effects import effect_of, missing_effect
+from harness.compare.gates import Amount, GateSpec, gate_of, in_unit, unanswered
 from harness.compare.measured import Measured, Party, has_blocks, measured
 from harness.compare.sides import Key, Place, pair_keys
 from harness.compare.words import spoken
-from harness.compare.work import unequal_output
+from harness.compare.work import of_all_work, unequal_output
 from harness.errors import SpecError
 from harness.protocols import RunData
 from harness.schema import Comparison, Condition, Effect, GateResult, Side
@@ -28,11 +27,6 @@ from harness.strict import nearest
 from harness.text import one_line
 
 __all__ = ["Asked", "compare", "compare_arms", "headlines_of", "why_not"]
-
-OF_ALL_WORK: Final = (
-    *("throughput_tok_s", "held_throughput_tok_s", "requests_per_s", "goodput_per_s", "wall_ms"),
-)
-"""Like E2E latency and spans: not to be compared where outputs differ in length."""
 
 
 class Asked(Struct, frozen=True, kw_only=True):
@@ -65,7 +59,9 @@ class _Question(Struct, frozen=True, kw_only=True):
 def compare(pairs: Sequence[tuple[Place, Place]], asked: Asked) -> tuple[Comparison, ...]:
     """In the order of `pairs`. Raises SpecError: a metric that there is not, a margin in another
     unit, blocks that do not pair; StoreError: a log that cannot be read."""
-    questions = [_question(a, b, asked) for a, b in _read(pairs)]
+    read = _read(pairs)
+    units = _units(read, asked)
+    questions = [_question(a, b, asked) for a, b in read]
     found = [_effects(question, asked) for question in questions]
     family = [effect for effects in found for effect in effects]
     p_values = holm([_p(effect) for effect in family])
@@ -79,11 +75,11 @@ def compare(pairs: Sequence[tuple[Place, Place]], asked: Asked) -> tuple[Compari
             spoken(
                 replace(effect, p_holm=adjusted[id(effect)]),
                 family=tests,
-                unequal_work=unequal if _of_all_work(effect.metric) else "",
+                unequal_work=unequal if of_all_work(effect.metric) else "",
             )
             for effect in effects
         )
-        made.append(_comparison(question, words, _gates(question, asked, max(gates, 1))))
+        made.append(_comparison(question, words, _gates(question, asked, units, max(gates, 1))))
     return tuple(made)
 
 
@@ -108,10 +104,6 @@ def why_not(one: Comparison) -> str:
 
 def _p(effect: Effect) -> float | None:
     return effect.p_welch if effect.p_mcnemar is None else effect.p_mcnemar
-
-
-def _of_all_work(metric: str) -> bool:
-    return metric in OF_ALL_WORK or metric.startswith(("e2e_", "slo.e2e_", "span."))
 
 
 # ---- reading
@@ -175,17 +167,25 @@ def _option_of(metric: str, asked: Asked) -> str:
     return "--equivalent" if any(m.metric == metric for m in asked.margins) else "--gate"
 
 
-def _metrics(a: Measured, b: Measured, asked: Asked) -> tuple[str, ...]:
-    known = {**a.series, **b.series}
+def _units(read: Sequence[tuple[Party, Party]], asked: Asked) -> dict[str, str]:
+    """Metric → unit. SpecError for one that was asked for and that no side of any pair has: what
+    some of them lack is no mistake."""
+    sides = [party.data for pair in read for party in reversed(pair)]
+    units = {name: one.unit for side in reversed(sides) for name, one in side.series.items()}
     named = [*asked.metrics, *(m.metric for m in asked.margins), *(g.metric for g in asked.gates)]
-    for name in named:
-        if name not in known:
-            with_values = [one for one in known if _has(a, one) or _has(b, one)]
+    for name in named if read else ():
+        if name not in units:
+            with_values = [one for one in units if any(_has(side, one) for side in sides)]
             raise SpecError(
                 f"there is no metric {one_line(name, 60)!r}",
                 where=_option_of(name, asked),
-                remedy=nearest(name, known) or ", ".join(with_values[:12]) or "another run",
+                remedy=nearest(name, units) or ", ".join(with_values[:12]) or "another run",
             )
+    return units
+
+
+def _metrics(a: Measured, b: Measured, asked: Asked) -> tuple[str, ...]:
+    known = {**a.series, **b.series}
     if asked.all_metrics:
         return tuple(one for one in known if _has(a, one) or _has(b, one))
     wanted = asked.metrics or headlines_of(a, b)
@@ -205,6 +205,7 @@ def _effects(question: _Question, asked: Asked) -> list[Effect]:
     found = []
     for name in question.metrics:
         if name not in a.series or name not in b.series:
+            found.append(missing_effect(name, a, b, paired=question.paired))
             continue
         series = b.series[name]
         if a.series[name].unit != series.unit:
@@ -214,26 +215,33 @@ def _effects(question: _Question, asked: Asked) -> list[Effect]:
     return found
 
 
-def _gates(question: _Question, asked: Asked, gates: int) -> tuple[GateResult, ...]:
+def _gates(
+    question: _Question, asked: Asked, units: Mapping[str, str], gates: int
+) -> tuple[GateResult, ...]:
+    a, b, paired = question.a.data, question.b.data, question.paired
     found = []
-    stops = forbidding(question.conditions)
-    a, b = question.a.data, question.b.data
     for one in asked.gates:
-        unit = (b.series.get(one.metric) or a.series[one.metric]).unit
-        if stops:
-            why = f"{stops[0].name}: {stops[0].why}"
-        elif one.metric not in a.series or one.metric not in b.series:
-            why = f"the {'baseline' if one.metric in b.series else 'candidate'} has no such figure"
-        elif a.series[one.metric].unit != unit:
-            why = f"its unit was {a.series[one.metric].unit or 'none'}, and is {unit or 'none'}"
-        elif _of_all_work(one.metric) and (unequal := unequal_output(a, b)):
-            why = unequal
+        if why := _not_gated(one.metric, question):
+            series = b.series.get(one.metric) or a.series.get(one.metric)
+            unit = series.unit if series else units[one.metric]
+            found.append(unanswered(one, unit, "not comparable", why))
         else:
-            paired = question.paired
             found.append(gate_of(one, a, b, paired=paired, gates=gates, looks=asked.looks))
-            continue
-        found.append(not_comparable(one, unit, why))
     return tuple(found)
+
+
+def _not_gated(metric: str, question: _Question) -> str:
+    """Why it cannot be asked of these two; empty if it can."""
+    if stops := forbidding(question.conditions):
+        return f"{stops[0].name}: {stops[0].why}"
+    a, b = question.a.data, question.b.data
+    one, other = a.series.get(metric), b.series.get(metric)
+    if one is None or other is None:
+        who = "neither side" if one is other else f"the {'candidate' if one else 'baseline'}"
+        return f"{who} has {'this' if one is other else 'no such'} figure"
+    if one.unit != other.unit:
+        return f"its unit was {one.unit or 'none'}, and is {other.unit or 'none'}"
+    return unequal_output(a, b) if of_all_work(metric) else ""
 
 
 def _comparison(

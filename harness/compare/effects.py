@@ -15,22 +15,25 @@ a busy neighbour) drops out. Below 5 trials a side nothing is inferred.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from harness.compare.measured import Measured, Unit
-from harness.metrics import ITERATION_METRICS, Series
+from harness.compare.measured import Measured
+from harness.compare.questions import p_mcnemar
+from harness.compare.spread import (
+    NO_SPREAD,
+    answers_of,
+    chance_variance,
+    without_spread,
+)
 from harness.schema import Effect
 from harness.statistics import (
     GROUPS_MIN,
     cliffs_delta,
     hodges_lehmann,
     mann_whitney,
-    mcnemar,
     paired_t,
     tost,
     trials_needed,
@@ -44,7 +47,7 @@ if TYPE_CHECKING:
 
     from harness.statistics.contrasts import Moments
 
-__all__ = ["RESOLUTION", "Margin", "effect_of", "trial_values"]
+__all__ = ["RESOLUTION", "Margin", "effect_of", "missing_effect", "trial_values"]
 
 LEVEL: Final = 0.95
 RESOLUTION: Final = 0.05
@@ -52,10 +55,6 @@ RESOLUTION: Final = 0.05
 POWER: Final = 0.8
 PERCENTAGES: Final = ("%", "share")
 """Units of what is read as a percentage; of `share`, reports make one."""
-QUESTIONS_MIN: Final = 6
-"""Of fewer, McNemar's p is above 0.05 even if the two disagree on every one: 2 · 0.5⁵."""
-OURS: Final = frozenset(one.name for one in ITERATION_METRICS)
-"""Figures of many requests, none of which is an answer, though a share of them may be 0 or 1."""
 
 ByBlock = dict[int, list[float]]
 
@@ -94,20 +93,56 @@ def effect_of(
         level=LEVEL,
         margin=margin.value if margin else None,
         margin_absolute=bool(margin and margin.absolute),
-        p_mcnemar=_mcnemar(a, b, name),
+        p_mcnemar=p_mcnemar(a, b, name),
     )
     if not min(found.n):
         return replace(found, more_trials=GROUPS_MIN - min(found.n))
     found = _described(found, one, other)
     if min(found.n) < 2:
         return replace(found, more_trials=GROUPS_MIN - min(found.n))
-    return _inferred(found, _means(one), _means(other), margin)
+    means = _figures(one), _figures(other)
+    if without_spread(found.unit, *([*side.values()] for side in means)):
+        return replace(found, because=NO_SPREAD)
+    return _inferred(found, *means, margin, _floors(name, (a, b), means))
+
+
+def missing_effect(name: str, a: Measured, b: Measured, *, paired: bool) -> Effect:
+    """Of a metric that one of the two, or both, do not have."""
+    series = b.series.get(name) or a.series.get(name)
+    counts = [[len(values) for values in side.by_block(name).values()] for side in (a, b)]
+    who = "the candidate has" if name in a.series else "the baseline has"
+    return Effect(
+        metric=name,
+        unit=series.unit if series else "",
+        better=series.better if series else "neither",
+        words="not enough data",
+        sentence="",
+        n=(len(counts[0]), len(counts[1])),
+        values=(sum(counts[0]), sum(counts[1])),
+        paired=paired,
+        because=f"{who if series else 'both sides have'} no such figure",
+    )
+
+
+def _figures(trials: ByBlock) -> dict[int, float]:
+    return {block: math.fsum(values) / len(values) for block, values in trials.items()}
 
 
 def _means(trials: ByBlock) -> NDArray[np.float64]:
     import numpy as np
 
-    return np.array([math.fsum(values) / len(values) for values in trials.values()])
+    return np.array([*_figures(trials).values()])
+
+
+def _floors(
+    name: str, sides: tuple[Measured, Measured], means: tuple[dict[int, float], ...]
+) -> tuple[float, float] | None:
+    """What chance alone gives to the two means; None where they are no shares."""
+    answers = [answers_of(side, name) for side in sides]
+    if None in answers:
+        return None
+    low, high = (chance_variance(*of) for of in zip(means, answers, strict=True))
+    return low, high
 
 
 def _described(found: Effect, one: ByBlock, other: ByBlock) -> Effect:
@@ -130,21 +165,35 @@ def _described(found: Effect, one: ByBlock, other: ByBlock) -> Effect:
 
 
 def _inferred(
-    found: Effect, a: NDArray[np.float64], b: NDArray[np.float64], margin: Margin | None
+    found: Effect,
+    one: dict[int, float],
+    other: dict[int, float],
+    margin: Margin | None,
+    floors: tuple[float, float] | None,
 ) -> Effect:
     """From 2 trials a side: how many more; from 5: intervals and tests."""
-    from harness.statistics.contrasts import difference_bounds, moments, ratio_bounds
+    import numpy as np
 
-    of = moments(a, b, paired=found.paired)
+    from harness.statistics.contrasts import at_least, difference_bounds, moments, ratio_bounds
+
+    a, b = np.array([*one.values()]), np.array([*other.values()])
+    of = at_least(moments(a, b, paired=found.paired), floors)
     found = replace(found, more_trials=_more(of, found, margin))
     if min(found.n) < GROUPS_MIN:
         return found
     tail = (1 - LEVEL) / 2
     low, high = (float(bound) for bound in difference_bounds(of, tail, tail))
+    if floors is not None:  # no two shares differ by more
+        low, high = max(low, -1.0), min(high, 1.0)
     share_low, share_high = _shares(found, *(float(x) - 1 for x in ratio_bounds(of, tail, tail)))
     test, ranks = (paired_t, wilcoxon) if found.paired else (welch, mann_whitney)
     equal = margin and tost(
-        a, b, margin=margin.value, relative=not margin.absolute, paired=found.paired
+        a,
+        b,
+        margin=margin.value,
+        relative=not margin.absolute,
+        paired=found.paired,
+        floors=floors,
     )
     return replace(
         found,
@@ -153,7 +202,7 @@ def _inferred(
         share=found.share if share_low is not None else None,
         share_low=share_low,
         share_high=share_high,
-        p_welch=test(a, b).p_value,
+        p_welch=test(a, b, floors=floors).p_value,
         p_rank=ranks(a, b).p_value,
         p_equivalent=equal.p_value if equal else None,
     )
@@ -189,43 +238,3 @@ def _shares(found: Effect, low: float, high: float) -> tuple[float | None, float
     """Both bounds, or neither."""
     known = found.share is not None and math.isfinite(low) and math.isfinite(high)
     return (low, high) if known else (None, None)
-
-
-# ---- right or wrong, question by question
-
-
-def _mcnemar(a: Measured, b: Measured, name: str) -> float | None:
-    """Of a figure of iterations that is 0 or 1, where both sides answered the same questions: the
-    same first prompt. Several answers to one become one by majority; a tie is left out. None, and
-    trials decide, where the questions are too few to show anything."""
-    sides = [_answers(one, name) for one in (a, b)]
-    if sides[0] is None or sides[1] is None:
-        return None
-    both = sorted(question for question in sides[0] if question in sides[1])
-    if len(both) < QUESTIONS_MIN:
-        return None
-    return mcnemar([sides[0][q] for q in both], [sides[1][q] for q in both]).p_value
-
-
-def _answers(of: Measured, name: str) -> dict[str, bool] | None:
-    """Question → right; None where this is no such figure."""
-    series = of.series[name]
-    if series.of != "iteration" or name in OURS or name.startswith(("slo.", "span.")):
-        return None
-    if not series.values or not {*series.values} <= {0.0, 1.0}:
-        return None
-    given: dict[str, list[float]] = defaultdict(list)
-    for unit, value in zip(_units(of, series), series.values, strict=True):
-        question = of.prompts.first.get(unit)
-        if question is not None:
-            given[question].append(value)
-    return _majority(given)
-
-
-def _units(of: Measured, series: Series) -> list[Unit]:
-    return [(of.blocks[trial], iteration) for trial, iteration in series.places]
-
-
-def _majority(given: Mapping[str, Sequence[float]]) -> dict[str, bool]:
-    shares = {question: sum(answers) / len(answers) for question, answers in given.items()}
-    return {question: share > 0.5 for question, share in shares.items() if share != 0.5}

@@ -2,6 +2,7 @@
 
     ttft_ms=5%            the mean of each trial; a loss of 5 % of the baseline
     ttft_ms=2ms           a loss of 2 ms
+    retries=0.5           a loss of 0.5, of a figure without a unit
     median:ttft_ms=5%     the median of each trial; also p95 and p99, where trials are large enough
     accuracy=2pp          percentage points, of a figure that is itself in %
 
@@ -20,6 +21,7 @@ from msgspec import Struct
 
 from harness.compare.effects import Margin, trial_values
 from harness.compare.measured import Measured
+from harness.compare.spread import NO_SPREAD, answers_of, chance_variance, without_spread
 from harness.compare.words import percent, sized
 from harness.errors import SpecError
 from harness.schema import Comparison, GateResult
@@ -34,9 +36,9 @@ __all__ = [
     "gate_of",
     "gate_status",
     "in_unit",
-    "not_comparable",
     "parse_gate",
     "parse_margin",
+    "unanswered",
 ]
 
 Statistic = Literal["mean", "median", "p95", "p99"]
@@ -46,7 +48,8 @@ REGRESSION: Final = 1
 NOT_ENOUGH: Final = 2
 NOT_COMPARABLE: Final = 3
 
-_MARGIN: Final = re.compile(r"(?P<number>[0-9]*\.?[0-9]+(?:e-?[0-9]+)?)\s*(?P<unit>\S*)")
+_MARGIN: Final = re.compile(r"(?P<number>[0-9]*\.?[0-9]+(?:e-?[0-9]+)?)\s*(?P<unit>.*)")
+NO_UNIT: Final = ("", "1")
 _TO_NS: Final = {"ns": 1.0, "us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9}
 
 
@@ -97,13 +100,6 @@ def parse_margin(text: str, option: str = "--equivalent") -> Amount:
     number = float(fitting["number"])
     if not 0 < number < float("inf"):
         raise SpecError("a margin is more than 0", where=where, remedy=f"{option} {metric}=5%")
-    if not fitting["unit"]:
-        guess = f"{number * 100:g}%" if number < 1 else f"{number:g}%"
-        raise SpecError(
-            "a margin has a unit: % of the baseline, or that of the metric",
-            where=where,
-            remedy=f"{option} {one_line(metric, 60)}={guess}",
-        )
     return Amount(metric=metric.strip(), number=number, unit=fitting["unit"], text=where)
 
 
@@ -111,7 +107,14 @@ def in_unit(amount: Amount, unit: str) -> Margin:
     """Checked against the metric's unit. Raises SpecError."""
     if amount.unit == "%":
         return Margin(value=amount.number / 100)
-    if amount.unit == unit or (amount.unit == "pp" and unit == "%"):
+    if not amount.unit and unit not in NO_UNIT:
+        guess = f"{amount.number * 100:g}%" if amount.number < 1 else f"{amount.number:g}%"
+        raise SpecError(
+            "a margin has a unit: % of the baseline, or that of the metric",
+            where=amount.text,
+            remedy=f"{amount.text.partition(' ')[0]} {one_line(amount.metric, 60)}={guess}",
+        )
+    if amount.unit == unit or not amount.unit or (amount.unit == "pp" and unit == "%"):
         return Margin(value=amount.number, absolute=True)
     if amount.unit == "pp" and unit == "share":
         return Margin(value=amount.number / 100, absolute=True)
@@ -120,7 +123,8 @@ def in_unit(amount: Amount, unit: str) -> Margin:
     raise SpecError(
         f"the metric's unit is {one_line(unit, 20) or 'none'}, not {one_line(amount.unit, 20)}",
         where=amount.text,
-        remedy=f"{amount.number:g}% of the baseline, or an amount in {one_line(unit, 20) or '%'}",
+        remedy=f"{amount.number:g}% of the baseline, or an amount "
+        + (f"in {one_line(unit, 20)}" if unit not in NO_UNIT else "without a unit"),
     )
 
 
@@ -146,15 +150,19 @@ def gate_of(
     if paired and lacking:
         kept = [block for block in one if block in other]
         one, other = {k: one[k] for k in kept}, {k: other[k] for k in kept}
+    figures = [*one.values()], [*other.values()]
+    if without_spread(series.unit, *figures):
+        return unanswered(asked, series.unit, "not enough data", NO_SPREAD)
+    answers = [answers_of(side, asked.metric) for side in (a, b)]
     decision = gate(
-        list(one.values()),
-        list(other.values()),
+        *figures,
         margin=margin.value,
         better=series.better,
         relative=not margin.absolute,
         paired=paired,
         alpha=GATE_ALPHA / gates,
         looks=looks,
+        floors=(chance_variance(one, answers[0]), chance_variance(other, answers[1])),
     )
     few = f"{asked.statistic} needs {NEEDED[asked.statistic]} values a trial" if lacking else ""
     return GateResult(
@@ -171,15 +179,18 @@ def gate_of(
     )
 
 
-def not_comparable(asked: GateSpec, unit: str, why: str) -> GateResult:
+def unanswered(
+    asked: GateSpec, unit: str, status: Literal["not enough data", "not comparable"], why: str
+) -> GateResult:
+    """Of a question that these two sides cannot answer. SpecError for a margin in another unit."""
     margin = in_unit(asked.amount, unit)
     return GateResult(
         metric=asked.metric,
         statistic=asked.statistic,
         margin=margin.value,
         absolute=margin.absolute,
-        status="not comparable",
-        sentence=f"{_name(asked)}: not comparable: {why}",
+        status=status,
+        sentence=f"{_name(asked)}: {status}: {why}",
     )
 
 
@@ -221,7 +232,8 @@ def _name(asked: GateSpec) -> str:
 def _sentence(asked: GateSpec, found: GateDecision, unit: str, few: str) -> str:
     name, margin = _name(asked), _amount(found.margin, found, unit)
     if found.loss is None:
-        return f"{name}: not enough data: {few or f'{found.because}{_more(found)}'}"
+        because = few or f"{found.because}{_more(found)}{_absolute(asked, found, unit)}"
+        return f"{name}: not enough data: {because}"
     word = "worse" if found.loss > 0 else "better"
     size = _amount(abs(found.loss), found, unit)
     shown = f"{word} by {size}" if found.loss else "the same"
@@ -237,6 +249,15 @@ def _sentence(asked: GateSpec, found: GateDecision, unit: str, few: str) -> str:
         )
     because = few or f"{found.because}{_more(found)}"
     return f"{name}: not enough data: {because} ({shown}; {bounds}; {trials})"
+
+
+def _absolute(asked: GateSpec, found: GateDecision, unit: str) -> str:
+    """Of nothing there are no shares, however many trials: then an amount is what can be asked."""
+    if not found.relative or found.baseline is None or found.more_trials is not None:
+        return ""
+    amount = "1pp" if unit in ("%", "share") else "0.01" if unit in NO_UNIT else f"1{unit}"
+    of = "" if asked.statistic == "mean" else f"{asked.statistic}:"
+    return f"; an amount can be asked for: --gate {of}{asked.metric}={amount}"
 
 
 def _more(found: GateDecision) -> str:

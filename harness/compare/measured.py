@@ -12,11 +12,13 @@ from collections.abc import Iterable
 from typing import Final, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from harness.compare.sides import Key, Place
 from harness.engine.cells import load_of
 from harness.engine.holding import Holding
 from harness.metrics import Series, all_series
+from harness.metrics.slo import tally
 from harness.protocols import RunData
 from harness.schema import CallRecord, IterationRecord, Load, OpenLoad, RunSpec, TrialRecord
 
@@ -45,12 +47,18 @@ class Measured(Struct, frozen=True, kw_only=True):
     """One arm and cell."""
 
     series: dict[str, Series]
+    """By name. Where a scenario gave one name to figures of several units or provenances, that of
+    which there are most values has it, and the others have theirs in brackets: `size [kB]`."""
+    several: tuple[str, ...]
+    """Names of `series` with brackets of ours."""
     blocks: dict[int, int]
     """Trial → which one of this arm and cell it is in the plan, from 0."""
     load: Load | None
     trials: tuple[TrialRecord, ...]
     calls: int
     calls_ok: int
+    requests: dict[int, int]
+    """Block → requests of its measured iterations, whatever became of them."""
     tokens_per_call: float | None
     stamps: dict[str, int]
     """Source of the first-token stamp → calls."""
@@ -147,27 +155,62 @@ def _measured(run: RunData, planned: list[int], load: Load | None, of: _Collecte
     tokens = [call.usage.output_tokens for call in ok if call.usage.output_tokens is not None]
     simulated = any(trial.effective.simulated for trial in of.trials)
     spec = run.manifest.spec
-    every = all_series(
-        [*calls, *cold_calls],
-        iterations,
-        load=load,
-        simulated=simulated,
-        slo=spec.slo,
-        cold_by=spec.iterations.cold_by,
-    )
+    every = [
+        *all_series(
+            [*calls, *cold_calls],
+            iterations,
+            load=load,
+            simulated=simulated,
+            slo=spec.slo,
+            cold_by=spec.iterations.cold_by,
+        )
+    ]
+    named = _named(every)
     seen = {call.trial for call in calls} | {one.trial for one in iterations}
     blocks = _blocks(planned, seen)
     return Measured(
-        series={one.name: one for one in every},
+        series=named,
+        several=tuple(name for name in named if name not in {one.name for one in every}),
         blocks=blocks,
         load=load,
         trials=tuple(of.trials),
         calls=len(calls),
         calls_ok=len(ok),
+        requests=_requests(calls, iterations, blocks),
         tokens_per_call=sum(tokens) / len(tokens) if tokens else None,
         stamps=dict(of.stamps),
         prompts=_prompts(calls, blocks),
     )
+
+
+def _named(every: Iterable[Series]) -> dict[str, Series]:
+    found: dict[str, list[Series]] = defaultdict(list)
+    for one in every:
+        found[one.name].append(one)
+    named = {}
+    for name, ones in found.items():
+        first, *others = sorted(ones, key=lambda one: -len(one.values))
+        named[name] = first
+        for one in others:
+            same = sum(other.unit == one.unit for other in ones) > 1
+            shown = f"{one.unit or 'no unit'}{f', {one.provenance}' if same else ''}"
+            named[f"{name} [{shown}]"] = replace(one, name=f"{name} [{shown}]")
+    return named
+
+
+def _requests(
+    calls: Iterable[CallRecord], iterations: Iterable[IterationRecord], blocks: dict[int, int]
+) -> dict[int, int]:
+    """As goodput counts them (harness.metrics.slo)."""
+    made: dict[Unit, list[CallRecord]] = defaultdict(list)
+    for call in calls:
+        made[call.trial, call.iteration].append(call)
+    counts: Counter[int] = Counter()
+    for one in iterations:
+        if one.phase == "measured" and one.status != "cancelled":
+            of_unit = made[one.trial, one.iteration]
+            counts[blocks[one.trial]] += tally(of_unit, {}, planned=one.planned_calls).of
+    return dict(counts)
 
 
 def _blocks(planned: list[int], seen: set[int]) -> dict[int, int]:

@@ -5,7 +5,7 @@ changed                the same, of a figure of which neither direction is bette
                        two sides did not do the same amount of work
 equivalent             a difference beyond the margin that was stated before is excluded
 no difference shown    none of these; not a proof that there is none
-not enough data        fewer than 5 trials a side
+not enough data        fewer than 5 trials a side; or what there is cannot carry a verdict
 """
 
 from __future__ import annotations
@@ -38,7 +38,11 @@ def spoken(effect: Effect, *, family: int = 1, unequal_work: str = "") -> Effect
 
 
 def _word(effect: Effect, unequal_work: bool) -> Words:
-    if effect.difference is None or (min(effect.n) < GROUPS_MIN and effect.p_mcnemar is None):
+    if (
+        effect.because
+        or effect.difference is None
+        or (min(effect.n) < GROUPS_MIN and effect.p_mcnemar is None)
+    ):
         return "not enough data"
     if effect.p_equivalent is not None and effect.p_equivalent < ALPHA and not unequal_work:
         return "equivalent"
@@ -90,6 +94,8 @@ def _direction(effect: Effect) -> str:
 
 def _not_enough(effect: Effect) -> str:
     n, m = effect.n
+    if effect.because:
+        return f"not enough data: {effect.because}{_as_seen(effect)}"
     if effect.more_trials is None:
         return f"not enough data: {n} and {m} trials"
     text = f"not enough data: {_more(effect.more_trials)}"
@@ -102,6 +108,13 @@ def _not_enough(effect: Effect) -> str:
     elif effect.more_trials > GROUPS_MIN - min(n, m):
         text += f" to see a difference of {_resolution(effect)}"
     return text
+
+
+def _as_seen(effect: Effect) -> str:
+    if effect.baseline_mean is None or effect.candidate_mean is None:
+        return ""
+    means = f"{effect.candidate_mean:.4g} against {effect.baseline_mean:.4g}"
+    return f"; {means} {effect.unit}".rstrip()
 
 
 def _further(effect: Effect) -> str:

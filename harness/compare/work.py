@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, Literal
 
+from harness.compare.kinds import kinds
 from harness.compare.measured import Measured, Party, Unit
 from harness.schema import Caveat, Condition
 
-__all__ = ["OUTPUT_RATIO_MAX", "caveats_of", "is_invalid", "unequal_output", "work"]
+__all__ = [
+    "OUTPUT_RATIO_MAX",
+    "caveats_of",
+    "is_invalid",
+    "of_all_work",
+    "unequal_output",
+    "work",
+]
 
 Weight = Literal["forbids", "doubtful", "intended", "note"]
 
@@ -18,6 +26,10 @@ CHARS_RATIO_MAX: Final = 1.05
 """Mean length of prompts of which no digest can be compared …"""
 CHARS_MIN: Final = 32
 """… beyond so many characters, which the words before them make of themselves."""
+OF_ALL_WORK: Final = (
+    *("throughput_tok_s", "held_throughput_tok_s", "requests_per_s", "goodput_per_s", "wall_ms"),
+)
+"""Like E2E latency and spans: what depends on the length of the output."""
 NOT_OK_MAX: Final = 0.01
 """Difference of the shares of calls that are not `ok`: they are missing from every figure."""
 
@@ -29,6 +41,7 @@ def work(a: Party, b: Party, *, allow_invalid: bool = False) -> Iterator[Conditi
     yield from _prompts(a, b)
     yield from _outputs(a.data, b.data)
     yield from _watched(a.data, b.data)
+    yield from kinds(a.data, b.data)
 
 
 # ---- can the figures be used
@@ -149,6 +162,11 @@ def _digests(
 
 
 # ---- the same answers, as far as time goes
+
+
+def of_all_work(metric: str) -> bool:
+    """Whether it is longer or higher for more output: not to be compared where lengths differ."""
+    return metric in OF_ALL_WORK or metric.startswith(("e2e_", "slo.e2e_", "span."))
 
 
 def unequal_output(a: Measured, b: Measured) -> str:

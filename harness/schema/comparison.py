@@ -92,6 +92,8 @@ class Effect(Struct, frozen=True, kw_only=True):
     p_equivalent: float | None = None
     more_trials: int | None = None
     """How many more each side would need; None: enough, or it cannot be said."""
+    because: str = ""
+    """Of "not enough data" that no further trial would mend: why nothing is inferred."""
 
 
 class GateResult(Struct, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Moments", "difference_bounds", "moments", "ratio_bounds", "t_of_contrast"]
+__all__ = ["Moments", "at_least", "difference_bounds", "moments", "ratio_bounds", "t_of_contrast"]
 
 ROUNDING: Final = 1e-12
 """Relative to the means: smaller differences and errors are those of float64, and taken for 0."""
@@ -58,6 +58,19 @@ def moments(
         trials=(n, m),
         paired=paired,
     )
+
+
+def at_least(of: Moments, floors: tuple[float, float] | None) -> Moments:
+    """With squared standard errors of at least `floors` (baseline, candidate), and what pairing
+    takes off their sum leaving at least that of the floors."""
+    import numpy as np
+
+    if floors is None or not any(floors):
+        return of
+    var_a = np.maximum(of.var_baseline, floors[0])
+    var_b = np.maximum(of.var_candidate, floors[1])
+    covariance = np.minimum(of.covariance, (var_a + var_b - sum(floors)) / 2)
+    return of._replace(var_baseline=var_a, var_candidate=var_b, covariance=covariance)
 
 
 def t_of_contrast(

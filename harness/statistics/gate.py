@@ -40,7 +40,13 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from msgspec import Struct
 from msgspec.structs import replace
 
-from harness.statistics.contrasts import Moments, difference_bounds, moments, ratio_bounds
+from harness.statistics.contrasts import (
+    Moments,
+    at_least,
+    difference_bounds,
+    moments,
+    ratio_bounds,
+)
 from harness.statistics.intervals import GROUPS_MIN
 from harness.statistics.power import trials_needed
 from harness.statistics.trials import finite
@@ -106,6 +112,7 @@ def gate(
     alpha: float = GATE_ALPHA,
     miss: float = GATE_MISS,
     looks: int = 1,
+    floors: tuple[float, float] | None = None,
 ) -> GateDecision:
     """Decide from one figure per trial, shapes (n,) and (m,).
 
@@ -113,6 +120,8 @@ def gate(
     better    which direction of the metric is the better one
     paired    the i-th figures of both arms are of the same block; n = m then
     looks     how often the data will be looked at in all, this time included
+    floors    least squared standard errors of the two means, where more is known of them than
+              their scatter: that of chance, for shares
 
     Below 5 trials an arm there is no decision. ValueError for a margin, level or number of looks
     that is none, and for blocks that do not pair.
@@ -134,7 +143,7 @@ def gate(
     few = f"fewer than {GROUPS_MIN} trials an arm" if fewest < GROUPS_MIN else None
     if fewest < 2:
         return replace(found, because=few, more_trials=GROUPS_MIN - fewest)
-    of = moments(a, b, paired=paired)
+    of = at_least(moments(a, b, paired=paired), floors)
     found = replace(found, baseline=float(of.baseline), candidate=float(of.candidate))
     loss, low, high = (
         float(figure)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from msgspec import Struct
 
-from harness.statistics.contrasts import moments, t_of_contrast
+from harness.statistics.contrasts import at_least, moments, t_of_contrast
 from harness.statistics.ranks import (
     EXACT_MAX,
     doubled_ranks,
@@ -81,10 +81,13 @@ class Outcome(Struct, frozen=True, kw_only=True):
 # ---- independent trials
 
 
-def welch(baseline: ArrayLike, candidate: ArrayLike) -> Outcome:
+def welch(
+    baseline: ArrayLike, candidate: ArrayLike, *, floors: tuple[float, float] | None = None
+) -> Outcome:
     """Welch's t of trial figures of shapes (n,) and (m,). Arms without any spread that differ have
-    p = 0: such a figure (a count of tokens, say) is not subject to chance."""
-    return _student("welch-t", baseline, candidate)
+    p = 0: such a figure (a count of tokens, say) is not subject to chance. `floors`: the least
+    squared standard errors of the two means, where it is (contrasts.at_least)."""
+    return _student("welch-t", baseline, candidate, floors)
 
 
 def mann_whitney(baseline: ArrayLike, candidate: ArrayLike) -> Outcome:
@@ -118,9 +121,12 @@ def mann_whitney(baseline: ArrayLike, candidate: ArrayLike) -> Outcome:
 # ---- blocks
 
 
-def paired_t(baseline: ArrayLike, candidate: ArrayLike) -> Outcome:
-    """Student's t of the differences within k blocks: shape (k,) both, in the same order."""
-    return _student("paired-t", baseline, candidate)
+def paired_t(
+    baseline: ArrayLike, candidate: ArrayLike, *, floors: tuple[float, float] | None = None
+) -> Outcome:
+    """Student's t of the differences within k blocks: shape (k,) both, in the same order. `floors`
+    as for `welch`."""
+    return _student("paired-t", baseline, candidate, floors)
 
 
 def wilcoxon(baseline: ArrayLike, candidate: ArrayLike) -> Outcome:
@@ -171,6 +177,7 @@ def tost(
     margin: float,
     relative: bool = True,
     paired: bool = False,
+    floors: tuple[float, float] | None = None,
 ) -> Outcome:
     """Two one-sided t-tests (Schuirmann 1987): below p = 0.05 both a lower and a higher candidate
     beyond the margin are excluded at 5 % each. The statistic is the t of the weaker of the two.
@@ -178,6 +185,7 @@ def tost(
     margin     > 0, and stated before the data were seen; ValueError otherwise
     relative   the margin is a share of the baseline's mean (0.05: within ±5 %), whose own error is
                counted; False: in the unit of the figures
+    floors     least squared standard errors of the two means (contrasts.at_least)
     """
     from scipy.special import stdtr
 
@@ -187,7 +195,7 @@ def tost(
     a, b = _blocks(baseline, candidate) if paired else (finite(baseline), finite(candidate))
     if min(a.size, b.size) < TRIALS_NEEDED[test]:
         return _refused(test, a.size, b.size)
-    of = moments(a, b, paired=paired)
+    of = at_least(moments(a, b, paired=paired), floors)
     if relative:
         share = math.copysign(margin, float(of.baseline))
         lower, upper = t_of_contrast(of, 1 - share), t_of_contrast(of, 1 + share)
@@ -227,14 +235,20 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 # ---- what they share
 
 
-def _student(test: TestName, baseline: ArrayLike, candidate: ArrayLike) -> Outcome:
+def _student(
+    test: TestName,
+    baseline: ArrayLike,
+    candidate: ArrayLike,
+    floors: tuple[float, float] | None,
+) -> Outcome:
     from scipy.special import stdtr
 
     paired = test == "paired-t"
     a, b = _blocks(baseline, candidate) if paired else (finite(baseline), finite(candidate))
     if min(a.size, b.size) < TRIALS_NEEDED[test]:
         return _refused(test, a.size, b.size)
-    t, df = (float(figure) for figure in t_of_contrast(moments(a, b, paired=paired)))
+    of = at_least(moments(a, b, paired=paired), floors)
+    t, df = (float(figure) for figure in t_of_contrast(of))
     p = min(1.0, 2 * float(stdtr(df, -abs(t))))
     return Outcome(test=test, n=(a.size, b.size), p_value=p, statistic=t, df=df)
 

@@ -58,7 +58,7 @@ class PlainView:
         # A function may make no calls: of a trial that went well, none is nothing to tell.
         calls = f" {ok} calls ok{bad}," if ok or failed or record.status != "ok" else ""
         say(
-            f"trial {record.trial + 1}/{self.board.total} {record.arm}{cell}: {record.status},"
+            f"trial {self.board.done}/{self.board.total} {record.arm}{cell}: {record.status},"
             f"{calls} {seconds:.1f} s{self._left()}"
         )
 

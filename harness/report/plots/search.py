@@ -58,10 +58,10 @@ def searches(source: Source) -> list[Plot]:
             name="search",
             kind="search",
             title="The highest load that meets the SLO",
-            subtitle=f"share of requests that meet {bounds or 'the SLO'}, 95 % interval; "
+            subtitle=f"share of requests that meet {bounds or 'the SLO'}, 95 % over all looks; "
             f"n = {plural(total, 'request')}",
             caption=f"Each load that was tried: share of requests that met the SLO ({bounds}), "
-            f"with its 95 % interval (Clopper–Pearson) and n. {ends}.",
+            f"with its interval (Clopper–Pearson, 95 % over all looks at a load) and n. {ends}.",
             data={one.arm: probes(one) for one in kept},
             size_in=(8.8, 1.5 + 2.9 * len(kept)),
             draw=draw,
