@@ -270,6 +270,8 @@ def _first(levels: Any, count: int) -> Any:
 
 def _fewer_loads(spec: RunSpec, limit: int) -> SearchSpec | None:
     """The lowest `limit` of the loads (two at least), and a share that so few requests can show."""
+    from harness.engine.search import level_of_look
+
     search = spec.search
     if search is None:
         return None
@@ -277,7 +279,8 @@ def _fewer_loads(spec: RunSpec, limit: int) -> SearchSpec | None:
     loads = [one.load.get("requests", 0) for one in spec.arms.values()]
     base = spec.load.requests if spec.load is not None else limit
     requests = min([n for n in loads if n] + [base]) * trials * spec.iterations.measured
-    shown = math.floor(0.025 ** (1 / requests) * 1000 - 1) / 1000
+    tail = (1 - level_of_look(trials)) / 2
+    shown = math.floor(tail ** (1 / requests) * 1000 - 1) / 1000
     return msgspec.structs.replace(
         search,
         high=min(search.high, search.low * search.step ** max(1, limit - 1)),

@@ -6,12 +6,14 @@ conditions.py  every recorded condition that differs, with its weight, from
   configured.py  what the specs asked for, and what was read back
   work.py        prompts, output, calls: whether the same was done
   machine.py     host and software
+  kinds.py       figures of one name in two units, or from two sources
   leaves.py      nested settings as flat ones
 effects.py     one metric of two sides: difference, interval, tests
   questions.py   right or wrong, on the same questions
   spread.py      where trials scatter by less than chance, or by nothing
 words.py       the verdict in words, and one sentence of it
 gates.py       `METRIC=MARGIN`, and what comes of it
+asked.py       which metrics, gates and margins are wanted
 comparing.py   all of it together
 recommend.py   which arm and cell is best: judging.py tests them, options.py is what is said of each
 
@@ -21,7 +23,8 @@ difference is always candidate − baseline; the unit of analysis is the trial.
 
 from __future__ import annotations
 
-from harness.compare.comparing import Asked, compare, compare_arms, why_not
+from harness.compare.asked import Asked
+from harness.compare.comparing import compare, compare_arms, why_not
 from harness.compare.conditions import conditions, explain
 from harness.compare.gates import Amount, GateSpec, gate_status, parse_gate, parse_margin
 from harness.compare.sides import Pairing, Place, Ref, find_ref, pair_keys, pairs

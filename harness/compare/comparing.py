@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from harness.compare.asked import Asked, metrics_of, units_of
 from harness.compare.conditions import conditions, forbidding
 from harness.compare.effects import effect_of, missing_effect
-from harness.compare.gates import Amount, GateSpec, gate_of, in_unit, unanswered
-from harness.compare.measured import Measured, Party, has_blocks, measured
+from harness.compare.gates import gate_of, in_unit, unanswered
+from harness.compare.measured import Party, has_blocks, measured
 from harness.compare.sides import Key, Place, pair_keys
 from harness.compare.words import spoken
 from harness.compare.work import of_all_work, unequal_output
@@ -23,27 +24,8 @@ from harness.errors import SpecError
 from harness.protocols import RunData
 from harness.schema import Comparison, Condition, Effect, GateResult, Side
 from harness.statistics import holm
-from harness.strict import nearest
-from harness.text import one_line
 
-__all__ = ["Asked", "compare", "compare_arms", "headlines_of", "why_not"]
-
-
-class Asked(Struct, frozen=True, kw_only=True):
-    """What is wanted of a comparison."""
-
-    metrics: tuple[str, ...] = ()
-    """Empty: the headlines."""
-    all_metrics: bool = False
-    gates: tuple[GateSpec, ...] = ()
-    margins: tuple[Amount, ...] = ()
-    """Within which two sides count as equal, by metric."""
-    paired: bool | None = None
-    """None: by blocks, where both are of one interleaved run."""
-    looks: int = 1
-    strict: bool = False
-    """Doubtful conditions forbid as well."""
-    allow_invalid: bool = False
+__all__ = ["compare", "compare_arms", "why_not"]
 
 
 class _Question(Struct, frozen=True, kw_only=True):
@@ -60,7 +42,7 @@ def compare(pairs: Sequence[tuple[Place, Place]], asked: Asked) -> tuple[Compari
     """In the order of `pairs`. Raises SpecError: a metric that there is not, a margin in another
     unit, blocks that do not pair; StoreError: a log that cannot be read."""
     read = _read(pairs)
-    units = _units(read, asked)
+    units = units_of([party.data for pair in read for party in reversed(pair)], asked)
     questions = [_question(a, b, asked) for a, b in read]
     found = [_effects(question, asked) for question in questions]
     family = [effect for effects in found for effect in effects]
@@ -127,7 +109,7 @@ def _question(a: Party, b: Party, asked: Asked) -> _Question:
         b=b,
         paired=_is_paired(a, b, asked.paired),
         conditions=conditions(a, b, allow_invalid=asked.allow_invalid, strict=asked.strict),
-        metrics=_metrics(a.data, b.data, asked),
+        metrics=metrics_of(a.data, b.data, asked),
     )
 
 
@@ -141,56 +123,6 @@ def _is_paired(a: Party, b: Party, wanted: bool | None) -> bool:
             remedy="--unpaired",
         )
     return blocks if wanted is None else wanted
-
-
-def headlines_of(a: Measured, b: Measured) -> tuple[str, ...]:
-    """What is read first, of what both sides have: latencies (from the due instant in an open loop)
-    and throughput; the time and the own figures of what makes no calls."""
-    due = "_from_due" if b.is_open else ""
-    first = (f"ttft{due}_ms", "tpot_ms", f"e2e{due}_ms", "throughput_tok_s")
-    found = [name for name in first if _has(a, name) or _has(b, name)]
-    if found:
-        return tuple(found)
-    own = [
-        one.name for one in b.series.values() if one.of == "iteration" and one.better != "neither"
-    ]
-    return tuple(name for name in own if name == "wall_ms" or _has(a, name) or _has(b, name))
-
-
-def _has(of: Measured, name: str) -> bool:
-    return name in of.series and bool(of.series[name].values)
-
-
-def _option_of(metric: str, asked: Asked) -> str:
-    if metric in asked.metrics:
-        return "--metric"
-    return "--equivalent" if any(m.metric == metric for m in asked.margins) else "--gate"
-
-
-def _units(read: Sequence[tuple[Party, Party]], asked: Asked) -> dict[str, str]:
-    """Metric → unit. SpecError for one that was asked for and that no side of any pair has: what
-    some of them lack is no mistake."""
-    sides = [party.data for pair in read for party in reversed(pair)]
-    units = {name: one.unit for side in reversed(sides) for name, one in side.series.items()}
-    named = [*asked.metrics, *(m.metric for m in asked.margins), *(g.metric for g in asked.gates)]
-    for name in named if read else ():
-        if name not in units:
-            with_values = [one for one in units if any(_has(side, one) for side in sides)]
-            raise SpecError(
-                f"there is no metric {one_line(name, 60)!r}",
-                where=_option_of(name, asked),
-                remedy=nearest(name, units) or ", ".join(with_values[:12]) or "another run",
-            )
-    return units
-
-
-def _metrics(a: Measured, b: Measured, asked: Asked) -> tuple[str, ...]:
-    known = {**a.series, **b.series}
-    if asked.all_metrics:
-        return tuple(one for one in known if _has(a, one) or _has(b, one))
-    wanted = asked.metrics or headlines_of(a, b)
-    more = [m.metric for m in asked.margins] + [g.metric for g in asked.gates]
-    return tuple(dict.fromkeys([*wanted, *more]))
 
 
 # ---- deciding

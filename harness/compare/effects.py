@@ -120,7 +120,7 @@ def missing_effect(name: str, a: Measured, b: Measured, *, paired: bool) -> Effe
         n=(len(counts[0]), len(counts[1])),
         values=(sum(counts[0]), sum(counts[1])),
         paired=paired,
-        because=f"{who if series else 'both sides have'} no such figure",
+        because=f"{who} no such figure" if series else "neither side has such a figure",
     )
 
 

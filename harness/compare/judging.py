@@ -13,7 +13,9 @@ first step of Holm's, and that error stays below 5 % however the winner was foun
 The family of each option against the observed best would not do: which one that is was read off the
 same data.
 
-An option that misses the SLO, or is not shown to meet it, is no candidate, however fast.
+An option that misses the SLO, or is not shown to meet it, is no candidate, however fast. And where
+an objective takes longer, or gets higher, with more output (E2E latency, throughput), options whose
+outputs differ in length are not ranked against one another: less work is not better work.
 """
 
 from __future__ import annotations
@@ -22,111 +24,26 @@ import math
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, Literal
+from typing import Final
 
 from msgspec.structs import replace
 
+from harness.compare.levels import means_of
 from harness.compare.measured import Measured
-from harness.compare.options import Level, Objective, Option
+from harness.compare.options import Objective, Option
 from harness.compare.sides import Key
-from harness.errors import SpecError
-from harness.schema import Manifest
-from harness.statistics import GROUPS_MIN, t_interval, trials_needed
-from harness.statistics.contrasts import moments, t_of_contrast
-from harness.strict import nearest
-from harness.text import listed
+from harness.compare.spread import answers_of, chance_variance, without_spread
+from harness.compare.work import of_all_work, unequal_output
+from harness.statistics import GROUPS_MIN, trials_needed
+from harness.statistics.contrasts import at_least, moments, t_of_contrast
 
-__all__ = ["judge", "means_of", "objective_of", "option_of", "p_values", "rank"]
+__all__ = ["judge", "p_values", "rank"]
 
 ALPHA: Final = 0.05
 POWER: Final = 0.8
 WORTH_SHARE: Final = 0.02
 """A difference below this is not worth further trials, unless it costs few."""
 TRIALS_WORTH: Final = 100
-
-
-def objective_of(name: str, found: Mapping[Key, Measured]) -> Objective:
-    series = [one.series[name] for one in found.values() if name in one.series]
-    known = [one for one in series if one.values]
-    if not known:
-        every = (series for one in found.values() for series in one.series.values())
-        names = dict.fromkeys(series.name for series in every if series.values)
-        raise SpecError(
-            "this run has no such figure",
-            where=name,
-            remedy=nearest(name, names) or f"one of {listed(list(names))}",
-        )
-    better = known[0].better
-    if better == "neither":
-        raise SpecError("neither direction of this figure is better", where=name)
-    return Objective(metric=name, unit=known[0].unit, better=better)
-
-
-def option_of(
-    key: Key,
-    manifest: Manifest,
-    objectives: Sequence[Objective],
-    slo: Mapping[str, float],
-    found: Mapping[Key, Measured],
-) -> Option:
-    one = found[key]
-    levels = {o.metric: level for o in objectives if (level := level_of(one, o.metric))}
-    missing = [o.metric for o in objectives if o.metric not in levels]
-    status: Literal["recommended", "out", "unknown"] = "unknown" if missing else "recommended"
-    because = f"it has no {', '.join(missing)}" if missing else ""
-    for name, bound in slo.items():
-        level = level_of(one, name)
-        if level is not None:
-            levels.setdefault(name, level)
-        why = _misses(name, bound, level, objective_of(name, found))
-        if why:
-            status, because = "out", why
-            break
-    return Option(
-        arm=key[0],
-        cell=key[1],
-        values=dict(manifest.cells.get(key[1], {})),
-        levels=levels,
-        status=status,
-        because=because,
-    )
-
-
-def _misses(name: str, bound: float, level: Level | None, of: Objective) -> str:
-    """Why an option is not shown to meet the bound; the worse end of the interval counts."""
-    if level is None:
-        return f"it has no {name}"
-    sign = "at most" if of.better == "lower" else "at least"
-    end = level.high if of.better == "lower" else level.low
-    if of.is_worse(level.mean, bound):
-        return f"its {name} of {level.mean:.4g} {of.unit} is not {sign} {bound:g}"
-    if end is None:
-        lacking = GROUPS_MIN - level.n
-        return f"whether its {name} is {sign} {bound:g} takes {lacking} more trials"
-    if of.is_worse(end, bound):
-        return (
-            f"its {name} of {level.mean:.4g} {of.unit} may lie beyond {bound:g}: the interval "
-            f"reaches to {end:.4g}"
-        )
-    return ""
-
-
-def level_of(one: Measured, name: str) -> Level | None:
-    means = means_of(one, name)
-    if not means:
-        return None
-    around = t_interval(means) if len(means) >= GROUPS_MIN else None
-    return Level(
-        mean=math.fsum(means) / len(means),
-        low=around.low if around else None,
-        high=around.high if around else None,
-        n=len(means),
-    )
-
-
-def means_of(one: Measured, name: str) -> list[float]:
-    """One figure a trial: the mean of its values, as `harness compare` takes it."""
-    return [math.fsum(values) / len(values) for values in one.by_block(name).values()]
 
 
 def rank(one: Option, of: Objective) -> tuple[int, float]:
@@ -152,15 +69,26 @@ def judge(
     found_p = {
         (i, j, o.metric): p
         for o in objectives
-        for (i, j), p in p_values([means[at, o.metric] for at in range(len(able))], paired)
+        for (i, j), p in p_values(
+            [means[at, o.metric] for at in range(len(able))],
+            paired,
+            [_chance(found[one.arm, one.cell], o.metric) for one in able],
+        )
+        if p > 0 or not without_spread(o.unit, means[i, o.metric], means[j, o.metric])
     }
     tests = (len(able) - 1) * len(objectives) if found_p else 0
     different = {place for place, p in found_p.items() if p * tests < ALPHA}
 
+    of_work = any(of_all_work(o.metric) for o in objectives)
+    alike = [found[one.arm, one.cell] for one in able]
+
+    def unequal(i: int, j: int) -> bool:
+        return of_work and bool(unequal_output(alike[i], alike[j]))
+
     def beats(i: int, j: int) -> bool:
         levels = [(able[i].levels[o.metric].mean, able[j].levels[o.metric].mean, o)
                   for o in objectives]  # fmt: skip
-        if any(o.is_worse(one, other) for one, other, o in levels):
+        if any(o.is_worse(one, other) for one, other, o in levels) or unequal(i, j):
             return False
         at = min(i, j), max(i, j)
         return any((*at, o.metric) in different for o in objectives)
@@ -181,18 +109,24 @@ def judge(
         name = objectives[0].metric
         judged = [
             one
-            if at == best or one.status != "recommended"
+            if at == best or one.status != "recommended" or unequal(best, at)
             else replace(one, more_trials=_more(means[best, name], means[at, name], paired, tests))
             for at, one in enumerate(judged)
         ]
     return [*judged, *(one for one in options if one.status != "recommended")], tests
 
 
+def _chance(one: Measured, name: str) -> float:
+    figures = {block: math.fsum(of) / len(of) for block, of in one.by_block(name).items()}
+    return chance_variance(figures, answers_of(one, name))
+
+
 def p_values(
-    figures: Sequence[Sequence[float]], paired: bool
+    figures: Sequence[Sequence[float]], paired: bool, floors: Sequence[float] = ()
 ) -> Iterator[tuple[tuple[int, int], float]]:
     """((i, j), p) of each two options, i < j; none below 5 trials a side, as in `harness compare`.
-    A grid of 1000 options makes half a million pairs: each is tested against all others at once."""
+    A grid of 1000 options makes half a million pairs: each is tested against all others at once.
+    `floors`: the least squared standard errors of their means."""
     import numpy as np
     from scipy.special import stdtr
 
@@ -207,7 +141,10 @@ def p_values(
             if behind == len(same):
                 continue
             one = np.broadcast_to(np.asarray(figures[i]), (len(same) - behind, len(figures[i])))
-            t, df = t_of_contrast(moments(one, rows[behind:], paired=paired))
+            of = moments(one, rows[behind:], paired=paired)
+            if floors:
+                of = at_least(of, (floors[i], [floors[at] for at in same[behind:]]))
+            t, df = t_of_contrast(of)
             p = np.minimum(1.0, 2 * stdtr(df, -np.abs(t)))
             yield from zip(((i, j) for j in same[behind:]), p.tolist(), strict=True)
 

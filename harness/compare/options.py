@@ -73,6 +73,8 @@ class Recommendation(Struct, frozen=True, kw_only=True):
     """That a p-value was corrected for: rivals of an option times objectives. 0: none was made."""
     paired: bool
     sentence: str
+    unranked: str
+    """Why some options are not ranked against others; empty where all are."""
     doubts: tuple[str, ...]
     """Codes of the run's caveats that the reader must weigh."""
     watermark: str = ""

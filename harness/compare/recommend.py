@@ -1,6 +1,7 @@
 """Which arm and cell is best, said only as far as the trials of this run show it.
 
-options.py has what is said of each of them, judging.py the tests that it rests on.
+options.py has what is said of each of them, levels.py how good each is, judging.py the tests that
+it rests on.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from msgspec.structs import replace
 
 from harness.compare.effects import effect_of
 from harness.compare.factors import factors
-from harness.compare.judging import judge, means_of, objective_of, option_of, rank
+from harness.compare.judging import judge, rank
+from harness.compare.levels import means_of, objective_of, option_of, unranked
 from harness.compare.measured import Measured, has_blocks, measured
 from harness.compare.options import Objective, Option, Recommendation
 from harness.compare.sides import Key
 from harness.compare.words import spoken
+from harness.compare.work import of_all_work, unequal_output
 from harness.errors import SpecError
 from harness.protocols import RunData
 from harness.schema import Effect, Manifest, Summary
@@ -99,6 +102,7 @@ def recommend(
         tests=tests,
         paired=paired,
         sentence="",
+        unranked=unranked(judged, objectives, found),
         doubts=tuple(dict.fromkeys(c.code for c in summary.verdict.caveats)),
         watermark=watermark,
     )
@@ -138,20 +142,29 @@ def _effects(
 ) -> Iterator[Effect]:
     """The best mean against every other option that has the figure: how large, and how sure."""
     first = best[0]
+    ours = found[first.arm, first.cell]
     others = [one for one in options if one is not first and of.metric in one.levels]
-    made = [
-        effect_of(of.metric, found[one.arm, one.cell], found[first.arm, first.cell], paired=paired)
-        for one in others
-    ]
-    for effect in made:
+    for one in others:
+        other = found[one.arm, one.cell]
+        effect = effect_of(of.metric, other, ours, paired=paired)
         p = None if effect.p_welch is None else min(1.0, effect.p_welch * tests)
-        yield spoken(replace(effect, p_holm=p), family=tests)
+        unequal = unequal_output(other, ours) if of_all_work(of.metric) else ""
+        yield spoken(replace(effect, p_holm=p), family=tests, unequal_work=unequal)
 
 
 # ---- words
 
 
 def _sentence(of: Recommendation) -> str:
+    if not of.unranked or not of.best or (len(of.best) == 1 and not of.tests):
+        return _ranked(of)
+    if len(of.best) == 1:
+        return f"{_ranked(of)}; {of.unranked}"
+    shown = listed([one.label for one in of.best])
+    return f"No ranking of {shown}: {of.unranked}. Try --metric ttft_ms, or one max_tokens for all"
+
+
+def _ranked(of: Recommendation) -> str:
     names = ", ".join(o.metric for o in of.objectives)
     able = [one for one in of.options if one.status in ("recommended", "beaten")]
     if not able:

@@ -35,8 +35,10 @@ NO_SPREAD: Final = (
 
 def is_answer(of: Measured, name: str) -> bool:
     """Whether it is 0 or 1 in each iteration: right or wrong."""
-    series = of.series[name]
-    if series.of != "iteration" or name in OURS or name.startswith(("slo.", "span.")):
+    series = of.series.get(name)
+    if series is None or series.of != "iteration":
+        return False
+    if name in OURS or name.startswith(("slo.", "span.")):
         return False
     return bool(series.values) and {*series.values} <= {0.0, 1.0}
 

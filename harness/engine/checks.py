@@ -95,7 +95,9 @@ def _check_stop(spec: RunSpec) -> None:
         raise SpecError(
             f"there is no metric {stop.metric!r}",
             where=f"{where}.metric",
-            remedy=(ours or [nearest(stop.metric, names)])[0] or "one of: " + ", ".join(names),
+            remedy=next(iter(ours), None)
+            or nearest(stop.metric, names)
+            or "one of: " + ", ".join(names),
         )
 
 

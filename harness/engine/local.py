@@ -103,17 +103,39 @@ class _Child:
             raise TrialLostError(f"no process can be started: {error.strerror}") from error
         finally:
             os.close(theirs)
+        try:
+            # First of all: whatever goes wrong from here on, `end` waits for this.
+            threading.Thread(target=self._await_end, args=(process,), daemon=True).start()
+        except RuntimeError as error:
+            process.kill()
+            process.wait()
+            self._has_ended()
+            os.close(messages)
+            raise TrialLostError(f"no thread can be started: {error}") from error
+        try:
+            self._connect(process, messages)
+        except OSError as error:
+            process.kill()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
+            raise TrialLostError(f"its process cannot be reached: {error.strerror}") from error
+        assert self._stdin is not None
+        self._stdin.send(job)
+
+    def _connect(self, process: subprocess.Popen[bytes], messages: int) -> None:
+        """Raises OSError where there are no descriptors left."""
         assert process.stdin is not None and process.stdout is not None
+        os.set_blocking(messages, False)
+        self._readers = {messages: self._take_messages}
         printed = os.dup(process.stdout.fileno())
-        self._readers = {messages: self._take_messages, printed: self._output.take}
+        os.set_blocking(printed, False)
+        self._readers[printed] = self._output.take
         for descriptor in self._readers:
-            os.set_blocking(descriptor, False)
             self._loop.add_reader(descriptor, self._read, descriptor)
         self._stdin = PipeWriter(os.dup(process.stdin.fileno()), broken=bool)
         process.stdin.close()
         process.stdout.close()
-        threading.Thread(target=self._await_end, args=(process,), daemon=True).start()
-        self._stdin.send(job)
 
     def interrupt(self) -> None:
         if self._stdin is not None:

@@ -37,6 +37,10 @@ TRIALS_FOR_WORDS: Final = GROUPS_MIN
 repeated launches none that says anything of the next one."""
 
 
+POINTS: Final = {"%": 1.0, "share": 100.0}
+"""Unit → percentage points in one of it: of these, a difference in % could be read in two ways."""
+
+
 def durations(summary: Summary) -> dict[str, str]:
     """The durations that a reader should see first, with what to call them. In an open loop they
     run from the due instant: from the instant of sending, a client that falls behind its schedule
@@ -81,11 +85,16 @@ class Delta(Struct, frozen=True, kw_only=True):
     median: float | None
     """Difference of the medians, in `difference_unit`."""
     mean: float | None
+    """The same of the means: where the two were compared, that of `effect`, with which words and
+    interval agree."""
+    mean_of: Literal["trials", "values"]
+    """Each trial's mean once (`effect`), or all values together, as in the summary. They differ
+    where trials have unequally many."""
     difference_unit: str
-    """`unit`; percentage points where the metric is itself a percentage."""
+    """`unit`; percentage points where the metric is itself a percentage or a share."""
     median_percent: float | None
-    """`median` relative to the baseline's median, in %. None for percentages, and where the
-    baseline is 0 or negative."""
+    """`median` relative to the baseline's median, in %. None for percentages and shares, and where
+    the baseline is 0 or negative."""
     mean_percent: float | None
     favours: Literal["baseline", "candidate"] | None
     """By the sign of `mean` and what is better: which way it points, not whether it is real."""
@@ -130,21 +139,24 @@ def _deltas(
         other = metric(candidate, one.name)
         if other is None or one.mean is None or other.mean is None or one.unit != other.unit:
             continue
-        mean = other.mean - one.mean
-        median = _minus(other.median, one.median)
-        is_percent = one.unit == "%"
+        points = POINTS.get(one.unit)
         effect = effects.get(one.name)
+        mean, base = other.mean - one.mean, one.mean
+        if effect is not None and effect.difference is not None:
+            mean, base = effect.difference, effect.baseline_mean or 0.0
+        median = _minus(other.median, one.median)
         yield Delta(
             metric=one.name,
             unit=one.unit,
             better=one.better,
             baseline_n=one.n,
             candidate_n=other.n,
-            median=median,
-            mean=mean,
-            difference_unit="percentage points" if is_percent else one.unit,
-            median_percent=None if is_percent else _percent_of(median, one.median),
-            mean_percent=None if is_percent else _percent_of(mean, one.mean),
+            median=median if median is None or points is None else median * points,
+            mean=mean if points is None else mean * points,
+            mean_of="values" if effect is None or effect.difference is None else "trials",
+            difference_unit=one.unit if points is None else "percentage points",
+            median_percent=None if points else _percent_of(median, one.median),
+            mean_percent=None if points else _percent_of(mean, base),
             favours=_favours(mean, one.better),
             reading=effect.sentence if effect else "",
             effect=effect,

@@ -161,12 +161,13 @@ def _readings(pairs: Iterable[Pair], comparisons: Sequence[Comparison]) -> Itera
         if why := stopped.get((pair.candidate.arm, pair.candidate.cell)):
             yield f"Nothing is said of differences: {markdown(why)}."
             continue
+        head = ("Metric", "Δ of the means over trials", "Sign favours", "What the data allow")
         said = [delta for delta in pair.deltas if delta.effect is not None]
         rows = [
             (code(d.metric), mean_change(d), d.favours or UNKNOWN, markdown(d.reading))
             for d in said
         ]
-        yield from table(("Metric", "Δ of the means", "Sign favours", "What the data allow"), rows)
+        yield from table(head, rows)
     yield ""
     yield _how_compared(comparisons)
 

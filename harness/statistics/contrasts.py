@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Moments", "at_least", "difference_bounds", "moments", "ratio_bounds", "t_of_contrast"]
 
@@ -60,16 +60,16 @@ def moments(
     )
 
 
-def at_least(of: Moments, floors: tuple[float, float] | None) -> Moments:
+def at_least(of: Moments, floors: tuple[ArrayLike, ArrayLike] | None) -> Moments:
     """With squared standard errors of at least `floors` (baseline, candidate), and what pairing
     takes off their sum leaving at least that of the floors."""
     import numpy as np
 
-    if floors is None or not any(floors):
+    if floors is None or not any(np.any(floor) for floor in floors):
         return of
     var_a = np.maximum(of.var_baseline, floors[0])
     var_b = np.maximum(of.var_candidate, floors[1])
-    covariance = np.minimum(of.covariance, (var_a + var_b - sum(floors)) / 2)
+    covariance = np.minimum(of.covariance, (var_a + var_b - np.add(*floors)) / 2)
     return of._replace(var_baseline=var_a, var_candidate=var_b, covariance=covariance)
 
 

@@ -132,6 +132,54 @@ def test_a_mistake_is_one_line_with_a_remedy(text, what):
     assert "\n" not in str(caught.value)
 
 
+def test_of_nothing_there_are_no_shares_but_amounts():
+    """A baseline of 0 stays 0 however many trials there are."""
+    zero = {"own": {"baseline": [0.0] * 6, "chimera": [0.0] * 6}}
+    (found,), status = gated(BASE, "right=5%", own_unit="1", **zero)
+    assert (found.status, status) == ("not enough data", 2)
+    assert found.sentence == (
+        "right: not enough data: the baseline is not clearly above 0, so it has no shares; an "
+        "amount can be asked for: --gate right=0.01"
+    )
+    for unit, amount in (("ms", "1ms"), ("share", "1pp"), ("", "0.01")):
+        (found,), _ = gated(BASE, "median:right=5%", own_unit=unit, **zero)
+        assert found.sentence.endswith(f": --gate median:right={amount}")
+        gated(BASE, f"median:right={amount}", own_unit=unit, **zero)
+
+
+@pytest.mark.parametrize("unit", ["", "1"])
+def test_a_figure_without_a_unit_has_margins_without_one(unit):
+    retries = [2.0, 2.0, 1.9, 2.0, 1.9, 2.0]
+    counts = {"own": {"baseline": [2.0] * 6, "chimera": retries}}
+    (found,), status = gated(BASE, "right=0.5", own_unit=unit, **counts)
+    assert (found.absolute, found.margin) == (True, 0.5)
+    assert (found.status, status) == ("no regression", 0)
+    with pytest.raises(SpecError, match="amount without a unit"):
+        gated(BASE, "right=5ms", own_unit=unit, **counts)
+
+
+def test_what_one_side_lacks_is_said_and_the_others_go_on():
+    run = run_of(
+        {"baseline": BASE, "chimera": SLOWER, "other": BASE},
+        own={"chimera": [1.0, 2.0, 1.0, 2.0, 1.0, 2.0]},
+    )
+    asked = Asked(metrics=("right",), gates=(parse_gate("right=0.5"), parse_gate("ttft_ms=5%")))
+    there, gone = compare(
+        [(place(run), place(run, "chimera")), (place(run), place(run, "other"))], asked
+    )
+    assert [one.status for one in there.gates] == ["not comparable", "regression"]
+    assert there.gates[0].sentence == "right: not comparable: the baseline has no such figure"
+    assert [one.status for one in gone.gates] == ["not comparable", "no regression"]
+    assert gone.gates[0].sentence == "right: not comparable: neither side has this figure"
+    sentences = [one.effects[0].sentence for one in (there, gone)]
+    assert sentences == [
+        "not enough data: the baseline has no such figure",
+        "not enough data: neither side has such a figure",
+    ]
+    with pytest.raises(SpecError, match=r"^--gate: there is no metric 'wrong'"):
+        compare([(place(run), place(run, "other"))], Asked(gates=(parse_gate("wrong=1"),)))
+
+
 def test_percentage_points_are_for_percentages():
     amount = parse_margin("accuracy=2pp")
     assert (amount.number, amount.unit) == (2.0, "pp")

@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from harness.compare import Asked, Ref, compare, pairs
 from harness.compare.factors import factors
@@ -16,10 +17,12 @@ from harness.compare.judging import judge, p_values
 from harness.compare.options import Level, Objective, Option
 from harness.compare.recommend import headline, recommend, refusal
 from harness.errors import SpecError
+from harness.schema import CallRecord
 from harness.statistics import paired_t, welch
 from harness.store import load_run
 from harness.store.imported import import_table
 from harness.store.mapping import mapping_from
+from tests.compare.runs import run_of as made_run
 
 METRICS = {
     "rate": {"column": "rate", "unit": "tok/s", "better": "higher"},
@@ -168,7 +171,7 @@ def test_the_best_is_seldom_called_beaten(tmp_path, seed):
         figures = rng.normal(100, 5, (6, 5))
         found = {
             ("a", str(at)): SimpleNamespace(
-                by_block=lambda name, row=row: dict(enumerate([[v] for v in row]))
+                by_block=lambda name, row=row: dict(enumerate([[v] for v in row])), series={}
             )
             for at, row in enumerate(figures)
         }
@@ -181,6 +184,60 @@ def test_the_best_is_seldom_called_beaten(tmp_path, seed):
         assert tests == 5
         beaten += next(one for one in judged if one.cell == "0").status == "beaten"
     assert beaten < 10
+
+
+# ---- outputs of other length
+
+
+def answering(tokens, ttft_ms):
+    """arm → tokens of each answer, and its TTFT; E2E latency follows from both."""
+
+    def change(record):
+        if not isinstance(record, CallRecord):
+            return record
+        return replace(record, usage=replace(record.usage, output_tokens=tokens[record.arm]))
+
+    levels = {arm: around(level) for arm, level in ttft_ms.items()}
+    return made_run(levels, change=change)
+
+
+@pytest.mark.parametrize("metric", ["e2e_ms", "throughput_tok_s", "wall_ms", "requests_per_s"])
+def test_less_output_is_no_better_output(metric):
+    run = answering({"short": 5, "long": 50}, {"short": 20, "long": 90})
+    found = recommend(run, [metric])
+    assert {one.status for one in found.options} == {"recommended"}
+    assert found.sentence == (
+        f"No ranking of {found.best[0].label}, {found.best[1].label}: {metric} depends on the "
+        "length of the output, and that differs (short: 5.0, long: 50.0 tokens a call): options "
+        "whose outputs differ by more than 10 % are not ranked against one another. Try --metric "
+        "ttft_ms, or one max_tokens for all"
+    )
+    (against,) = found.effects
+    assert against.words in ("changed", "no difference shown")
+    assert [one.more_trials for one in found.options] == [None, None]
+
+
+def test_what_does_not_depend_on_the_length_is_ranked():
+    run = answering({"short": 5, "long": 50}, {"short": 20, "long": 90})
+    found = recommend(run, ["ttft_ms"])
+    assert ([one.label for one in found.best], found.unranked) == (["short"], "")
+    both = recommend(run, ["ttft_ms", "e2e_ms"])
+    assert len(both.best) == 2
+    assert both.sentence.startswith("No ranking of ")
+
+
+def test_equal_outputs_among_others_are_ranked():
+    run = answering({"a": 5, "b": 5, "long": 50}, {"a": 20, "b": 40, "long": 90})
+    found = recommend(run, ["e2e_ms"])
+    status = {one.arm: one.status for one in found.options}
+    assert status == {"a": "recommended", "b": "beaten", "long": "recommended"}
+    assert found.sentence.startswith("No ranking of a, long: e2e_ms depends on the length")
+
+
+def test_times_without_spread_are_not_told_apart(tmp_path):
+    run = run_of(tmp_path, {("a", 1, 1): (around(10), FLAT), ("a", 2, 1): (around(10), [6.0] * 6)})
+    found = recommend(run, ["delay"])
+    assert [one.status for one in found.options] == ["recommended", "recommended"]
 
 
 # ---- what is refused

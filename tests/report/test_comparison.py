@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 
 import msgspec
+import pytest
 
 from harness.compare import compare_arms
 from harness.report.aggregate import deltas
-from harness.schema import ArmSpec, CallError, OpenLoad
+from harness.report.figures import signed
+from harness.schema import ArmSpec, CallError, CallRecord, IterationRecord, MetricValue, OpenLoad
 from tests.report.rendering import document, many_trials, markdown, reading
 from tests.store import builders
 from tests.store.builders import FakeRun, manifest
@@ -31,6 +33,48 @@ def test_enough_trials_get_the_words_that_the_data_allow():
     text = markdown(many_trials(30))
     assert "`ttft_ms` | +30 ms (+56.1 %) | baseline | slower by 56.1 % (95 % interval" in text
     assert "4 tests were made, and their p-values corrected for that number (Holm)." in text
+
+
+def test_one_figure_stands_beside_its_sentence():
+    """Trials of unequally many calls: the mean of all values is not the mean of trials."""
+    run = many_trials(30)
+    made = [one for one in run.records() if isinstance(one, CallRecord)]
+    left_out = {one.call_id for one in made if one.trial == 8 and one.call_id[-1] != "0"}
+    records = [
+        msgspec.structs.replace(one, planned_calls=1)
+        if isinstance(one, IterationRecord) and one.trial == 8
+        else one
+        for one in run.records()
+        if getattr(one, "call_id", None) not in left_out
+    ]
+    run = FakeRun(run.manifest, records)
+    (pair,) = deltas(run.summary, compare_arms(run))
+    by_name = {delta.metric: delta for delta in pair.deltas}
+    ttft, pooled = by_name["ttft_ms"], by_name["ttfa_ms"]
+    assert (ttft.mean_of, pooled.mean_of) == ("trials", "values")
+    assert ttft.mean == ttft.effect.difference != pytest.approx(pooled.mean, abs=0.1)
+    assert ttft.mean_percent == pytest.approx(100 * ttft.effect.share)
+    share = re.search(r"by ([\d.]+) %", ttft.reading).group(1)
+    (row,) = re.findall(r"\| `ttft_ms` \| (\+30.*?)\n", markdown(run))
+    assert row.startswith(f"+{signed(ttft.mean)[1:]} ms (+{signed(ttft.mean_percent, 3)[1:]} %) |")
+    assert f"| baseline | slower by {share} % (95 % interval" in row
+    assert "Δ of the means over trials" in markdown(run)
+
+
+def test_shares_differ_by_percentage_points():
+    records, plan = [], []
+    for number in range(10):
+        arm = ("baseline", "chimera")[number % 2]
+        calls = [builders.call(arm=arm, trial=number, sent_ms=1000.0 * number)]
+        own = MetricValue(name="right", value=0.5 + 0.25 * (number % 2), unit="share")
+        records += [*calls, builders.iteration(calls, metrics=(own,)), builders.trial(arm, number)]
+        plan.append((arm, "base", number))
+    run = FakeRun(manifest(state="finished", plan=tuple(plan)), records)
+    (pair,) = deltas(run.summary)
+    (delta,) = [one for one in pair.deltas if one.metric == "right"]
+    assert (delta.mean, delta.median, delta.difference_unit) == (25, 25, "percentage points")
+    assert (delta.mean_percent, delta.median_percent) == (None, None)
+    assert "| +25 percentage points |" in markdown(run)
 
 
 def test_an_invalid_run_compares_nothing():

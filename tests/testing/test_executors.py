@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+
+import pytest
 
 from harness.engine.local import LocalExecutor
+from harness.errors import TrialLostError
 from harness.jobs import perform
 from harness.testing import ExecutorContract
 
@@ -13,6 +17,22 @@ from harness.testing import ExecutorContract
 class TestLocal(ExecutorContract):
     def executor(self):
         return LocalExecutor()
+
+
+def test_a_trial_without_descriptors_is_lost_and_nobody_waits_for_it(monkeypatch):
+    def none_left(descriptor):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async def main():
+        executor = LocalExecutor()
+        try:
+            await executor.execute(b"no job", {}, lambda message: None)
+        finally:
+            await executor.close()
+
+    monkeypatch.setattr("harness.engine.local.os.dup", none_left)
+    with pytest.raises(TrialLostError, match="Too many open files"):
+        asyncio.run(main())
 
 
 class Here:

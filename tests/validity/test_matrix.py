@@ -301,7 +301,7 @@ CASES = (
          load("small", *swept(num_gpu=(60, 99)), backend="ollama")),
     Case("unbounded-output", "arms of 4 and of 16 tokens", "doubtful", 0,
          load("plain", *arms(scenario_max_tokens=(4, 16)))),
-    Case("unobserved", "an instrument for shares of CPU, and iterations of a millisecond", "note", 0,
+    Case("unobserved", "an instrument for shares of CPU, iterations of a millisecond", "note", 0,
          load("plain", "--requests", 2, "-o", "max_tokens=1", "--instrument", "psutil")),
     Case("too-few", "5 requests", "note", 0, load("plain", "--requests", 5)),
     Case("single-launch", "one launch", "note", 0, load("plain")),

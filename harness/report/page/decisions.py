@@ -43,7 +43,11 @@ def _probes(one: SearchResult) -> Table:
         Column(head="Decision"),
         Column(head="Good", numeric=True),
         Column(head="Requests", numeric=True),
-        Column(head="95 % of the share of good ones", numeric=True, title="Clopper–Pearson, over all looks at a load together"),
+        Column(
+            head="95 % of the share of good ones",
+            numeric=True,
+            title="Clopper–Pearson, over all looks at a load together",
+        ),
         Column(head="Trials", numeric=True),
         Column(head="Because"),
     ]
