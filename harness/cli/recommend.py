@@ -160,7 +160,7 @@ def _words(one: Option, effect: Effect | None, found: Recommendation) -> str:
     if one.status in ("out", "unknown"):
         return one.because
     if found.best and one == found.best[0]:
-        return "the best mean"
+        return "not ranked" if found.unranked and len(found.best) > 1 else "the best mean"
     if effect is None:
         return one.because
     if one.status == "beaten" and effect.words not in ("better", "worse", "changed"):

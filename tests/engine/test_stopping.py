@@ -190,7 +190,8 @@ def test_a_metric_that_no_trial_had_is_named_with_those_that_there_are():
     caveats = derive_summary(manifest, records).verdict.caveats
     (caveat,) = [one for one in caveats if one.code == "not-narrow"]
     assert caveat.message.startswith(
-        "no trial had a figure right_shar, so all 5 trials were made; there are span.ingest_ms, right_share"
+        "no trial had a figure right_shar, so all 5 trials were made; there are span.ingest_ms, "
+        "right_share"
     )
     assert caveat.remedy == "--set stop.metric=right_share"
     of = spec(cap=5, arms=("a",), **(asked | {"stop": {"metric": "ttft_ms", "trials_max": 5}}))
