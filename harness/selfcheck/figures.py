@@ -189,7 +189,11 @@ def _view(driven: Driven) -> RunView:
         metrics=(),
     )
     arm = ArmView(
-        calls=driven.calls, iterations=driven.iterations, trials=driven.trials, summary=summary
+        calls=driven.calls,
+        iterations=driven.iterations,
+        trials=driven.trials,
+        summary=summary,
+        load=driven.manifest.spec.load,
     )
     return RunView(manifest=driven.manifest, state="finished", arms=(arm,))
 

@@ -395,7 +395,7 @@ def test_the_rule_looks_at_each_call_a_few_times_only():
 
     calls = Counting(c for c in overlapping(*[700] * 500, slots=1) if hasattr(c, "call_id"))
     summary = derive_summary(builders.manifest(ARMS), calls).arms[0]
-    arm = ArmView(calls=calls, iterations=[], trials=[], summary=summary)
+    arm = ArmView(calls=calls, iterations=[], trials=[], summary=summary, load=None)
     view = RunView(manifest=builders.manifest(ARMS), state="finished", arms=(arm,))
     Counting.looks = 0
     (caveat,) = cold_in_warm(view)

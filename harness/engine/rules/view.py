@@ -32,7 +32,7 @@ class ArmView(Struct, frozen=True, kw_only=True):
     iterations: list[IterationRecord]
     trials: list[TrialRecord]
     summary: ArmSummary
-    load: Load | None = None
+    load: Load | None
     """None: a workflow."""
 
     @property
