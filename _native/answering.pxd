@@ -25,7 +25,8 @@ cdef inline void finish(serving_t* s, conn_t* conn, int64_t now) noexcept nogil:
     """The last piece is out."""
     cdef int ending = conn.plan.ending
     free(conn.plan)
-    conn.plan = NULL
+    free(conn.revision)
+    conn.plan = conn.revision = NULL
     post_event(s, event_new(EVENT_FINISHED, conn, now, 0))
     if ending == ENDING_HOLD:
         return
@@ -34,6 +35,14 @@ cdef inline void finish(serving_t* s, conn_t* conn, int64_t now) noexcept nogil:
         drop_conn(s, conn, ending == ENDING_RESET)
     elif not next_request(s, conn, now, 0):
         drop_conn(s, conn, False)
+
+cdef inline void adopt(serving_t* s, conn_t* conn, plan_t* plan) noexcept nogil:
+    """From the next piece on, which must not have been begun, by this plan."""
+    plan.ending = conn.plan.ending
+    free(conn.plan)
+    conn.plan = plan
+    conn.sent = plan.pieces[conn.index - 1].end if conn.index else 0
+    schedule(s, conn)
 
 cdef inline void send_piece(serving_t* s, conn_t* conn, int64_t now) noexcept nogil:
     """One piece, or as much of it as the socket takes; then the next one's turn is scheduled."""
@@ -67,19 +76,35 @@ cdef inline void send_piece(serving_t* s, conn_t* conn, int64_t now) noexcept no
     conn.index += 1
     conn.before_ns = 0
     conn.tries = 0
-    if conn.index < plan.count:
-        schedule(s, conn)
-    else:
+    if conn.index == plan.count:
         finish(s, conn, after)
+    elif conn.revision != NULL:
+        plan, conn.revision = conn.revision, NULL
+        adopt(s, conn, plan)
+    else:
+        schedule(s, conn)
+
+cdef inline void revise_plan(serving_t* s, conn_t* conn, plan_t* plan) noexcept nogil:
+    """A piece that a full socket holds up is finished as it was begun."""
+    if plan.count != conn.plan.count:
+        free(plan)
+    elif conn.before_ns:
+        free(conn.revision)
+        conn.revision = plan
+    else:
+        adopt(s, conn, plan)
 
 cdef inline void begin_plan(serving_t* s, plan_t* plan) noexcept nogil:
     cdef size_t fd = <size_t> <uint32_t> plan.conn
     cdef conn_t* conn = s.conns[fd] if fd < s.conns_cap else NULL
     if (
         conn == NULL or conn.ident != plan.conn or conn.serial != plan.serial
-        or conn.plan != NULL or plan.count == 0
+        or (conn.plan != NULL) != plan.revises
     ):
-        free(plan)      # the client did not wait for it
+        free(plan)      # the client did not wait for it; or there is nothing left to revise
+        return
+    if plan.revises:
+        revise_plan(s, conn, plan)
         return
     conn.plan = plan
     conn.index = conn.sent = conn.before_ns = 0

@@ -1,7 +1,8 @@
 # What the truth server's thread and its Python face hand each other. Header-only.
 #
 # A plan is a whole response, made before it is due: bytes cut into pieces, an absolute instant for
-# each, and what becomes of the connection afterwards. So nothing is decided while sending. Requests
+# each, and what becomes of the connection afterwards. So nothing is decided while sending. A plan may
+# be revised by another for the same answer, which takes its place for the pieces not begun. Requests
 # and ends of plans come back as events; every piece that was sent leaves a row in the log.
 #
 # Who owns what: a posted plan belongs to the thread, a posted event to whoever drains it. Both are
@@ -44,6 +45,7 @@ ctypedef struct plan_t:
     int64_t serial
     int64_t count
     int ending
+    bint revises           # what is left of the plan under way
     piece_t* pieces        # both in the same allocation, behind the header
     char* data
 
@@ -88,6 +90,7 @@ cdef struct conn_s:
     bint writable_wanted
     bint dead
     plan_t* plan
+    plan_t* revision       # to be adopted when the piece at hand, begun, is out
     int64_t index
     int64_t sent           # of the data
     int64_t before_ns      # first try to send the piece at hand; 0: not tried
@@ -137,6 +140,7 @@ cdef inline plan_t* plan_new(int64_t count, size_t len) noexcept nogil:
     cdef plan_t* plan = <plan_t*> malloc(sizeof(plan_t) + count * sizeof(piece_t) + len)
     if plan != NULL:
         plan.count = count
+        plan.revises = False
         plan.pieces = <piece_t*> (plan + 1)
         plan.data = <char*> (plan.pieces + count)
     return plan
@@ -156,5 +160,6 @@ cdef inline event_t* event_new(int what, conn_t* conn, int64_t at_ns, size_t len
 
 cdef inline void conn_free(conn_t* conn) noexcept nogil:
     free(conn.plan)
+    free(conn.revision)
     free(conn.input)
     free(conn)

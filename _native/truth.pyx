@@ -200,14 +200,39 @@ cdef class Sender:
         int ending,
     ):
         self._check_running()
+        if not 0 <= ending <= ENDING_HOLD:
+            raise ValueError(f"no ending {ending}")
+        cdef plan_t* plan = self._plan(conn, serial, data, ends, due_ns, kinds)
+        plan.ending = ending
+        self._post(plan)
+
+    def revise(
+        self,
+        uint64_t conn,
+        int64_t serial,
+        bytes data not None,
+        list ends not None,
+        list due_ns not None,
+        bytes kinds not None,
+    ):
+        self._check_running()
+        cdef plan_t* plan = self._plan(conn, serial, data, ends, due_ns, kinds)
+        plan.revises = True
+        self._post(plan)
+
+    cdef void _post(self, plan_t* plan) noexcept:
+        if put(&self.s.plans, &plan.link):
+            self._wake()
+
+    cdef plan_t* _plan(
+        self, uint64_t conn, int64_t serial, bytes data, list ends, list due_ns, bytes kinds
+    ) except NULL:
         cdef Py_ssize_t count = len(ends)
         cdef int64_t at = 0
         cdef int64_t due = 0
         cdef Py_ssize_t i
         if not count or len(due_ns) != count or len(kinds) != count:
             raise ValueError("a piece needs an end, an instant and a kind, and there must be one")
-        if not 0 <= ending <= ENDING_HOLD:
-            raise ValueError(f"no ending {ending}")
         cdef plan_t* plan = plan_new(count, len(data))
         if plan == NULL:
             raise MemoryError()
@@ -228,9 +253,7 @@ cdef class Sender:
         memcpy(plan.data, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
         plan.conn = conn
         plan.serial = serial
-        plan.ending = ending
-        if put(&self.s.plans, &plan.link):
-            self._wake()
+        return plan
 
     def drain(self):
         cdef serving_t* s = self.s

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         BackendRegistry,
         ExecutorRegistry,
         ExporterRegistry,
+        ImporterRegistry,
         InstrumentRegistry,
         ScenarioRegistry,
         ScorerRegistry,
@@ -64,6 +65,12 @@ def harness_register_scorers(registry: ScorerRegistry) -> None:
 @hookspec
 def harness_register_exporters(registry: ExporterRegistry) -> None:
     """Offer exporters. Called once, when the host loads; must be quick."""
+
+
+@hookspec
+def harness_register_importers(registry: ImporterRegistry) -> None:
+    """Offer importers, which read results that others measured. Called once, when the host loads;
+    must be quick."""
 
 
 @hookspec

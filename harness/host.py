@@ -28,6 +28,7 @@ from harness.registry import (
     Entry,
     ExecutorRegistry,
     ExporterRegistry,
+    ImporterRegistry,
     InstrumentRegistry,
     Registry,
     ScenarioRegistry,
@@ -55,6 +56,7 @@ class Host:
         self.instruments: InstrumentRegistry = Registry("instrument")
         self.scorers: ScorerRegistry = Registry("scorer")
         self.exporters: ExporterRegistry = Registry("exporter")
+        self.importers: ImporterRegistry = Registry("importer")
         self.executors: ExecutorRegistry = Registry("executor")
         self.plugins: list[PluginInfo] = []
         self.is_installed = False
@@ -150,6 +152,7 @@ class Host:
             self.instruments,
             self.scorers,
             self.exporters,
+            self.importers,
             self.executors,
         )
 

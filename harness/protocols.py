@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, TypeAlias, runtime_checkable
 
 from msgspec import Struct
@@ -22,6 +23,7 @@ from harness.schema import (
     Manifest,
     MetricValue,
     ModelInfo,
+    ReportedCall,
     Request,
     SessionRecord,
     Summary,
@@ -34,23 +36,31 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Agent",
+    "AgentCalls",
     "Backend",
     "BackendConfig",
     "BackendFactory",
     "Context",
     "Executor",
     "Exporter",
+    "ImportedRow",
+    "ImportedRows",
+    "Importer",
+    "ImporterFactory",
     "Instrument",
     "InstrumentConfig",
     "InstrumentFactory",
     "ListsModels",
     "Observation",
+    "Reads",
     "RequestContext",
     "RequestScenario",
     "RunData",
     "ScenarioConfig",
     "ScenarioFactory",
     "Scorer",
+    "Stated",
+    "Suggests",
     "Transport",
     "Unloads",
     "WorkflowScenario",
@@ -102,6 +112,15 @@ class Backend(Protocol):
 
     async def close(self) -> None:
         """Leave nothing running that open started. Called exactly once."""
+
+
+@runtime_checkable
+class Reads(Protocol):
+    """A backend that says which responses it can decode: those of other programs' requests, which
+    the tap saw go by, are given to it."""
+
+    paths: tuple[str, ...]
+    """Ends of request paths, such as `/api/chat`."""
 
 
 @runtime_checkable
@@ -169,7 +188,7 @@ class RequestContext(Protocol):
     """Never the same twice: differs between runs, arms, trials and iterations. For the first tokens
     of prompts that no cache may know; say so with `Request.cold`."""
     phase: str
-    """`warmup` or `measured`."""
+    """`cold`, `warmup`, `measured` or `extra`."""
 
     def count_tokens(self, text: str) -> int | None:
         """By the tokenizer of the model under test, where a plugin knows it; else None."""
@@ -182,6 +201,28 @@ class RequestScenario(Protocol):
 
     def requests(self, ctx: RequestContext) -> Iterator[Request]:
         """Endless or finite; the load says how many are taken. Runs ahead of the schedule."""
+
+
+class AgentCalls(Protocol):
+    """One agent within an iteration: where it finds the server, and what becomes of its calls."""
+
+    url: str
+    """Scheme, host and port to send requests to: the tap's, or the server's own."""
+    tapped: bool
+
+    def prepare(self, request: Request) -> Exchange:
+        """The exchange as the backend would make it, addressed to `url`. Raises SpecError."""
+
+    async def call(self, request: Request) -> CallRecord:
+        """As Context.call, for an agent that lives in this process; recorded as this agent's."""
+
+    def report(self, call: ReportedCall) -> None:
+        """A call that the agent's program made itself. Recorded when the agent is left: with what
+        the tap saw of it; without a tap, as it was reported."""
+
+    def span(self, name: str, start_ns: int, end_ns: int) -> None:
+        """A part of this agent's work, by whoever's clock readings. `agent` is all of it: exactly
+        one of that name is what speed-ups are made of."""
 
 
 class Context(Protocol):
@@ -202,6 +243,16 @@ class Context(Protocol):
 
     async def call(self, request: Request) -> CallRecord:
         """One model call, measured and recorded. A failed call is a record with its status."""
+
+    def agent(
+        self, name: str, *, endpoint: int | None = None, outside: bool = True
+    ) -> AbstractAsyncContextManager[AgentCalls]:
+        """For work in which an agent makes calls under its own name, several at a time perhaps.
+
+        `endpoint` is an index into the backend's urls; None: the first, and for calls made in this
+        process the backend's own order. `outside`: a program makes the calls; it is given a tap if
+        the spec asks for one. On leaving, calls that the tap still carries end with what they have,
+        and all are recorded. SpecError for an endpoint that there is not."""
 
     def span(self, name: str) -> AbstractContextManager[None]:
         """Time a part of the iteration."""
@@ -226,7 +277,14 @@ class Context(Protocol):
 @runtime_checkable
 class WorkflowScenario(Protocol):
     """A piece of work that makes its calls itself. setup and teardown run once a trial, execute
-    once an iteration. It takes no load."""
+    once an iteration. It takes no load.
+
+    A class may also say, as attributes: `planned_calls_per_iteration` (an int), so that calls it
+    never came to are counted; `solo = True`, and every measured iteration gets one of phase `solo`
+    beside it, before or after in turn, in which `execute` has its agents work one after another;
+    `taps = True`, and a spec may ask for the tap. And so that mistakes are found before anything
+    starts: `request_options`, a dict of path below the scenario's options → backend options of its
+    requests; `endpoints_used`, of how many of the backend's urls it makes use."""
 
     async def setup(self, ctx: Context) -> None:
         """Outside the measurement. Raise ScenarioError on unusable input (an empty corpus)."""
@@ -259,6 +317,96 @@ class Exporter(Protocol):
     """Writes one view of a run as bytes: a function of the run and nothing else."""
 
     def __call__(self, run: RunData, out: BinaryIO) -> None: ...
+
+
+# --------------------------------------------------------------- results that others measured
+
+
+class Stated(Struct, frozen=True, kw_only=True):
+    """A figure that a source states, and that its own data contradict."""
+
+    figure: str
+    stated: float
+    found: float
+    """What its data give."""
+    place: str = ""
+    """Where it is stated: a file, a field of it."""
+
+
+class ImportedRow(Struct, frozen=True, kw_only=True):
+    """One thing that somebody measured: a call, an agent's run, a pair of agents. Becomes one
+    iteration."""
+
+    arm: str = "default"
+    cell: str = "base"
+    launch: tuple[str, ...]
+    """Rows alike in arm, cell and this are iterations of one launch."""
+    place: int | str
+    """Where it stands: the line of a table, a file and a field. For messages and evidence."""
+    metrics: tuple[MetricValue, ...]
+    """`imported` as the source has them, `derived` what follows from those. None for what is
+    unknown."""
+    kind: str = ""
+    """Where rows of several kinds are in one launch, such as `run` and `call`: a metric is unknown
+    only in rows of its own kind."""
+    factors: dict[str, Any] = {}
+    """Of its cell: factor (a path into the spec, where it is one) → level."""
+    options: dict[str, Any] | None = None
+    """What its launch was configured with. None: the factors."""
+    model: str | None = None
+    failed: str = ""
+    """Why it failed. Its figures then count for nothing, and it is counted."""
+    disagrees: tuple[Stated, ...] = ()
+    data: dict[str, Any] = {}
+    """What else is worth keeping."""
+
+
+class ImportedRows(Struct, frozen=True, kw_only=True):
+    """What an importer made of a file or folder."""
+
+    name: str
+    """Of the run."""
+    file: str
+    """Name alone: a path tells of the machine."""
+    sha256: str
+    """Of all that was read."""
+    rows: tuple[ImportedRow, ...]
+    of: int
+    """Rows that were there, those included that were left out."""
+    source: str = ""
+    """Who measured it, where it was published, under which licence."""
+    model: str | None = None
+    baseline: str | None = None
+    """The arm that the others are compared to. None: that of the first row."""
+    started: str | None = None
+    """ISO 8601; None: unknown."""
+    gaps: tuple[str, ...] = ()
+    """What should have been there and is not: a planned run without a result."""
+    bounds: dict[str, tuple[float | None, float | None]] = {}
+    """Metric → what arithmetic or physics allow. `harness audit` lists the rows beyond."""
+    about: dict[str, Any] = {}
+    """How it was read: kept with the run."""
+    remarks: tuple[str, ...] = ()
+    """For `--dry-run`, a line each."""
+
+
+class Importer(Protocol):
+    """Reads somebody's results, so that every command works on them."""
+
+    def read(self, path: Path) -> ImportedRows:
+        """Raise StoreError with file and place for what cannot be read, SpecError for a mistake in
+        the options. What is unknown is left out, never 0."""
+
+
+@runtime_checkable
+class Suggests(Protocol):
+    """An importer that can draft the options that it needs (`harness import … --suggest`)."""
+
+    def suggest(self, path: Path) -> str: ...
+
+
+ImporterFactory: TypeAlias = Callable[[Any], Importer]
+"""Called with an instance of the options Struct that was registered."""
 
 
 # --------------------------------------------------------------------------------- instruments
@@ -355,6 +503,12 @@ class Scorer(Protocol):
 
 
 class Agent(Protocol):
-    """A program that makes model calls by itself, in any language."""
+    """A program in any language that does an agent's work by docs/agent-protocol.md."""
 
-    def command(self, job: dict[str, Any]) -> list[str]: ...
+    def command(self) -> list[str]:
+        """The program and its arguments. BackendError with the command that builds or installs it,
+        where it is not there."""
+
+    def about(self) -> dict[str, Any]:
+        """What it is made of: language, compiler, library versions, profile, digest of the binary.
+        Kept with every result. May be slow the first time."""

@@ -18,6 +18,7 @@ from harness.protocols import (
     BackendFactory,
     Executor,
     Exporter,
+    ImporterFactory,
     InstrumentFactory,
     ScenarioFactory,
     Scorer,
@@ -30,6 +31,7 @@ __all__ = [
     "Entry",
     "ExecutorRegistry",
     "ExporterRegistry",
+    "ImporterRegistry",
     "InstrumentRegistry",
     "Registry",
     "ScenarioRegistry",
@@ -172,4 +174,5 @@ AgentRegistry: TypeAlias = Registry[Callable[..., Agent]]
 InstrumentRegistry: TypeAlias = Registry[InstrumentFactory]
 ScorerRegistry: TypeAlias = Registry[Callable[..., Scorer]]
 ExporterRegistry: TypeAlias = Registry[Exporter]
+ImporterRegistry: TypeAlias = Registry[ImporterFactory]
 ExecutorRegistry: TypeAlias = Registry[Callable[..., Executor]]

@@ -90,7 +90,7 @@ def _table(plan: Plan, out: Console) -> None:
         table.add_column(heading)
     for arm in plan.arms[:ROWS_MAX]:
         values = plan.cells.get(arm.cell, {})
-        cells = [one_line(_value(values[p]), 40) if p in values else "" for p in paths]
+        cells = [one_line(_level(plan, arm, path), 40) if path in values else "" for path in paths]
         row = [one_line(arm.name, 40), *cells]
         row += [_load(arm)] * loaded
         row += [one_line(twins.get((arm.name, arm.cell), ""), 60)] * bool(twins)
@@ -152,7 +152,14 @@ def _load(arm: Arm) -> str:
     return f"{load.requests} × {load.concurrency} at a time"
 
 
-def _value(value: Any) -> str:
+def _level(plan: Plan, arm: Arm, path: str) -> str:
+    """The value; of a mapping, what the spec calls it."""
+    from harness.report.grid import axes, level
+
+    value = plan.cells[arm.cell][path]
+    if isinstance(value, dict):
+        (axis,) = (one for one in axes(plan.cells) if one.path == path)
+        return level(plan.cells, arm.cell, axis)
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 

@@ -38,6 +38,7 @@ def command(what: str | None, as_json: bool) -> None:
         "backends": host.backends,
         "scenarios": host.scenarios,
         "exporters": host.exporters,
+        "importers": host.importers,
         "agents": host.agents,
         "instruments": host.instruments,
         "scorers": host.scorers,

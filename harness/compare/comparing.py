@@ -7,7 +7,10 @@ nine cells and four metrics asks 36 questions, and one in twenty would be "signi
 
 from __future__ import annotations
 
+import contextlib
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -68,6 +71,8 @@ def compare(pairs: Sequence[tuple[Place, Place]], asked: Asked) -> tuple[Compari
 def compare_arms(run: RunData) -> tuple[Comparison, ...]:
     """The headlines of every arm against the baseline, cell by cell, with words; nothing where
     there is one arm and cell."""
+    with contextlib.suppress(KeyError, TypeError):  # not every stranger's run can be a key
+        return _MADE[run]
     pairs = [
         (
             Place(run=run, name=run.manifest.name, arm=a[0], cell=a[1]),
@@ -75,7 +80,16 @@ def compare_arms(run: RunData) -> tuple[Comparison, ...]:
         )
         for a, b in pair_keys(_keys(run))
     ]
-    return compare(pairs, Asked()) if pairs else ()
+    made = compare(pairs, Asked()) if pairs else ()
+    with contextlib.suppress(TypeError):
+        _MADE[run] = made
+    return made
+
+
+_MADE: Final[weakref.WeakKeyDictionary[RunData, tuple[Comparison, ...]]] = (
+    weakref.WeakKeyDictionary()
+)
+"""A loaded run does not change, and each of its reports asks: seconds, for one with many calls."""
 
 
 def why_not(one: Comparison) -> str:

@@ -16,6 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from harness.compare.audit.folder import changed_fields
+from harness.engine.readings import CONFIGURATION
 from harness.errors import SpecError
 from harness.schema import ArmSummary, Effective, MetricSummary, TrialRecord
 from harness.statistics import STEP_ALPHA, Step, find_steps
@@ -26,16 +27,7 @@ from harness.text import listed
 
 __all__ = ["History", "Point", "default_metric", "history", "metrics_of"]
 
-CONDITIONS = (
-    "server",
-    "server_version",
-    "model",
-    "model_digest",
-    "context_length",
-    "layers_on_gpu",
-    "options",
-    "read_back",
-)
+CONDITIONS = (*CONFIGURATION, "options", "read_back")
 
 
 class Point(Struct, frozen=True, kw_only=True):

@@ -90,14 +90,7 @@ def configuration(
     spec: RunSpec, arm: str, cell: str, cells: Mapping[str, Mapping[str, Any]], where: str = "$"
 ) -> Configuration:
     """What `arm` in `cell` asks for. Raises SpecError that names the place of a mistake."""
-    one = spec.arms.get(arm, ArmSpec())
-    raw: dict[str, Any] = {
-        "backend": merge(msgspec.to_builtins(spec.backend), one.backend),
-        "scenario": merge(msgspec.to_builtins(spec.scenario), one.scenario),
-        "load": merge(msgspec.to_builtins(spec.load) if spec.load else {}, one.load),
-    }
-    for path, value in cells.get(cell, {}).items():
-        raw = _with(raw, path, value)
+    raw = _merged(spec, spec.arms.get(arm, ArmSpec()), cells.get(cell, {}))
     return Configuration(
         backend=decode(raw["backend"], BackendSpec, where=f"{where}.backend"),
         scenario=decode(raw["scenario"], ScenarioSpec, where=f"{where}.scenario"),
@@ -109,16 +102,22 @@ def load_of(
     spec: RunSpec, arm: str, cell: str, cells: Mapping[str, Mapping[str, Any]]
 ) -> Load | None:
     """The load of one arm and cell of a run that was planned; None for a workflow."""
-    one = spec.arms.get(arm)
-    values = {path: value for path, value in cells.get(cell, {}).items() if _root(path) == "load"}
-    if not values and (one is None or not one.load):
+    one, values = spec.arms.get(arm, ArmSpec()), cells.get(cell, {})
+    if not one.load and "load" not in map(_root, values):
         return spec.load
-    raw = {
-        "load": merge(msgspec.to_builtins(spec.load) if spec.load else {}, one.load if one else {})
+    return _decode_load(_merged(spec, one, values)["load"], "$.load")
+
+
+def _merged(spec: RunSpec, arm: ArmSpec, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What the spec says, what the arm says otherwise, and what the cell does."""
+    raw: dict[str, Any] = {
+        "backend": merge(msgspec.to_builtins(spec.backend), arm.backend),
+        "scenario": merge(msgspec.to_builtins(spec.scenario), arm.scenario),
+        "load": merge(msgspec.to_builtins(spec.load) if spec.load else {}, arm.load),
     }
     for path, value in values.items():
         raw = _with(raw, path, value)
-    return _decode_load(raw["load"], "$.load")
+    return raw
 
 
 def search_loads(search: SearchSpec) -> list[float]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from harness.engine.places import check_places
 from harness.errors import SpecError
 from harness.metrics import CALL_METRICS, ITERATION_METRICS, check_slo
 from harness.metrics.iteration import GOODPUT
 from harness.metrics.slo import bounds
+from harness.protocols import BackendFactory
+from harness.registry import Entry
 from harness.schema import ClosedLoad, Load, OpenLoad, RunSpec
 
-__all__ = ["check_load", "check_numbers", "check_search_size", "unknown_metric"]
+__all__ = ["check_load", "check_numbers", "check_requests", "check_search_size", "unknown_metric"]
 
 
 def check_numbers(spec: RunSpec) -> None:
@@ -52,6 +55,32 @@ def check_load(load: Load | None, where: str) -> None:
             )
         if load.concurrency_max is not None:
             _at_least(1, load.concurrency_max, f"{where}.concurrency_max")
+
+
+def check_requests(
+    scenario: Any, backend: Entry[BackendFactory], asked: dict[str, Any], urls: int, where: str
+) -> None:
+    """What a scenario says of its requests (harness.protocols.WorkflowScenario) is to be had of
+    this backend, asked for with these options and so many urls. Raises SpecError."""
+    options = f"{where}.scenario.options"
+    for path, own in getattr(scenario, "request_options", {}).items():
+        backend.decode_options({**asked, **own}, f"{options}.{path}")
+    used = getattr(scenario, "endpoints_used", None)
+    if used is None:
+        return
+    if used > max(1, urls):
+        have = f"there is {urls}" if urls else "only the backend's own is there"
+        raise SpecError(
+            f"the scenario makes use of {used} endpoints, and {have}",
+            where=f"{where}.backend.url",
+            remedy="--url once for each, or -o endpoints=shared",
+        )
+    if urls > used:
+        raise SpecError(
+            f"the scenario makes use of {used} of these {urls} endpoints",
+            where=f"{where}.backend.url",
+            remedy="-o endpoints=each, or fewer urls",
+        )
 
 
 def _check_placement(spec: RunSpec) -> None:

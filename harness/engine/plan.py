@@ -16,7 +16,7 @@ import msgspec
 from harness.addresses import server_address
 from harness.engine.bands import with_bands
 from harness.engine.cells import BASE_CELL, Configuration, configuration, find_cells
-from harness.engine.checks import check_load, check_numbers, check_search_size
+from harness.engine.checks import check_load, check_numbers, check_requests, check_search_size
 from harness.engine.instruments import ResolvedInstrument, resolve_instruments
 from harness.engine.ordering import ordered
 from harness.engine.specfile import digest
@@ -207,6 +207,7 @@ def _resolve(
             remedy="leave it out; iterations and trials say how often it runs",
         )
     check_load(asked.load, f"{where}.load")
+    check_requests(made, backend, asked.backend.options, len(config.urls), where)
     return Arm(
         name=name,
         cell=cell,

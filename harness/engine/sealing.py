@@ -7,8 +7,9 @@ become one of the six statuses.
 from __future__ import annotations
 
 import os
+import re
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
@@ -42,6 +43,7 @@ __all__ = [
     "without_text",
 ]
 
+_IS_JSON: Final = re.compile(rb"(?im)^content-type:[ \t]*application/json[ \t]*(;|\r?$)")
 _SAID_BY_SERVER = (
     "error",
     "finish_reason",
@@ -51,6 +53,9 @@ _SAID_BY_SERVER = (
     "tool_calls",
     "payloads",
 )
+
+
+NOT_STREAMED: Final = "the response was not streamed"
 
 
 class CallPlace(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,6 +119,7 @@ def seal(
     columns = pack_columns(wire, decoded.kinds)
     lag_p50_ns, lag_p99_ns, lag_max_ns = client_lag(wire)
     content = [index for index, kind in enumerate(decoded.kinds) if kind != ChunkKind.EMPTY]
+    whole = bool(content) and _came_whole(wire)
     return CallRecord(
         call_id=place.call_id(ordinal),
         arm=place.arm,
@@ -125,7 +131,7 @@ def seal(
         error=error,
         agent=request.agent,
         stage=request.stage,
-        instants=_instants(wire, decoded, content),
+        instants=_instants(wire, decoded, [] if whole else content),
         stamp_source=_stamp_source(wire, content),
         realtime_offset_ns=wire.realtime_offset_ns or None,
         clock_stepped=wire.clock_stepped,
@@ -154,6 +160,7 @@ def seal(
         reasoning=decoded.reasoning,
         tool_calls=decoded.tool_calls,
         payloads=wire.payloads() if keep.payloads else None,
+        no_first_token=NOT_STREAMED if whole else "",
     )
 
 
@@ -196,6 +203,11 @@ def _instants(wire: WireRecord, decoded: Decoded, content: list[int]) -> Instant
         end_ns=wire.body_end_ns if decoded.end == "body" else at(decoded.end),
         closed_ns=wire.closed_ns,
     )
+
+
+def _came_whole(wire: WireRecord) -> bool:
+    """One JSON document: its content is all there at once, and none of it came first."""
+    return len(wire) == 1 and _IS_JSON.search(wire.head) is not None
 
 
 def _stamp_source(wire: WireRecord, content: list[int]) -> Literal["kernel", "user"]:

@@ -8,6 +8,9 @@ window.py    how much work a span of time held
 slo.py       which requests were good
 iteration.py ITERATION_METRICS: formulas over one IterationRecord and its calls
 cold.py      COLD_METRICS: the same, of cold starts
+agents.py    agents that worked at once, beside the same agents one after another
+concurrency.py CONCURRENCY_METRICS: speed-up, fairness, contention of such a pair
+by_agent.py  the figures of each agent, together and alone
 sessions.py  which trials were recorded by one process, and so on one clock
 series.py    all_series: records of one arm and cell → the values of every metric, with their places
 summary.py   summarise: those → MetricSummary
@@ -17,6 +20,7 @@ unknown; it is never replaced by 0. docs/measuring.md has an example of each, wh
 A package and not the one file of the first plan: the formulas alone fill several pages.
 """
 
+from harness.metrics.agents import Pair
 from harness.metrics.call import CALL_METRICS, call_metric
 from harness.metrics.chunks import (
     Condensed,
@@ -28,6 +32,7 @@ from harness.metrics.chunks import (
     itl_unknown_because,
 )
 from harness.metrics.cold import COLD_METRICS
+from harness.metrics.concurrency import CONCURRENCY_METRICS, concurrency_metric
 from harness.metrics.iteration import ITERATION_METRICS, IterationView, iteration_metric
 from harness.metrics.metric import Metric
 from harness.metrics.series import Series, all_series
@@ -44,15 +49,18 @@ from harness.metrics.window import (
 __all__ = [
     "CALL_METRICS",
     "COLD_METRICS",
+    "CONCURRENCY_METRICS",
     "ITERATION_METRICS",
     "Condensed",
     "Gaps",
     "IterationView",
     "Metric",
+    "Pair",
     "Series",
     "all_series",
     "call_metric",
     "check_slo",
+    "concurrency_metric",
     "condense",
     "gaps",
     "good_requests",

@@ -15,6 +15,7 @@ from typing import Final, get_args
 from harness.errors import SpecError
 from harness.metrics.call import CALL_METRICS
 from harness.metrics.cold import COLD_METRICS
+from harness.metrics.concurrency import CONCURRENCY_METRICS
 from harness.metrics.iteration import ITERATION_METRICS
 from harness.metrics.metric import Better
 from harness.schema import BandName, BandSpec, MetricSummary
@@ -110,6 +111,6 @@ def _better(better: Better, band: BandSpec) -> Better:
 def _known() -> dict[str, Better]:
     return {
         metric.name: metric.better
-        for registry in (CALL_METRICS, ITERATION_METRICS, COLD_METRICS)
-        for metric in registry
+        for registry in (CALL_METRICS, ITERATION_METRICS, COLD_METRICS, CONCURRENCY_METRICS)
+        for metric in registry  # type: ignore[attr-defined]
     }

@@ -3,7 +3,8 @@
 Summaries, comparisons, stopping rules and plots all start from here, so that none of them can speak
 of other values than the rest. Only measured, `ok` units have a value: a failed call has no figure
 that belongs in an average. There are two exceptions. Goodput counts what failed, as not good. And
-cold iterations have metrics of their own, which nothing else is in.
+cold iterations have metrics of their own, which nothing else is in. Solo iterations are in nothing
+but the metrics of concurrency, each beside the measured one that it belongs to.
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
 
+from harness.metrics.agents import Pair, agents_of, ttft_median
 from harness.metrics.call import CALL_METRICS
 from harness.metrics.cold import COLD_METRICS
+from harness.metrics.concurrency import CONCURRENCY_METRICS, SLOWDOWN, slowdown_of
 from harness.metrics.iteration import GOODPUT, ITERATION_METRICS, IterationView
 from harness.metrics.metric import Better, Metric, Provenance
 from harness.metrics.slo import Slo, bounds, provenance_of
-from harness.schema import CallRecord, IterationRecord, Load
+from harness.schema import CallRecord, IterationRecord, Load, ValiditySpec
 
-__all__ = ["Series", "Unit", "all_series"]
+__all__ = ["Series", "Unit", "all_series", "pairs_of", "series_of"]
 
 Unit: TypeAlias = tuple[int, int]
 """(trial, iteration) that a value comes from."""
@@ -59,16 +62,18 @@ def all_series(
     simulated: bool = False,
     slo: Slo | None = None,
     cold_by: Literal["unload", "restart"] = "unload",
+    validity: ValiditySpec | None = None,
 ) -> Iterator[Series]:
-    """Every metric: of the calls, of the iterations, of cold ones, of their spans, and what the
-    scenario and the instruments measured, in this order. A metric that no unit has is there without
-    values, but for those of an SLO or of cold starts where there is no such thing. Of imported
-    iterations, only what the table had.
+    """Every metric: of the calls, of the iterations, of cold ones, of agents at once, of their
+    spans, and what the scenario and the instruments measured, in this order. A metric that no unit
+    has is there without values, but for those of an SLO, of cold starts or of several agents where
+    there is no such thing. Of imported iterations, only what the table had.
 
     load        of this arm and cell, for `held_throughput_tok_s`; None for a workflow
     simulated   the server is a stub: no figure may pass for a measured one
     slo         what makes a request good, for `goodput_share` and its like
     cold_by     how cold iterations were made so, for `cold_start_ms`
+    validity    bounds of contention and anomalies; None: their defaults
 
     ValueError if the records are of more than one arm or cell.
     """
@@ -95,7 +100,37 @@ def all_series(
         starts = _views(cold_calls, cold, load=load, cold_by=cold_by)
         ok_starts = [view for view in starts if view.record.status == "ok"]
         yield from _of_views(ok_starts, COLD_METRICS, mark)
+    yield from _of_agents(pairs_of(calls, iterations, validity), mark)
     yield from _of_scenario(ok_views, mark)
+
+
+def pairs_of(
+    calls: Sequence[CallRecord],
+    iterations: Sequence[IterationRecord],
+    validity: ValiditySpec | None = None,
+) -> list[Pair]:
+    """Every measured iteration of one arm and cell with its solo one, whatever became of either;
+    none where no two agents worked at once and nothing was measured alone."""
+    measured = [one for one in iterations if one.phase == "measured"]
+    solo = {_unit_of(one): one for one in iterations if one.phase == "solo"}
+    if not solo and all(len(agents_of(one)) < 2 for one in measured):
+        return []
+    made: dict[tuple[str, Unit], list[CallRecord]] = defaultdict(list)
+    for call in calls:
+        if call.phase in ("measured", "solo"):
+            made[call.phase, (call.trial, call.iteration)].append(call)
+    middle_ms = ttft_median(call for call in calls if call.phase == "measured")
+    return [
+        Pair(
+            record=one,
+            calls=tuple(made["measured", _unit_of(one)]),
+            solo=solo.get(_unit_of(one)),
+            solo_calls=tuple(made["solo", _unit_of(one)]),
+            bounds=validity or ValiditySpec(),
+            ttft_median_ms=middle_ms,
+        )
+        for one in measured
+    ]
 
 
 def _in_order(call: CallRecord) -> tuple[int, int, int, str]:
@@ -124,7 +159,7 @@ def _of_calls(calls: Sequence[CallRecord], mark: Provenance | None) -> Iterator[
     for one in CALL_METRICS:
         figures = map(one.formula, calls)
         found = mark or one.provenance
-        yield _series(one.name, one.unit, one.better, found, "call", units, figures)
+        yield series_of(one.name, one.unit, one.better, found, "call", units, figures)
 
 
 def _of_views(
@@ -136,7 +171,23 @@ def _of_views(
     for one in metrics:
         figures = map(one.formula, views)
         found = mark or one.provenance
-        yield _series(one.name, one.unit, one.better, found, "iteration", units, figures)
+        yield series_of(one.name, one.unit, one.better, found, "iteration", units, figures)
+
+
+def _of_agents(pairs: Sequence[Pair], mark: Provenance | None) -> Iterator[Series]:
+    """What became of agents that worked at once; then the slowdown of each, as
+    `slowdown.<agent>`."""
+    ok = [pair for pair in pairs if pair.record.status == "ok"]
+    units = [_unit_of(pair.record) for pair in ok]
+    for one in CONCURRENCY_METRICS if pairs else ():
+        figures = map(one.formula, ok)
+        found = mark or one.provenance
+        yield series_of(one.name, one.unit, one.better, found, "iteration", units, figures)
+    if any(pair.solo is not None for pair in pairs):
+        for agent in dict.fromkeys(name for pair in pairs for name in agents_of(pair.record)):
+            figures = map(slowdown_of(agent), ok)
+            name = f"{SLOWDOWN}{agent}"
+            yield series_of(name, "1", "lower", mark or "measured", "iteration", units, figures)
 
 
 def _of_slo(views: Sequence[IterationView], slo: Slo, mark: Provenance | None) -> Iterator[Series]:
@@ -146,35 +197,39 @@ def _of_slo(views: Sequence[IterationView], slo: Slo, mark: Provenance | None) -
     for one in ITERATION_METRICS:
         if one.name in GOODPUT:
             figures = map(one.formula, views)
-            yield _series(one.name, one.unit, one.better, sure, "iteration", units, figures)
+            yield series_of(one.name, one.unit, one.better, sure, "iteration", units, figures)
     tallies = [view.tally() for view in views]
     for bound in bounds(slo):
         name, found = bound.metric.name, mark or bound.metric.provenance
         shares = (one.met[name] / one.of if one and one.of else None for one in tallies)
-        yield _series(bound.share_name, "share", "higher", found, "iteration", units, shares)
+        yield series_of(bound.share_name, "share", "higher", found, "iteration", units, shares)
 
 
 def _of_scenario(views: Sequence[IterationView], mark: Provenance | None) -> Iterator[Series]:
-    """Spans, as `span.<name>_ms`, and the scenario's own metrics, under its names (with `scenario.`
+    """Spans, as `span.<name>_ms` (an agent's as `span.<agent>.<name>_ms`), and the scenario's own metrics, under its names (with `scenario.`
     before a name that is ours; `imported.` before that of an imported figure: whatever it was that
     somebody called TTFT, it is not known to be what we call so)."""
     units = [_unit_of(view.record) for view in views]
-    for name in dict.fromkeys(span.name for view in views for span in view.record.spans):
-        lengths = (_span_ms(view.record, name) for view in views)
+    spans = ((span.agent, span.name) for view in views for span in view.record.spans)
+    for agent, name in dict.fromkeys(spans):
+        lengths = (_span_ms(view.record, agent, name) for view in views)
         found = mark or "measured"
-        yield _series(f"span.{name}_ms", "ms", "lower", found, "iteration", units, lengths)
-    ours = {m.name for of in (CALL_METRICS, ITERATION_METRICS, COLD_METRICS) for m in of}
+        shown = f"span.{agent}.{name}_ms" if agent else f"span.{name}_ms"
+        yield series_of(shown, "ms", "lower", found, "iteration", units, lengths)
+    registries = (CALL_METRICS, ITERATION_METRICS, COLD_METRICS, CONCURRENCY_METRICS)
+    ours = {m.name for of in registries for m in of}  # type: ignore[attr-defined]
     kinds = {(m.name, m.unit, m.provenance): m.better for v in views for m in v.record.metrics}
     for (name, unit, provenance), better in kinds.items():
         figures = (_own(view.record, name, unit, provenance) for view in views)
         whose = "imported" if provenance == "imported" else "scenario"
-        shown = f"{whose}.{name}" if name in ours else name
-        yield _series(shown, unit, better, mark or provenance, "iteration", units, figures)
+        shown = f"{whose}.{name}" if name in ours or name.startswith(SLOWDOWN) else name
+        yield series_of(shown, unit, better, mark or provenance, "iteration", units, figures)
 
 
-def _span_ms(record: IterationRecord, name: str) -> float | None:
+def _span_ms(record: IterationRecord, agent: str, name: str) -> float | None:
     """Together, if the iteration opened it several times."""
-    lengths_ns = [span.end_ns - span.start_ns for span in record.spans if span.name == name]
+    same = (span for span in record.spans if (span.agent, span.name) == (agent, name))
+    lengths_ns = [span.end_ns - span.start_ns for span in same]
     return sum(lengths_ns) / 1e6 if lengths_ns and min(lengths_ns) >= 0 else None
 
 
@@ -185,7 +240,7 @@ def _own(record: IterationRecord, name: str, unit: str, provenance: str) -> floa
     return values[-1] if values else None
 
 
-def _series(
+def series_of(
     name: str,
     unit: str,
     better: Better,

@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-__all__ = ["Compared", "heading", "p_text", "render_conditions", "render_differences", "value_text"]
+__all__ = [
+    "Compared",
+    "effect_cells",
+    "heading",
+    "render_conditions",
+    "render_differences",
+    "value_text",
+]
 
 WIDTH_MAX: Final = 100
 FEW: Final = 3
@@ -79,7 +86,7 @@ def heading(one: Comparison) -> str:
     return f"{one_line(one.candidate.label, 90)} − {one_line(one.baseline.label, 90)}"
 
 
-def p_text(p_value: float | None) -> str:
+def _p_text(p_value: float | None) -> str:
     if p_value is None:
         return UNKNOWN
     return "< 0.0001" if p_value < 1e-4 else number(p_value, 2)
@@ -203,7 +210,7 @@ def _table(effects: Sequence[Effect], columns: int) -> Table:
     for name in ("baseline", "candidate", "Δ", "95 % of Δ", "p (Holm)", "Cliff's δ")[:columns]:
         table.add_column(name, justify="right", no_wrap=True)
     for effect in effects:
-        table.add_row(*map(_text, (_metric(effect), *_cells(effect)[:columns])))
+        table.add_row(*map(_text, (_metric(effect), *effect_cells(effect)[:columns])))
     return table
 
 
@@ -212,14 +219,15 @@ def _metric(effect: Effect) -> str:
     return effect.metric if named or not effect.unit else f"{effect.metric}, {effect.unit}"
 
 
-def _cells(effect: Effect) -> Sequence[str]:
+def effect_cells(effect: Effect) -> tuple[str, ...]:
+    """Baseline, candidate, difference, its interval, p, Cliff's delta."""
     low, high = effect.difference_low, effect.difference_high
     return (
         number(effect.baseline_mean),
         number(effect.candidate_mean),
         signed(effect.difference, 3),
         UNKNOWN if low is None or high is None else f"{signed(low, 3)} … {signed(high, 3)}",
-        p_text(effect.p_holm),
+        _p_text(effect.p_holm),
         UNKNOWN if effect.cliffs_delta is None else signed(effect.cliffs_delta, 2),
     )
 

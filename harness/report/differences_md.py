@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from harness.report.cells import table
-from harness.report.differences import Compared, heading, p_text, value_text
-from harness.report.figures import UNKNOWN, number, signed
+from harness.report.differences import Compared, effect_cells, heading, value_text
 from harness.report.sanitise import code, markdown
 from harness.schema import Comparison, Effect
 
@@ -73,16 +72,8 @@ def _comparison(one: Comparison) -> Iterator[str]:
 
 
 def _row(effect: Effect) -> tuple[str, ...]:
-    low, high = effect.difference_low, effect.difference_high
-    return (
-        f"{code(effect.metric)} ({markdown(effect.unit)})" if effect.unit else code(effect.metric),
-        number(effect.baseline_mean),
-        number(effect.candidate_mean),
-        signed(effect.difference, 3),
-        UNKNOWN if low is None or high is None else f"{signed(low, 3)} … {signed(high, 3)}",
-        p_text(effect.p_holm),
-        UNKNOWN if effect.cliffs_delta is None else signed(effect.cliffs_delta, 2),
-    )
+    unit = f" ({markdown(effect.unit)})" if effect.unit else ""
+    return code(effect.metric) + unit, *effect_cells(effect)
 
 
 def _value(value: object) -> str:

@@ -17,8 +17,11 @@ from harness.schema.call import (
     Decoded,
     Instants,
     Phase,
+    Reported,
+    ReportedCall,
     StampSource,
     Status,
+    TapTimes,
     Usage,
 )
 from harness.schema.comparison import Comparison, Condition, Effect, GateResult, Side
@@ -118,6 +121,8 @@ __all__ = [
     "PluginInfo",
     "Probe",
     "Record",
+    "Reported",
+    "ReportedCall",
     "Request",
     "RunSpec",
     "RunState",
@@ -135,6 +140,7 @@ __all__ = [
     "Stopping",
     "Summary",
     "SweepSpec",
+    "TapTimes",
     "TimeoutsSpec",
     "TokenCheck",
     "TrialRecord",

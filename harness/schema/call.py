@@ -18,17 +18,21 @@ __all__ = [
     "Decoded",
     "Instants",
     "Phase",
+    "Reported",
+    "ReportedCall",
     "StampSource",
     "Status",
+    "TapTimes",
     "Usage",
 ]
 
 Status: TypeAlias = Literal["ok", "error", "timeout", "truncated", "cancelled", "not_sent"]
 """Every planned call ends in exactly one of these."""
 
-Phase: TypeAlias = Literal["cold", "warmup", "measured", "extra"]
+Phase: TypeAlias = Literal["cold", "warmup", "measured", "extra", "solo"]
 """What an iteration is for. Only `measured` ones are in the figures of an arm; `cold` ones have
-figures of their own; `extra` ones run under an instrument that slows them down."""
+figures of their own; `extra` ones run under an instrument that slows them down; a `solo` one does
+the work of the measured iteration of the same number, its agents one after another."""
 
 StampSource: TypeAlias = Literal["kernel", "user", "in_process", "agent", "tap"]
 
@@ -80,6 +84,53 @@ class CallError(Struct, frozen=True, kw_only=True):
     code: str
     """`connect`, `http.404`, `stream`, `timeout.first_byte`, `reset`, `protocol`, `truncated` …"""
     message: str = ""
+
+
+class Reported(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a program said of a call that it made itself (docs/agent-protocol.md). Instants are its
+    own, of CLOCK_MONOTONIC; None: it does not know, or could not."""
+
+    status: str
+    sent_ns: int | None = None
+    first_token_ns: int | None = None
+    last_token_ns: int | None = None
+    end_ns: int | None = None
+    content_chunks: int | None = None
+    chunk_ns: bytes | None = None
+    """int64, little-endian: when it saw each content chunk, where it was asked to say so."""
+    unknown: dict[str, str] = {}
+    """Instant → why it has none: a reader that accumulates sees no first token."""
+
+
+class ReportedCall(Struct, frozen=True, kw_only=True):
+    """One call as the program that made it tells of it, whole."""
+
+    call: str
+    """Its name among the program's calls; the request carried it as X-Request-ID."""
+    reported: Reported
+    stage: str = ""
+    error: CallError | None = None
+    http_status: int | None = None
+    usage: Usage = Usage()
+    server: dict[str, Any] = field(default_factory=dict)
+    text: str = ""
+
+
+class TapTimes(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a call through the tap has beside its instants, which are those at the tap's upstream
+    side: `sent_ns` is when the tap handed the request on. `ChunkColumns.lag_ns` is, of such a call,
+    how long each chunk was with the tap: from its arrival until right before it was sent on."""
+
+    request_ns: int
+    """The last byte of the request arrived from the agent (a kernel stamp where there is one)."""
+    first_token_ns: int | None = None
+    """Right before the first chunk with content was sent on to the agent …"""
+    last_token_ns: int | None = None
+    end_ns: int | None = None
+    delay_p50_ns: int | None = None
+    """… and how long chunks were with the tap."""
+    delay_p99_ns: int | None = None
+    delay_max_ns: int | None = None
 
 
 class ChunkColumns(Struct, frozen=True, kw_only=True):
@@ -135,7 +186,8 @@ class CallRecord(Struct, frozen=True, kw_only=True, tag="call", tag_field="t", o
     stage: str = ""
     error: CallError | None = None
     stamp_source: StampSource = "user"
-    """`kernel` only if the first-token stamp (or, without one, every stamp) is the kernel's."""
+    """`kernel` only if the first-token stamp (or, without one, every stamp) is the kernel's; `tap`:
+    the same, received by the tap; `agent`: as the program reported that made the call."""
     realtime_offset_ns: int | None = None
     """CLOCK_REALTIME − CLOCK_MONOTONIC while the call ran."""
     clock_stepped: bool = False
@@ -168,3 +220,10 @@ class CallRecord(Struct, frozen=True, kw_only=True, tag="call", tag_field="t", o
     reasoning: str | None = None
     tool_calls: list[dict[str, Any]] = field(default_factory=list)
     payloads: list[bytes] | None = None
+    reported: Reported | None = None
+    """Calls of agent programs: what the program itself says."""
+    tap: TapTimes | None = None
+    """Calls that went through the tap."""
+    no_first_token: str = ""
+    """Why there is no first token though there is content: the response was not streamed, or its
+    reader accumulates."""

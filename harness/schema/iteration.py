@@ -30,6 +30,9 @@ class Span(Struct, frozen=True, kw_only=True):
     name: str
     start_ns: int
     end_ns: int
+    agent: str = ""
+    """Whose, where several agents work. `agent` is the name of the span in which an agent did all
+    of its work."""
 
 
 class MetricValue(Struct, frozen=True, kw_only=True):

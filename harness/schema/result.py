@@ -8,7 +8,8 @@ Schema versions
     TrialRecord.isolation, .placement and status `skipped`, MetricValue.better, provenance
     `imported`, SessionRecord, IterationRecord.imported,
     MetricSummary.n_eff, .outliers, .mean_without_outliers, .median_without_outliers, .band and
-    .band_by, ArmSummary.goodput and .warmup
+    .band_by, ArmSummary.goodput and .warmup; BackendSpec.tap, phase `solo`, Span.agent,
+    CallRecord.reported, .tap and .no_first_token
 """
 
 from __future__ import annotations

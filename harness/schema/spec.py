@@ -46,6 +46,9 @@ class BackendSpec(_Spec, frozen=True):
     """One endpoint or several (calls go round them in turn). Default: the backend's own."""
     options: dict[str, Any] = field(default_factory=dict)
     """Checked against the option type that the backend registered."""
+    tap: bool = False
+    """Agent programs reach the server through a proxy on this machine, which stamps both directions
+    and records their calls. Without it, their calls are what they report themselves."""
 
 
 class ScenarioSpec(_Spec, frozen=True):
@@ -163,6 +166,15 @@ class ValiditySpec(_Spec, frozen=True):
     no_op_width_share_max: float = 0.10
     """By what share launches of one cell may differ for an axis without a larger effect to be named
     (`no-op-factor`)."""
+    solo_work_share_max: float = 0.05
+    """By what share agents may have generated more or less alone than beside each other
+    (`unequal-work`): a speed-up is of the same work."""
+    contention_slowdown_max: float = 1.5
+    """How many times as long as alone an agent may take; beyond it, an iteration is contended …"""
+    contention_queue_max_ms: float = 1000.0
+    """… or where the median queue residual of its calls exceeds that of calls alone by more."""
+    ttft_anomaly_ms: float = 3000.0
+    """How far above the arm's median a TTFT must lie to be named an anomaly."""
     drift_share_max: float = 0.10
     """By what share a level may change within the second half of a run (`no-steady-state`)."""
     steal_share_max: float = 0.02

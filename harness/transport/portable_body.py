@@ -11,6 +11,7 @@ does. So the last chunk of a span is held back until it is known whether the rea
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from harness._native.clock import monotonic_ns
 from harness._native.framing import FLAG_NAMED as FRAME_NAMED
@@ -79,16 +80,21 @@ class Body:
         self._splitter = splitter
         self._reads = reads
         self._counters = counters
-        self._held: tuple[int, bytes, int] | None = None
+        self._held: tuple[int, int, bytes, int] | None = None
+        self._user_ns = 0
 
     @property
     def comments(self) -> int:
         return self._splitter.comments
 
-    def feed(self, span: bytes) -> bool:
-        """Whether the span completed a chunk. RefusedError for a frame over the limit."""
+    def feed(self, span: bytes, onward: Callable[[bytes], int] | None = None) -> bool:
+        """Whether the span completed a chunk. RefusedError for a frame over the limit.
+
+        `onward` passes the span on to somebody else before we look into it, and says when; that is
+        then the second stamp of its chunks."""
         fresh = self._reads.note(monotonic_ns())
         stamp_ns = self._reads.stamp_ns
+        self._user_ns = user_ns = onward(span) if onward is not None else stamp_ns
         self._counters.bytes += len(span)
         # A chunk that is complete before the last byte that ends no line had more behind it.
         text = span.rstrip(b"\r\n")
@@ -96,10 +102,10 @@ class Body:
             self._release(0 if fresh else FLAG_UPPER_BOUND)
         early = self._split(text)
         for payload, flags in early:
-            self._append(stamp_ns, payload, flags, FLAG_UPPER_BOUND)
+            self._append(stamp_ns, user_ns, payload, flags, FLAG_UPPER_BOUND)
         last = self._split(span[len(text) :])
         for payload, flags in last:
-            self._held = stamp_ns, payload, flags
+            self._held = stamp_ns, user_ns, payload, flags
         self._count(len(early) + len(last))
         return bool(early or last)
 
@@ -109,7 +115,7 @@ class Body:
         left = self._splitter.finish()
         self._count(len(left))
         for payload, flags in left:
-            self._append(self._reads.stamp_ns, payload, flags, 0)
+            self._append(self._reads.stamp_ns, self._user_ns, payload, flags, 0)
             self.unterminated = bool(flags & FLAG_UNTERMINATED)
 
     def abandon(self) -> None:
@@ -128,11 +134,13 @@ class Body:
 
     def _release(self, bound: int) -> None:
         if self._held is not None:
-            stamp_ns, payload, flags = self._held
+            stamp_ns, user_ns, payload, flags = self._held
             self._held = None
-            self._append(stamp_ns, payload, flags, bound)
+            self._append(stamp_ns, user_ns, payload, flags, bound)
 
-    def _append(self, stamp_ns: int, payload: bytes, frame_flags: int, bound: int) -> None:
+    def _append(
+        self, stamp_ns: int, user_ns: int, payload: bytes, frame_flags: int, bound: int
+    ) -> None:
         flags = FLAG_USER_STAMP | bound | (FLAG_NAMED if frame_flags & FRAME_NAMED else 0)
-        self._recorder.append(stamp_ns, stamp_ns, payload, flags)
+        self._recorder.append(stamp_ns, user_ns, payload, flags)
         self._counters.merged_chunks += bool(bound)

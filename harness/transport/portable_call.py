@@ -12,7 +12,7 @@ import os
 import socket
 import ssl
 from collections.abc import AsyncIterable, Iterator
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import httpx
 
@@ -24,7 +24,7 @@ from harness.transport.portable_body import Body, Counters, Reads, RefusedError
 from harness.transport.portable_routes import Route
 from harness.transport.wire import Target, body_mode, request_fields
 
-__all__ = ["Course"]
+__all__ = ["Course", "Onward"]
 
 # A smaller change of the realtime offset may be slewing: not every system slews both clocks.
 _STEP_NS = 1_000_000
@@ -55,6 +55,21 @@ class Ending(NamedTuple):
     detail: str = ""
 
 
+class Onward(Protocol):
+    """Who a response is passed on to while it comes: the tap's agent."""
+
+    def head(self, response: httpx.Response) -> None: ...
+
+    def span(self, data: bytes) -> int:
+        """Pass on a part of the body; the instant right before that."""
+
+    async def drain(self) -> None:
+        """Wait for a slow reader."""
+
+    def end(self) -> None:
+        """The response is whole."""
+
+
 class Course:
     """Runs once: `record = await Course(…).run()`."""
 
@@ -68,7 +83,9 @@ class Course:
         due_ns: int,
         frame_limit: int,
         counters: Counters,
+        onward: Onward | None = None,
     ) -> None:
+        self._onward = onward
         self._exchange = exchange
         self._target = target
         self._timeouts = timeouts
@@ -205,14 +222,21 @@ class Course:
         splitter = Splitter(cast(Any, mode), limit=self._frame_limit)
         self._body = Body(self._recorder, splitter, self._reads, self._counters)
         began = False
+        onward = self._onward
+        if onward is not None:
+            onward.head(response)
         async for span in cast(AsyncIterable[bytes], response.stream):
-            completed = self._body.feed(span)
+            completed = self._body.feed(span, onward.span if onward is not None else None)
             if not began:
                 self._recorder.mark(first_byte_ns=self._reads.stamp_ns)
             # A whole body is one payload: any part of it is a sign of life. A comment is none.
             if completed or mode == MODE_WHOLE or not began:
                 self._arm("timeout_payload", self._timeouts.between_payloads_s)
             began = True
+            if onward is not None:
+                await onward.drain()
+        if onward is not None:
+            onward.end()
         fresh = self._reads.note(monotonic_ns())
         chunked = "chunked" in response.headers.get("transfer-encoding", "").lower()
         self._body.end(more_in_read=chunked and not fresh)

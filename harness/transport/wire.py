@@ -17,6 +17,7 @@ from harness.schema import Exchange
 
 __all__ = [
     "FRAMING_MODES",
+    "HOP_BY_HOP",
     "Scheme",
     "Target",
     "body_mode",
@@ -37,7 +38,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _HOST = re.compile(r"[^\x00-\x20\x7f#%/:<>?@\[\\\]^|]+")
 
 # Who owns the connection and the body's length owns these; Expect would stall a timed call.
-_OURS = frozenset(
+HOP_BY_HOP: Final = frozenset(
     {
         "connection",
         "content-length",
@@ -194,7 +195,7 @@ def _head(
 def _checked(name: str, value: str) -> tuple[bytes, bytes]:
     if not _TOKEN.fullmatch(name):
         raise SpecError(f"{_shown(name)} is not an HTTP header name", where="exchange.headers")
-    if name.lower() in _OURS:
+    if name.lower() in HOP_BY_HOP:
         raise SpecError(
             f"the header {name} is set by the transport", where="exchange.headers", remedy="omit it"
         )

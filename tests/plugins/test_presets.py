@@ -45,6 +45,7 @@ def test_against_the_truth_server(name, url, tmp_path):
     assert summary["verdict"]["state"] == "doubtful"  # it is a simulation, and says so
     for arm in summary["arms"]:
         assert arm["calls"] == {"ok": arm["planned"]}
+    checked = 0
     for cell, values in run.manifest.cells.items():
         for record in run.records():
             if getattr(record, "cell", None) == cell and hasattr(record, "effective"):
@@ -52,6 +53,9 @@ def test_against_the_truth_server(name, url, tmp_path):
                 for path, value in values.items():
                     if path.startswith("backend.options."):
                         assert asked[path.removeprefix("backend.options.")] == value
+                        checked += 1
+    swept = run.manifest.spec.sweep.axes if run.manifest.spec.sweep else {}
+    assert checked or not any(path.startswith("backend.options.") for path in swept)
 
 
 @pytest.mark.parametrize("name", WITHOUT_MODEL)

@@ -148,12 +148,7 @@ def empty_workload(view: RunView) -> Iterator[Caveat]:
             severity="invalid",
             message="not one call was measured",
             evidence={"trials": arm.summary.trials, "iterations": arm.summary.iterations},
-            remedy=_first_failure(arm)
-            or (
-                resume_command(view)
-                if view.state == "interrupted"
-                else "give the scenario some input"
-            ),
+            remedy=_first_failure(arm) or _to_measure(view),
             arm=arm.name,
             cell=arm.cell,
         )
