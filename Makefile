@@ -8,11 +8,18 @@ READY  := $(VENV)/.ready
 WORKERS ?= 2
 NATIVE := $(wildcard _native/*.pyx _native/*.pxd)
 
-.PHONY: demo test lint browser fuzz sanitize valgrind soak bench peers native clean help
+# The Rust agents. `make test RUST=no` leaves them out, where there is no cargo.
+RUST   ?= yes
+CARGO  ?= $(or $(shell command -v cargo),$(wildcard $(HOME)/.cargo/bin/cargo),cargo)
+CRATES := CARGO_TARGET_DIR=$(CURDIR)/build/rust $(CARGO)
+RUST_DIR := plugins/harness_agents/rust
+
+.PHONY: demo test lint rust browser fuzz sanitize valgrind soak bench peers native clean help
 
 help:
 	@echo "make demo    a real benchmark of a real engine, with a tiny model"
-	@echo "make test    ruff, mypy and the whole test suite"
+	@echo "make test    ruff, mypy, the Rust agents and the whole test suite (RUST=no: without cargo)"
+	@echo "make rust    the Rust agents: formatted, linted, tested, built"
 	@echo "make bench   what measuring costs: framing, reactor, kernels"
 	@echo "make peers   AIPerf, GuideLLM and us against the same truth server (PEERS=--quick)"
 	@echo "make fuzz    an hour of coverage-guided fuzzing of the stream parser"
@@ -27,7 +34,7 @@ demo: $(READY)
 	$(BIN)/harness run plugins/harness_single_agent/specs/demo.yaml
 
 # What measures, or judges what was measured, has the machine to itself; the rest shares it.
-test: lint browser
+test: lint rust browser
 	$(BIN)/python -m pytest -m "not quiet" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest -m quiet
 
@@ -35,6 +42,22 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+ifeq ($(RUST),no)
+rust:
+	@echo "without the Rust agents: their tests are skipped, unless they are built already"
+else
+rust: $(READY)
+	@$(CARGO) --version >/dev/null 2>&1 || { echo "needs cargo, for the Rust agents: install rustup" \
+	    "(https://rustup.rs) or apt-get install cargo; make test RUST=no does without"; exit 1; }
+	@$(CARGO) fmt --version >/dev/null 2>&1 && $(CARGO) clippy --version >/dev/null 2>&1 || \
+	    { echo "needs rustfmt and clippy: rustup component add rustfmt clippy" \
+	    "(Debian: apt-get install rustfmt rust-clippy); make test RUST=no does without"; exit 1; }
+	cd $(RUST_DIR) && $(CARGO) fmt --check
+	cd $(RUST_DIR) && $(CRATES) clippy --quiet --locked --workspace --all-targets -- -D warnings
+	cd $(RUST_DIR) && $(CRATES) test --quiet --locked --workspace
+	$(BIN)/harness agents build
+endif
 
 # For the tests of the HTML report; nothing is done where the machine has a Chromium.
 browser: $(READY)

@@ -19,6 +19,7 @@ MODULES = ["clock", "framing", "recorder", "kernels"]
 if sys.platform.startswith("linux"):
     MODULES.append("reactor")  # epoll and SO_TIMESTAMPING; elsewhere the portable transport serves
     MODULES.append("truth")  # the sending thread of `harness sim`
+    MODULES.append("tap")  # the thread of `harness tap`
 if only := os.environ.get("HARNESS_NATIVE_ONLY"):
     MODULES = only.split(",")
 

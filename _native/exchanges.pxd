@@ -54,6 +54,7 @@ ctypedef struct end_t:
     int fd
     uint32_t mask          # what epoll is asked for; 0: it does not know the socket
     int64_t last_ns        # stamp of the last read
+    uint64_t since         # round in which it was opened: events of that round are another's
     void* owner
 
 ctypedef struct exchange_t:
@@ -85,7 +86,7 @@ ctypedef struct pair_t:
     end_t down
     end_t up
     int up_state
-    bint fresh             # `up` was opened for the exchange at hand
+    bint served            # `up` has answered before: may have been closed under us
     bint dead
     bint gone              # sending to the agent failed
     bint lingering         # our side is shut; what the agent still sends is read and forgotten
@@ -149,6 +150,7 @@ ctypedef struct tap_t:
     end_t inbox            # eventfds
     int outbox
     int hold               # keeps kernel stamps on
+    bint timestamps
     char* buffer
     door_t* doors
     pair_t* dead
@@ -156,6 +158,7 @@ ctypedef struct tap_t:
     exchange_t* done_last
     agenda_t agenda
     uint64_t pairs
+    uint64_t round
     bint overfull          # no descriptors left: not listening until a connection closes,
     int64_t accept_again_ns  # or until then
     clockmap_t clock
@@ -167,6 +170,7 @@ ctypedef struct tap_t:
     link_t* orders
     link_t* results
     int stopping
+    int nudge_ns           # for tests: see Tapper._nudge_clock
 
 
 cdef inline void exchange_free(exchange_t* ex) noexcept nogil:

@@ -40,7 +40,7 @@ cdef inline uint64_t quantile(histogram_t* h, double q) noexcept nogil:
     cdef uint64_t middle
     cdef uint64_t seen = 0
     cdef size_t at
-    for at in range(HISTOGRAM_SIZE):
+    for at in range(<size_t> HISTOGRAM_SIZE):
         seen += counted(&h.counts[at])
         if seen > before:
             if at < 16:

@@ -80,6 +80,9 @@ class BackendConfig(Struct, frozen=True, kw_only=True):
     """An instance of the options Struct that the backend registered."""
     timeouts: TimeoutsSpec
     seed: int
+    passive: bool = False
+    """True: other programs make the calls, and the harness looks on. No model need be named, and
+    `open` loads none and tries none out."""
 
 
 @runtime_checkable
@@ -120,7 +123,9 @@ class Reads(Protocol):
     the tap saw go by, are given to it."""
 
     paths: tuple[str, ...]
-    """Ends of request paths, such as `/api/chat`."""
+    """Ends of request paths, such as `/api/chat`. The request that `decode` is given with them is
+    what was read out of the body; its `options` are {"stream": …}, True, False, or None where the
+    body says nothing: a response in one piece may be what the program asked for, and no fault."""
 
 
 @runtime_checkable
@@ -224,6 +229,10 @@ class AgentCalls(Protocol):
         """A part of this agent's work, by whoever's clock readings. `agent` is all of it: exactly
         one of that name is what speed-ups are made of."""
 
+    async def settle(self) -> int:
+        """Record now what the tap has seen end; how many calls are recorded by now. For work that
+        has no end of its own and reports nothing: else all is recorded when the agent is left."""
+
 
 class Context(Protocol):
     """What a workflow scenario does its work through."""
@@ -245,13 +254,13 @@ class Context(Protocol):
         """One model call, measured and recorded. A failed call is a record with its status."""
 
     def agent(
-        self, name: str, *, endpoint: int | None = None, outside: bool = True
+        self, name: str, *, endpoint: int | None = None, outside: bool = True, port: int = 0
     ) -> AbstractAsyncContextManager[AgentCalls]:
         """For work in which an agent makes calls under its own name, several at a time perhaps.
 
         `endpoint` is an index into the backend's urls; None: the first, and for calls made in this
         process the backend's own order. `outside`: a program makes the calls; it is given a tap if
-        the spec asks for one. On leaving, calls that the tap still carries end with what they have,
+        the spec asks for one, at `port` of this machine, if one is named. On leaving, calls that the tap still carries end with what they have,
         and all are recorded. SpecError for an endpoint that there is not."""
 
     def span(self, name: str) -> AbstractContextManager[None]:
@@ -282,8 +291,9 @@ class WorkflowScenario(Protocol):
     A class may also say, as attributes: `planned_calls_per_iteration` (an int), so that calls it
     never came to are counted; `solo = True`, and every measured iteration gets one of phase `solo`
     beside it, before or after in turn, in which `execute` has its agents work one after another;
-    `taps = True`, and a spec may ask for the tap. And so that mistakes are found before anything
-    starts: `request_options`, a dict of path below the scenario's options → backend options of its
+    `taps = True`, and a spec may ask for the tap; `passive = True`, and backends are told so
+    (BackendConfig.passive). And so that mistakes are found before anything starts:
+    `request_options`, a dict of path below the scenario's options → backend options of its
     requests; `endpoints_used`, of how many of the backend's urls it makes use."""
 
     async def setup(self, ctx: Context) -> None:

@@ -64,9 +64,9 @@ class Sender:
         kinds: bytes,
     ) -> None:
         """Another plan for an answer that is under way, of as many pieces: those that are not begun
-        are sent by it, and those that are out stay as they went. Applied by the thread as soon as it
-        looks. If the answer is over, or of another number of pieces, nothing happens. ValueError as
-        for answer."""
+        are sent by it, and those that are out stay as they went. Applied by the thread as soon as
+        it looks. If the answer is over, or of another number of pieces, nothing happens. ValueError
+        as for answer."""
     def drain(self) -> list[tuple[int, int, int, int, int, bytes, bytes]]:
         """Events, oldest first: (what, conn, serial, at_ns, kernel_ns, head, body). at_ns: when the
         read that completed the request returned, the last piece was out, or the client was seen to

@@ -37,6 +37,7 @@ log = logging.getLogger("harness.cli")
 BUILTIN = {
     "run": ("harness.cli.run", "Run a spec file, or a scenario by name."),
     "list": ("harness.cli.listing", "List backends, scenarios, exporters and plugins."),
+    "tap": ("harness.cli.tap", "Record the calls of any program, on their way to a server."),
     "show": ("harness.cli.show", "Show the result of a run."),
     "plot": ("harness.cli.plot", "Draw the figures that a run is fit for."),
     "compare": ("harness.cli.compare", "Compare arms or runs: what differs, and is it worse?"),

@@ -8,8 +8,9 @@ import logging
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO, TypeAlias
 
 from harness.cli.background import run_async
 from harness.cli.harmless import harmless, print_json
@@ -29,6 +30,9 @@ __all__ = ["FolderSink", "conduct", "finish", "perform", "show"]
 log = logging.getLogger("harness.cli")
 
 STOPPING: Final = "stopping; once more to stop at once"
+ENDING: Final = "ending; once more to stop at once"
+
+Progress: TypeAlias = Callable[[TextIO], AbstractContextManager[Observer]]
 
 
 class FolderSink:
@@ -72,8 +76,13 @@ def conduct(
     as_json: bool,
     resumed: Run | None = None,
     retry_failed: bool = False,
+    progress: Progress = progress_for,
+    enough: Callable[[], bool] | None = None,
 ) -> int:
     """Run `spec`, or what is missing of `resumed`, and show the result. Returns the exit status.
+
+    `enough` is asked when a signal comes, on the event loop's thread: True, if that is the proper
+    end of this run, and no interrupt.
 
     Raises HarnessError; StoppedError, if a signal comes before anything was begun.
     """
@@ -82,7 +91,7 @@ def conduct(
         resume = None
         if resumed is not None:
             resume = Resume(run=resumed, begin=sink.resume, retry_failed=retry_failed)
-        outcome = _measure(spec, host, sink, signals, resume)
+        outcome = _measure(spec, host, sink, signals, resume, progress, enough)
         assert sink.writer is not None
         summary, unwritten = _conclude(sink.writer, outcome, host)
         if sink.writer.restored:
@@ -115,12 +124,18 @@ def _warn_of(summary: Summary) -> None:
 
 
 def _measure(
-    spec: RunSpec, host: Host, sink: FolderSink, signals: Signals, resume: Resume | None
+    spec: RunSpec,
+    host: Host,
+    sink: FolderSink,
+    signals: Signals,
+    resume: Resume | None,
+    progress: Progress,
+    enough: Callable[[], bool] | None,
 ) -> Outcome:
     """The run itself. What ends it is written into the manifest, if the disk takes that much."""
     try:
-        with progress_for(sys.stderr) as progress:
-            return perform(spec, host, sink, progress, signals, resume)
+        with progress(sys.stderr) as observer:
+            return perform(spec, host, sink, observer, signals, resume, enough)
     except HarnessError as error:
         if sink.writer is not None:
             sink.writer.fail(error)
@@ -145,8 +160,10 @@ def perform(
     observer: Observer | None,
     signals: Signals | None = None,
     resume: Resume | None = None,
+    enough: Callable[[], bool] | None = None,
 ) -> Outcome:
-    """The engine in an event loop of its own. A signal ends the run, not the program."""
+    """The engine in an event loop of its own. A signal ends the run, not the program; `enough` as
+    for `conduct`."""
     signals = signals or Signals()
 
     async def main() -> Outcome:
@@ -158,7 +175,9 @@ def perform(
         take_down: Callable[[], None] | None = getattr(observer, "stop", None)
 
         def stop() -> None:
-            if not task.done():
+            if enough is not None and enough():
+                signals.number = None  # nobody need be told of it by the exit status
+            elif not task.done():
                 if take_down is not None:
                     take_down()
                     say(STOPPING)
@@ -167,7 +186,7 @@ def perform(
         def answer() -> None:
             show_cursor()
             if take_down is None:
-                say_at_once(STOPPING)
+                say_at_once(STOPPING if enough is None else ENDING)
             loop.call_soon_threadsafe(stop)
 
         sink.before = lambda: signals.answer_with(answer)

@@ -49,6 +49,7 @@ def _head(plan: Plan, found: Estimate) -> Iterator[str]:
         f"plan            {_size(plan)}, {limit}"
         f"{_count(per_cell, 'trial')} each, of {spec.iterations.warmup} warm-up + "
         f"{spec.iterations.measured} measured"
+        + (f" + {spec.iterations.measured} solo" if any(a.is_solo for a in plan.arms) else "")
         + (f" + {spec.iterations.cold} cold" if spec.iterations.cold else "")
         + " iterations"
     )

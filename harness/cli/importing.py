@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli import load_host
+
 if TYPE_CHECKING:
+    from harness.protocols import ImportedRows
     from harness.store.imported import Imported
-    from harness.store.mapping import TableMapping
-    from harness.store.tables import Table
 
 PATH = click.Path(path_type=Path)
 
@@ -21,57 +22,82 @@ Examples:
   harness import csv results.csv --map map.yaml --dry-run
   harness import csv results.csv --map map.yaml --out imported/results
   harness import json results.json --map map.yaml
+  harness import chimeraforge runs/tr110 --dry-run       a folder of metrics.json files
 """
 
 
-@click.command("import", short_help="Make a run of a table of results.", epilog=EXAMPLES)
-@click.argument("form", metavar="csv|json", type=click.Choice(["csv", "json"]))
-@click.argument("file", metavar="FILE", type=PATH)
-@click.option("--map", "mapping", metavar="FILE", type=PATH, help="Which column is what.")
+class _ImportCommand(click.Command):
+    """Lists the importers that are installed below its own help."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_options(ctx, formatter)
+        with formatter.section("Importers (FORM)"):
+            formatter.write_dl([(entry.name, entry.summary) for entry in load_host().importers])
+
+
+@click.command(
+    "import",
+    cls=_ImportCommand,
+    short_help="Make a run of results that others measured.",
+    epilog=EXAMPLES,
+)
+@click.argument("form", metavar="FORM")
+@click.argument("path", metavar="PATH", type=PATH)
+@click.option(
+    "--map", "mapping", metavar="FILE", type=PATH, help="Of a table: which column is what."
+)
+@click.option("-o", "options", metavar="KEY=VALUE", multiple=True, help="Option of the importer.")
 @click.option("--out", type=PATH, help="Run folder; default: a new one below ./runs.")
 @click.option("--suggest", is_flag=True, help="Print a mapping for this table, to be edited.")
-@click.option("--dry-run", is_flag=True, help="Say what would become of the rows.")
+@click.option("--dry-run", is_flag=True, help="Say what would become of it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary alone, as JSON.")
 def command(
     form: str,
-    file: Path,
+    path: Path,
     mapping: Path | None,
+    options: tuple[str, ...],
     out: Path | None,
     suggest: bool,
     dry_run: bool,
     as_json: bool,
 ) -> int:
-    """Make an ordinary run folder of FILE, a table of somebody's results, so that `show`, `audit`,
-    `compare`, `recommend`, `history` and every export work on it. The mapping says which columns
-    name arm, cell, trial, and which are figures; docs/auditing.md describes it.
+    """Make an ordinary run folder of PATH, results that somebody else measured, so that `show`,
+    `audit`, `compare`, `recommend`, `history` and every export work on it. FORM says what PATH is;
+    the forms csv and json take any table, with a mapping of its columns to arm, cell, trial and
+    figures. docs/auditing.md describes it.
 
-    Figures are marked `imported`. What the table does not tell stays unknown.
+    Figures are marked `imported`, and what follows from them `derived`. What the source does not
+    tell stays unknown.
     """
     from harness.errors import SpecError
-    from harness.store.imported import run_of_rows
-    from harness.store.mapping import read_mapping
-    from harness.store.tables import read_csv, read_json_rows
+    from harness.protocols import Suggests
+    from harness.store.imported import run_of
 
-    asked = read_mapping(mapping) if mapping is not None else None
-    table = read_json_rows(file, asked.rows if asked else "") if form == "json" else read_csv(file)
+    entry = load_host().importers.get(form, "FORM")
+    given = _options(options)
+    if mapping is not None:
+        given["map"] = str(mapping)
+    importer = entry.factory(entry.decode_options(given, "$.options"))
     if suggest:
-        click.echo(_suggestion(table))
+        if not isinstance(importer, Suggests):
+            raise SpecError(f"{form} needs no mapping", where="--suggest", remedy="leave it out")
+        click.echo(importer.suggest(path))
         return 0
-    if asked is None:
-        raise SpecError(
-            "which column is what?",
-            where="--map",
-            remedy=f"harness import {form} {file} --suggest > map.yaml, then edit that",
-        )
-    made = run_of_rows(table, asked)
+    found = importer.read(path)
+    made = run_of(found)
     if dry_run:
-        _tell(made, table)
+        _tell(found, made)
         return 0
     return _write(made, out, as_json)
 
 
+def _options(pairs: tuple[str, ...]) -> dict[str, object]:
+    from harness.cli.request import split_pair
+
+    return dict(split_pair(pair, "-o") for pair in pairs)
+
+
 def _write(made: Imported, out: Path | None, as_json: bool) -> int:
-    from harness.cli import load_host
     from harness.cli.conduct import finish, show
     from harness.cli.status import DONE, INVALID
     from harness.engine import Outcome
@@ -87,91 +113,31 @@ def _write(made: Imported, out: Path | None, as_json: bool) -> int:
     return INVALID if summary.verdict.state == "invalid" else DONE
 
 
-def _tell(made: Imported, table: Table) -> None:
+def _tell(found: ImportedRows, made: Imported) -> None:
+    from collections import Counter
+
     from harness.schema import IterationRecord
+    from harness.text import one_line
 
     rows = [record for record in made.records if isinstance(record, IterationRecord)]
     cells = {(row.arm, row.cell) for row in rows}
     arms = list(made.manifest.spec.arms)
     failed = sum(row.status != "ok" for row in rows)
-    names = dict.fromkeys(metric.name for row in rows for metric in row.metrics)
-    click.echo(f"{len(rows)} of {len(table.rows)} rows ({failed} failed), as iterations")
-    click.echo(f"arms: {', '.join(arms)} (the first is the baseline)")
-    click.echo(f"arms x cells: {len(cells)}, trials: {len(made.manifest.plan)}")
-    for name in names:
-        known = sum(any(metric.name == name for metric in row.metrics) for row in rows)
-        click.echo(f"metric {name}: {known} values")
-    used = {column for _, column in _mapping(made).columns()}
-    unused = [column for column in table.columns if column not in used]
-    click.echo(f"columns that are not used: {', '.join(unused) or 'none'}")
-
-
-def _mapping(made: Imported) -> TableMapping:
-    from harness.store.mapping import mapping_from
-
-    return mapping_from(made.manifest.spec.scenario.options["mapping"])
-
-
-def _suggestion(table: Table) -> str:
-    """A draft: columns of numbers as metrics, of few texts as factors. Units are for a person."""
-    numbers = [name for name in table.columns if _numeric(table, name)]
-    texts = [name for name in table.columns if name not in numbers]
-    few = [name for name in texts if 1 < len({r.fields[name] for r in table.rows}) <= 20]
     lines = [
-        f"# A draft for {table.file}: {len(table.rows)} rows. Edit it: units, what is better,",
-        "# which numbers are factors or names and not figures.",
-        f"name: {Path(table.file).stem}",
-        "source: who measured this, where it was published, under which licence",
-        "# arm: {column: agent}        # or a name for all rows",
-        "# trial: run                  # column(s): rows alike are one launch",
+        f"{len(rows)} of {found.of} rows ({failed} failed), as iterations",
+        f"arms: {', '.join(arms)} (the first is the baseline)",
+        f"arms x cells: {len(cells)}, trials: {len(made.manifest.plan)}",
     ]
-    if few:
-        lines += ["cell:", *(f"  {_quoted(name)}: {_quoted(name)}" for name in few)]
-    lines.append("metrics:")
-    for name in numbers:
-        unit, better = _guess(name)
-        lines.append(
-            f"  {_quoted(name)}: {{column: {_quoted(name)}, unit: {_quoted(unit)}, "
-            f"better: {better}}}"
-        )
-    return "\n".join(lines)
-
-
-def _numeric(table: Table, name: str) -> bool:
-    found = [text for row in table.rows if (text := row.fields[name].strip())]
-    try:
-        return bool(found) and all(map(_finite, found))
-    except ValueError:
-        return False
-
-
-def _finite(text: str) -> bool:
-    import math
-
-    return math.isfinite(float(text))
-
-
-def _quoted(text: str) -> str:
-    import json
-
-    return text if text.isidentifier() else json.dumps(text)
-
-
-def _guess(name: str) -> tuple[str, str]:
-    low = name.lower()
-    for end, unit, better in (
-        ("tok_s", "tok/s", "higher"),
-        ("tokens_s", "tok/s", "higher"),
-        ("per_s", "1/s", "higher"),
-        ("_ms", "ms", "lower"),
-        ("_us", "us", "lower"),
-        ("_s", "s", "lower"),
-        ("_seconds", "s", "lower"),
-        ("_time", "s", "lower"),
-        ("_bytes", "B", "lower"),
-        ("_percent", "%", "neither"),
-        ("tokens", "tok", "neither"),
-    ):
-        if low.endswith(end):
-            return unit, better
-    return "?", "neither"
+    known = Counter((metric.name, metric.provenance) for row in rows for metric in row.metrics)
+    for (name, provenance), count in known.items():
+        mark = "" if provenance == "imported" else f" ({provenance})"
+        lines.append(f"metric {name}: {count} values{mark}")
+    wrong = [one for row in found.rows for one in row.disagrees]
+    lines += [f"missing: {gap}" for gap in found.gaps]
+    lines += [
+        f"{one.place}: {one.figure} is {one.stated:.9g}, its own data give {one.found:.9g}"
+        for one in wrong
+    ]
+    lines += found.remarks
+    for line in lines:
+        click.echo(one_line(line, 1000))

@@ -33,6 +33,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     backend: str | None = None
     model: str | None = None
     url: tuple[str, ...] = ()
+    tap: bool | None = None
     options: tuple[str, ...] = ()
     sets: tuple[str, ...] = ()
     runs: int | None = None
@@ -155,6 +156,8 @@ def _backend(raw: dict[str, Any], asked: Asked) -> None:
         patch["model"] = asked.model
     if asked.url:
         patch["url"] = asked.url[0] if len(asked.url) == 1 else list(asked.url)
+    if asked.tap is not None:
+        patch["tap"] = asked.tap
     raw["backend"] = merge(chosen, patch)
 
 

@@ -20,6 +20,9 @@ LEVELS = ["debug", "info", "warning", "error"]
 @click.option("--model", metavar="NAME", help="Model, as the backend names it.")
 @click.option("--url", metavar="URL", multiple=True, help="Endpoint; repeat for several.")
 @click.option(
+    "--tap/--no-tap", default=None, help="Record agent programs' calls on their way to the server."
+)
+@click.option(
     "-o", "options", metavar="KEY=VALUE", multiple=True, help="Option of the backend or scenario."
 )
 @click.option(

@@ -26,8 +26,9 @@ from __future__ import annotations
 from harness.compare.asked import Asked
 from harness.compare.comparing import compare, compare_arms, why_not
 from harness.compare.conditions import conditions, explain
-from harness.compare.gates import Amount, GateSpec, gate_status, parse_gate, parse_margin
+from harness.compare.gates import GateSpec, gate_status, parse_gate
 from harness.compare.sides import Pairing, Place, Ref, find_ref, pair_keys, pairs
+from harness.margins import Amount, parse_margin
 
 __all__ = [
     "Amount",

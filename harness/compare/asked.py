@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from harness.compare.gates import Amount, GateSpec
+from harness.compare.gates import GateSpec
 from harness.compare.measured import Measured
 from harness.errors import SpecError
+from harness.margins import Amount, parse_margin
+from harness.schema import RunSpec
 from harness.strict import nearest
 from harness.text import one_line
 
-__all__ = ["Asked", "headlines_of", "metrics_of", "units_of"]
+__all__ = ["Asked", "headlines_of", "metrics_of", "units_of", "with_stated"]
 
 
 class Asked(Struct, frozen=True, kw_only=True):
@@ -32,11 +35,27 @@ class Asked(Struct, frozen=True, kw_only=True):
     allow_invalid: bool = False
 
 
+def with_stated(asked: Asked, specs: Sequence[RunSpec], sides: Sequence[Measured]) -> Asked:
+    """`asked`, with the margins that the specs state, unless others were asked for: those of
+    metrics that some side has, and, where metrics were asked for, of those alone."""
+    if asked.margins:
+        return asked
+    stated = {metric: margin for spec in specs for metric, margin in spec.equivalent.items()}
+    margins = [
+        parse_margin(f"{metric}={margin}", "$.equivalent")
+        for metric, margin in stated.items()
+        if any(_has(side, metric) for side in sides)
+        and (not asked.metrics or metric in asked.metrics)
+    ]
+    return replace(asked, margins=tuple(margins))
+
+
 def headlines_of(a: Measured, b: Measured) -> tuple[str, ...]:
     """What is read first, of what both sides have: latencies (from the due instant in an open loop)
-    and throughput; the time and the own figures of what makes no calls."""
+    and throughput, of agents at once the speed-up before them; the time and the own figures of
+    what makes no calls."""
     due = "_from_due" if b.is_open else ""
-    first = (f"ttft{due}_ms", "tpot_ms", f"e2e{due}_ms", "throughput_tok_s")
+    first = ("speedup", f"ttft{due}_ms", "tpot_ms", f"e2e{due}_ms", "throughput_tok_s")
     found = [name for name in first if _has(a, name) or _has(b, name)]
     if found:
         return tuple(found)

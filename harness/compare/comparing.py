@@ -15,7 +15,7 @@ from typing import Final
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from harness.compare.asked import Asked, metrics_of, units_of
+from harness.compare.asked import Asked, metrics_of, units_of, with_stated
 from harness.compare.conditions import conditions, forbidding
 from harness.compare.effects import effect_of, missing_effect
 from harness.compare.gates import gate_of, in_unit, unanswered
@@ -45,7 +45,10 @@ def compare(pairs: Sequence[tuple[Place, Place]], asked: Asked) -> tuple[Compari
     """In the order of `pairs`. Raises SpecError: a metric that there is not, a margin in another
     unit, blocks that do not pair; StoreError: a log that cannot be read."""
     read = _read(pairs)
-    units = units_of([party.data for pair in read for party in reversed(pair)], asked)
+    sides = [party.data for pair in read for party in reversed(pair)]
+    specs = {id(place.run): place.run.manifest.spec for pair in pairs for place in pair}
+    asked = with_stated(asked, [*specs.values()], sides)
+    units = units_of(sides, asked)
     questions = [_question(a, b, asked) for a, b in read]
     found = [_effects(question, asked) for question in questions]
     family = [effect for effects in found for effect in effects]

@@ -13,7 +13,6 @@ whole: one alarm fails it. The level of a missed loss is not: to pass, every gat
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Final, Literal, get_args
 
@@ -24,6 +23,7 @@ from harness.compare.measured import Measured
 from harness.compare.spread import NO_SPREAD, answers_of, chance_variance, without_spread
 from harness.compare.words import percent, sized
 from harness.errors import SpecError
+from harness.margins import Amount, parse_margin
 from harness.schema import Comparison, GateResult
 from harness.statistics import NEEDED, describe, gate
 from harness.statistics.gate import GATE_ALPHA, GateDecision
@@ -37,7 +37,6 @@ __all__ = [
     "gate_status",
     "in_unit",
     "parse_gate",
-    "parse_margin",
     "unanswered",
 ]
 
@@ -48,18 +47,8 @@ REGRESSION: Final = 1
 NOT_ENOUGH: Final = 2
 NOT_COMPARABLE: Final = 3
 
-_MARGIN: Final = re.compile(r"(?P<number>[0-9]*\.?[0-9]+(?:e-?[0-9]+)?)\s*(?P<unit>.*)")
 NO_UNIT: Final = ("", "1")
 _TO_NS: Final = {"ns": 1.0, "us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9}
-
-
-class Amount(Struct, frozen=True, kw_only=True):
-    """A margin as it was written: its unit is checked when the metric is known."""
-
-    metric: str
-    number: float
-    unit: str
-    text: str
 
 
 class GateSpec(Struct, frozen=True, kw_only=True):
@@ -88,19 +77,6 @@ def parse_gate(text: str) -> GateSpec:
         )
     found: Statistic = next(one for one in get_args(Statistic) if one == statistic)
     return GateSpec(metric=metric, statistic=found, amount=amount)
-
-
-def parse_margin(text: str, option: str = "--equivalent") -> Amount:
-    """`METRIC=MARGIN`. Raises SpecError."""
-    where = f"{option} {one_line(text, 80)}"
-    metric, equals, margin = text.rpartition("=")
-    fitting = _MARGIN.fullmatch(margin.strip())
-    if not equals or not metric or fitting is None:
-        raise SpecError("METRIC=MARGIN is expected", where=where, remedy=f"{option} ttft_ms=5%")
-    number = float(fitting["number"])
-    if not 0 < number < float("inf"):
-        raise SpecError("a margin is more than 0", where=where, remedy=f"{option} {metric}=5%")
-    return Amount(metric=metric.strip(), number=number, unit=fitting["unit"], text=where)
 
 
 def in_unit(amount: Amount, unit: str) -> Margin:

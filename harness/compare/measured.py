@@ -102,16 +102,19 @@ class _Collected:
     def __init__(self, load: Load | None) -> None:
         self.held = Holding(load)
         self.cold = Holding(None)
+        self.solo = Holding(None)
         self.iterations: list[IterationRecord] = []
         self.trials: list[TrialRecord] = []
         self.stamps: Counter[str] = Counter()
 
     def add(self, record: CallRecord | IterationRecord) -> None:
-        """Of a measured or a cold iteration: both have figures, and never the same ones."""
+        """Of a measured, a cold or a solo iteration: all have figures, and never the same ones."""
         if isinstance(record, IterationRecord):
             self.iterations.append(record)
         elif record.phase == "cold":
             self.cold.add(record)
+        elif record.phase == "solo":
+            self.solo.add(record)
         else:
             if record.chunks.count:
                 self.stamps[record.stamp_source] += 1
@@ -138,7 +141,7 @@ def measured(run: RunData, keys: Iterable[Key]) -> dict[Key, Measured]:
             continue
         if isinstance(record, TrialRecord):
             one.trials.append(record)
-        elif record.phase in ("measured", "cold"):
+        elif record.phase in ("measured", "cold", "solo"):
             one.add(record)
     planned: dict[Key, list[int]] = defaultdict(list)
     for arm, cell, trial in manifest.plan:
@@ -149,7 +152,8 @@ def measured(run: RunData, keys: Iterable[Key]) -> dict[Key, Measured]:
 def _measured(run: RunData, planned: list[int], load: Load | None, of: _Collected) -> Measured:
     ended = {trial.trial for trial in of.trials if trial.status in ENDED}
     calls = [call for call in of.held.calls if call.trial in ended]
-    cold_calls = [call for call in of.cold.calls if call.trial in ended]
+    others = [*of.cold.calls, *of.solo.calls]
+    other_calls = [call for call in others if call.trial in ended]
     iterations = [one for one in of.iterations if one.trial in ended]
     ok = [call for call in calls if call.status == "ok"]
     tokens = [call.usage.output_tokens for call in ok if call.usage.output_tokens is not None]
@@ -157,12 +161,13 @@ def _measured(run: RunData, planned: list[int], load: Load | None, of: _Collecte
     spec = run.manifest.spec
     every = [
         *all_series(
-            [*calls, *cold_calls],
+            [*calls, *other_calls],
             iterations,
             load=load,
             simulated=simulated,
             slo=spec.slo,
             cold_by=spec.iterations.cold_by,
+            validity=spec.validity,
         )
     ]
     named = _named(every)

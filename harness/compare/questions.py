@@ -10,6 +10,7 @@ from typing import Final
 from harness.compare.measured import Measured, Unit
 from harness.compare.spread import is_answer
 from harness.metrics import Series
+from harness.metrics.concurrency import SIGNALS
 from harness.statistics import mcnemar
 
 __all__ = ["p_mcnemar"]
@@ -22,6 +23,8 @@ def p_mcnemar(a: Measured, b: Measured, name: str) -> float | None:
     """Of a figure of iterations that is 0 or 1, where both sides answered the same questions: the
     same first prompt. Several answers to one become one by majority; a tie is left out. None, and
     trials decide, where the questions are too few to show anything."""
+    if name in SIGNALS:  # nobody was asked
+        return None
     sides = [_answers(one, name) for one in (a, b)]
     if sides[0] is None or sides[1] is None:
         return None

@@ -17,12 +17,15 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from harness.compare.measured import Measured
-from harness.metrics import ITERATION_METRICS
+from harness.metrics import CONCURRENCY_METRICS, ITERATION_METRICS
+from harness.metrics.concurrency import SIGNALS, SLOWDOWN
 from harness.statistics import GROUPS_MIN
 
 __all__ = ["NO_SPREAD", "answers_of", "chance_variance", "is_answer", "without_spread"]
 
-OURS: Final = frozenset(one.name for one in ITERATION_METRICS)
+OURS: Final = frozenset(
+    one.name for of in (ITERATION_METRICS, CONCURRENCY_METRICS) for one in of
+) - {*SIGNALS}
 """Figures of many requests, none of which is an answer, though a share of them may be 0 or 1."""
 TIMES: Final = ("ns", "us", "µs", "ms", "s")
 ROUNDING: Final = 1e-12
@@ -38,7 +41,7 @@ def is_answer(of: Measured, name: str) -> bool:
     series = of.series.get(name)
     if series is None or series.of != "iteration":
         return False
-    if name in OURS or name.startswith(("slo.", "span.")):
+    if name in OURS or name.startswith(("slo.", "span.", SLOWDOWN)):
         return False
     return bool(series.values) and {*series.values} <= {0.0, 1.0}
 

@@ -28,6 +28,7 @@ CHARS_MIN: Final = 32
 """… beyond so many characters, which the words before them make of themselves."""
 OF_ALL_WORK: Final = (
     *("throughput_tok_s", "held_throughput_tok_s", "requests_per_s", "goodput_per_s", "wall_ms"),
+    *("agents_wall_ms", "solo_wall_ms", "agents_throughput_tok_s", "solo_throughput_tok_s"),
 )
 """Like E2E latency and spans: what depends on the length of the output."""
 NOT_OK_MAX: Final = 0.01

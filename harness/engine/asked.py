@@ -19,24 +19,23 @@ _BOUNDS: Final = ("max_tokens", "max_completion_tokens", "n_predict")
 
 
 def request_of(body: bytes, *, agent: str, stage: str) -> Request:
-    """As if the harness had made it: the same prompt has the same digest. `options` says what of it
-    a decoder has to know: {"stream": False} where no stream was asked for (harness.protocols.Reads).
-    """
+    """As if the harness had made it: the same prompt has the same digest. `options` has what of it
+    a decoder must know (harness.protocols.Reads)."""
     try:
         asked = msgspec.json.decode(body) if body else None
     except _NOT_JSON:
         asked = None
     if not isinstance(asked, dict):
-        return Request(prompt="", agent=agent, stage=stage)
+        return Request(prompt="", agent=agent, stage=stage, options={"stream": None})
     messages = _messages(asked)
     prompt = asked.get("prompt")
-    tools = asked.get("tools")
+    tools, stream = asked.get("tools"), asked.get("stream")
     return Request(
         messages=messages,
         prompt=None if messages else prompt if isinstance(prompt, str) else "",
         max_tokens=_max_tokens(asked),
         tools=tuple(t for t in tools if isinstance(t, dict)) if isinstance(tools, list) else (),
-        options={"stream": asked["stream"]} if isinstance(asked.get("stream"), bool) else {},
+        options={"stream": stream if isinstance(stream, bool) else None},
         agent=agent,
         stage=stage,
     )

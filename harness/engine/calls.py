@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from harness._native.clock import monotonic_ns
+from harness.engine.readers import Readers
 from harness.engine.sealing import (
     CallPlace,
     redacted,
@@ -15,10 +18,19 @@ from harness.engine.sealing import (
     unmade,
     without_text,
 )
+from harness.engine.tapping import KeptDoor, TrialTap
 from harness.engine.token_checks import CallSample
 from harness.errors import HarnessError
 from harness.protocols import Backend, Transport
-from harness.schema import CallError, CallRecord, Decoded, KeepSpec, Request, TimeoutsSpec
+from harness.schema import (
+    CallError,
+    CallRecord,
+    Decoded,
+    Exchange,
+    KeepSpec,
+    Request,
+    TimeoutsSpec,
+)
 
 if TYPE_CHECKING:
     from harness._native.recorder import Record as WireRecord
@@ -29,7 +41,7 @@ GIVEN_UP = CallError(code="cancelled", message="the scenario gave the call up")
 
 
 class Caller:
-    """Makes the calls of one trial."""
+    """Makes the calls of one trial, and takes those that its agents made themselves."""
 
     def __init__(
         self,
@@ -38,12 +50,19 @@ class Caller:
         timeouts: TimeoutsSpec,
         keep: KeepSpec,
         deliver: Callable[[CallRecord], None],
+        *,
+        tap: TrialTap | None = None,
+        readers: Readers | None = None,
     ) -> None:
         self._backend = backend
         self._transport = transport
         self._timeouts = timeouts
-        self._keep = keep
+        self.keep = keep
         self._deliver = deliver
+        self._tap = tap
+        self._readers = readers
+        self.outside = 0
+        """Agents under way whose calls are made by other programs: nothing here ends those."""
         self._ending: asyncio.Task[None] | None = None
         self._sample: CallSample | None = None
         self._paused = False
@@ -59,11 +78,19 @@ class Caller:
         return self._ending is not None
 
     async def end(self) -> None:
-        """Close the transport: calls under way are sealed with what they have received."""
+        """Close transport and tap: calls under way are sealed with what they have received."""
         if self._ending is None:
-            closing = asyncio.sleep(0) if self._paused else self._transport.close()
-            self._ending = asyncio.ensure_future(closing)
+            self._ending = asyncio.ensure_future(
+                asyncio.sleep(0) if self._paused else self._close()
+            )
         await asyncio.shield(self._ending)
+
+    async def _close(self) -> None:
+        try:
+            if self._tap is not None:
+                await self._tap.end()
+        finally:
+            await self._transport.close()
 
     def carries(self, transport: Transport) -> bool:
         """Whether `end` closes this one."""
@@ -72,14 +99,15 @@ class Caller:
     async def pause(self) -> None:
         """Close the transport while no call is under way; `resume` with another one."""
         self._paused = True
-        await self._transport.close()
+        await self._close()
 
-    def resume(self, backend: Backend, transport: Transport) -> None:
-        """From now on calls go this way: the backend was started anew. CancelledError, and the
-        transport is not ours, if the trial was interrupted meanwhile."""
+    def resume(self, backend: Backend, transport: Transport, tap: TrialTap | None = None) -> None:
+        """From now on calls go this way: the backend was started anew. CancelledError, and
+        transport and tap are not ours, if the trial was interrupted meanwhile."""
         if self.ended:
             raise asyncio.CancelledError
         self._backend, self._transport, self._paused = backend, transport, False
+        self._tap = tap
 
     def lane(self, limit: int) -> int:
         return self._transport.lane(limit)
@@ -88,15 +116,32 @@ class Caller:
         """From now on, `sample` is shown every call that ends; None: no more."""
         self._sample = sample
 
+    def prepare(self, request: Request, at: str | None = None) -> Exchange:
+        """As the backend makes it; for its endpoint `at`, if one is named. Raises SpecError."""
+        exchange = self._backend.prepare(request)
+        if at is None or exchange.url.startswith(at):
+            return exchange
+        begins = [url for url in self.urls if exchange.url.startswith(url)]
+        rest = exchange.url[max(map(len, begins), default=len(exchange.url)) :]
+        return msgspec.structs.replace(exchange, url=at + rest)
+
     async def call(
-        self, request: Request, place: CallPlace, ordinal: int, *, lane: int = 0, due_ns: int = 0
+        self,
+        request: Request,
+        place: CallPlace,
+        ordinal: int,
+        *,
+        lane: int = 0,
+        due_ns: int = 0,
+        at: str | None = None,
     ) -> CallRecord:
-        """One call, delivered to the sink whatever becomes of it. Raises SpecError for a request
-        that the backend refuses; CancelledError once the trial has ended, or after delivering a
-        `cancelled` record if the caller itself gives up (a timeout of the scenario's own)."""
+        """One call, delivered to the sink whatever becomes of it; to the endpoint `at`, if one is
+        named. Raises SpecError for a request that the backend refuses; CancelledError once the
+        trial has ended, or after delivering a `cancelled` record if the caller itself gives up (a
+        timeout of the scenario's own)."""
         if self.ended or self._paused:
             raise asyncio.CancelledError
-        exchange = self._backend.prepare(request)
+        exchange = self.prepare(request, at)
         queued_ns = monotonic_ns()
         wire: WireRecord | None = None
         try:
@@ -106,26 +151,62 @@ class Caller:
                 self._deliver(
                     unmade(place, ordinal, "cancelled", GIVEN_UP, request, due_ns or queued_ns)
                 )
-        decoded = self._decode(request, wire)
+        decoded = _decode(self._backend, request, wire)
         record = redacted(
-            seal(wire, decoded, request, exchange, place, ordinal, self._keep),
+            seal(wire, decoded, request, exchange, place, ordinal, self.keep),
             redactor_for(exchange.headers),
         )
         wire.drop_payloads()
-        if self._sample is not None:
-            self._sample.offer(ordinal, request, record)
-        self._deliver(without_text(record) if not self._keep.text else record)
+        self.deliver(ordinal, request, record)
         return record
 
-    def _decode(self, request: Request, wire: WireRecord) -> Decoded:
-        """A backend must not raise here; if it does, the call fails and the run goes on."""
-        try:
-            decoded = self._backend.decode(request, wire)
-            if len(decoded.kinds) != len(wire):
-                raise HarnessError(f"decode gave {len(decoded.kinds)} kinds for {len(wire)} chunks")
-        except Exception as error:  # a stranger's decoder
-            message = f"{type(error).__name__}: {error}"
-            return Decoded(
-                kinds=bytes(len(wire)), error=CallError(code="plugin", message=message[:500])
-            )
-        return decoded
+    def deliver(self, ordinal: int, request: Request | None, record: CallRecord) -> None:
+        """To the sink, without what the spec says not to keep. `request`, where it is known: its
+        tokens may be counted."""
+        if self._sample is not None and request is not None:
+            self._sample.offer(ordinal, request, record)
+        self._deliver(without_text(record) if not self.keep.text else record)
+
+    # Calls that other programs make. ----------------------------------------------------------
+
+    async def open_door(self, upstream: str, port: int) -> KeptDoor | None:
+        """For one agent; None where nothing is tapped. Raises SpecError for an address that cannot
+        be; CancelledError once the trial has ended."""
+        if self.ended:
+            raise asyncio.CancelledError
+        return await self._tap.door(upstream, port=port) if self._tap is not None else None
+
+    def forget_door(self, door: KeptDoor) -> None:
+        if self._tap is not None:
+            self._tap.forget(door)
+
+    def passed_on(self, requests: int) -> None:
+        """They went through the tap, and were no model calls."""
+        if self._tap is not None:
+            self._tap.passed_on += requests
+
+    def reads(self, method: str, path: str, more: Iterable[str]) -> bool:
+        """Whether this is a model call: somebody can read its response."""
+        return method == "POST" and self._reader(path, more) is not None
+
+    def read(self, path: str, more: Iterable[str], request: Request, wire: WireRecord) -> Decoded:
+        return _decode(self._reader(path, more) or self._backend, request, wire)
+
+    def _reader(self, path: str, more: Iterable[str]) -> Backend | None:
+        if self._readers is None:
+            return self._backend
+        return self._readers.reader(self._backend, path, more)
+
+
+def _decode(backend: Backend, request: Request, wire: WireRecord) -> Decoded:
+    """A backend must not raise here; if it does, the call fails and the run goes on."""
+    try:
+        decoded = backend.decode(request, wire)
+        if len(decoded.kinds) != len(wire):
+            raise HarnessError(f"decode gave {len(decoded.kinds)} kinds for {len(wire)} chunks")
+    except Exception as error:  # a stranger's decoder
+        message = f"{type(error).__name__}: {error}"
+        return Decoded(
+            kinds=bytes(len(wire)), error=CallError(code="plugin", message=message[:500])
+        )
+    return decoded

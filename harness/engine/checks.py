@@ -7,7 +7,8 @@ from typing import Any
 
 from harness.engine.places import check_places
 from harness.errors import SpecError
-from harness.metrics import CALL_METRICS, ITERATION_METRICS, check_slo
+from harness.margins import parse_margin
+from harness.metrics import CALL_METRICS, CONCURRENCY_METRICS, ITERATION_METRICS, check_slo
 from harness.metrics.iteration import GOODPUT
 from harness.metrics.slo import bounds
 from harness.protocols import BackendFactory
@@ -32,6 +33,8 @@ def check_numbers(spec: RunSpec) -> None:
             raise SpecError(f"a share is at most 1, is {bound:g}", where=f"$.validity.{name}")
     if spec.slo is not None:
         check_slo(spec.slo)
+    for metric, margin in spec.equivalent.items():
+        parse_margin(f"{metric}={margin}", "$.equivalent")
     check_load(spec.load, "$.load")
     _check_placement(spec)
     _check_stop(spec)
@@ -144,6 +147,8 @@ def unknown_metric(spec: RunSpec) -> tuple[str, str | None] | None:
 
 def _names(spec: RunSpec) -> list[str]:
     names = [one.name for one in CALL_METRICS] + [one.name for one in ITERATION_METRICS]
+    if spec.load is None:  # a workflow may have agents
+        names += [one.name for one in CONCURRENCY_METRICS]
     if spec.slo is None:
         return [name for name in names if name not in GOODPUT]
     return names + [bound.share_name for bound in bounds(spec.slo)]

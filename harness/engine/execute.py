@@ -15,7 +15,7 @@ from harness.engine.local import LocalExecutor
 from harness.engine.plan import Plan, make_plan
 from harness.engine.resume import Resume, new_session, same_plan, standing
 from harness.engine.schedule import Schedule, make_schedule
-from harness.engine.seams import Observer, RunSink, Scene, Silent, TransportFactory
+from harness.engine.seams import Observer, RunSink, Scene, Silent, TapFactory, TransportFactory
 from harness.host import Host
 from harness.protocols import Executor
 from harness.schema import (
@@ -25,6 +25,7 @@ from harness.schema import (
     RunSpec,
 )
 from harness.transport import open_transport
+from harness.transport.tap import open_tap
 
 __all__ = ["Outcome", "run"]
 
@@ -44,6 +45,7 @@ async def run(
     observer: Observer | None = None,
     *,
     open_transport: TransportFactory = open_transport,
+    open_tap: TapFactory = open_tap,
     resume: Resume | None = None,
     executor: Executor | None = None,
 ) -> Outcome:
@@ -68,7 +70,7 @@ async def run(
     seen.run_started(plan)
     manifest, salt = _begin(plan, environment, sink, schedule, seen, resume)
     host.run_started(spec, environment)
-    scene = Scene(plan, salt, host, sink, seen, open_transport)
+    scene = Scene(plan, salt, host, sink, seen, open_transport, open_tap)
     executor = (executor or LocalExecutor()) if plan.isolation == "process" else None
     state, failure = await work(scene, schedule, asked, executor)
     ended = msgspec.structs.replace(manifest, state=state, ended=_now())

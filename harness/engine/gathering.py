@@ -37,7 +37,7 @@ class EndedTrial(Struct, frozen=True, kw_only=True):
     rank: int
     """The how-manieth of its arm and cell in the plan, from 0."""
     calls: tuple[CallRecord, ...]
-    """Measured ones, as harness.engine.holding keeps them."""
+    """Measured ones, as harness.engine.holding keeps them, and solo ones."""
     iterations: tuple[IterationRecord, ...]
     load: Load | None
 
@@ -69,7 +69,7 @@ class Gathering:
         """The trial that `record` ends. One that was interrupted has not ended: it runs again."""
         if isinstance(record, TrialRecord):
             return self._ended(record)
-        if record.phase == "measured":
+        if record.phase in ("measured", "solo"):
             # No more than this while the trial runs: it may be measuring in this very process.
             if isinstance(record, CallRecord):
                 record = replace(record, text=None, reasoning=None, tool_calls=[], payloads=None)
@@ -83,14 +83,14 @@ class Gathering:
             return None
         place = ended.arm, ended.cell
         load = self._load(place)
-        holding = Holding(load)
+        held, solo = Holding(load), Holding(None)
         for record in records:
             if isinstance(record, CallRecord):
-                holding.add(record)
+                (solo if record.phase == "solo" else held).add(record)
         return EndedTrial(
             place=place,
             rank=rank,
-            calls=tuple(holding.calls),
+            calls=(*held.calls, *solo.calls),
             iterations=tuple(one for one in records if isinstance(one, IterationRecord)),
             load=load,
         )

@@ -82,7 +82,7 @@ class Iterations:
     async def _requests(self, scenario: RequestScenario) -> None:
         load = self._planned.arm.load
         assert load is not None, "make_plan gives every request scenario a load"
-        for phase, iteration in self._order():
+        for phase, iteration in self._order(solo=False):
             shape = load_driver.shape_for(load, phase)
             self._scene.seen.iteration_started(self._planned, phase, shape.requests)
             await self._drive(scenario, shape, self._place(phase, iteration))
@@ -120,7 +120,7 @@ class Iterations:
         prepared = self._context("measured", 0)
         await scenario.setup(prepared)
         try:
-            for phase, iteration in self._order():
+            for phase, iteration in self._order(solo=self._planned.arm.is_solo):
                 await asyncio.sleep(0)  # a scenario that never waits must not hold up an interrupt
                 if self._caller.ended:
                     raise asyncio.CancelledError
@@ -196,16 +196,23 @@ class Iterations:
 
     # ------------------------------------------------------------------------------------------
 
-    def _order(self) -> Iterator[tuple[Phase, int]]:
+    def _order(self, *, solo: bool) -> Iterator[tuple[Phase, int]]:
         counts, planned = self._spec.iterations, self._planned
         yield from (("cold", i) for i in range(counts.cold))
         self._instruments.open(planned.arm.name, planned.cell, planned.trial, self._caller.urls)
         yield from (("warmup", i) for i in range(counts.warmup))
-        yield from (("measured", i) for i in range(counts.measured))
+        for i in range(counts.measured):
+            pair: list[Phase] = ["solo", "measured"] if solo else ["measured"]
+            # In turn: what drifts while a trial runs must not be taken for the agents' doing.
+            if (planned.block + i) % 2:
+                pair.reverse()
+            yield from ((phase, i) for phase in pair)
         yield from (("extra", i) for i in range(self._instruments.extra()))
 
     def _seed(self, phase: str, iteration: int) -> int:
-        return seed_for(self._spec, self._planned.block, phase, iteration)
+        # A solo iteration does the work of the measured one of its number.
+        of = "measured" if phase == "solo" else phase
+        return seed_for(self._spec, self._planned.block, of, iteration)
 
     def salt(self, phase: str, iteration: int) -> str:
         """See RequestContext.salt."""
@@ -240,11 +247,11 @@ class Iterations:
         )
 
     def _host_load(self) -> HostLoad | None:
-        """What the machine did since the iteration began; None for a warm-up."""
+        """What the machine did since the iteration began; None where nothing is measured."""
         return host_load(self._host_before, read_host()) if self._host_before else None
 
     async def _begun(self, place: CallPlace, planned: int) -> IterationRecord:
-        self._host_before = read_host() if place.phase == "measured" else None
+        self._host_before = read_host() if place.phase in ("measured", "solo") else None
         self._instruments.start(place.phase, place.iteration)
         now_ns = monotonic_ns()
         record = IterationRecord(

@@ -50,6 +50,8 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True):
     scenario_options: Any
     is_workflow: bool
     """Whether the scenario makes its calls itself; else it takes a load."""
+    is_solo: bool = False
+    """Whether its measured iterations have one of phase `solo` beside them."""
     load: Load | None
 
     def own_backend_config(self) -> BackendConfig:
@@ -158,24 +160,27 @@ def _pairs(spec: RunSpec, cells: list[str]) -> list[tuple[str, str]]:
 
 def _refuse_overruled(spec: RunSpec, cells: dict[str, dict[str, Any]]) -> None:
     """An arm's own value at the path of an axis would never be used."""
-    paths = next(iter(cells.values()), {})
     for name, arm in spec.arms.items():
-        for path in paths if arm.swept else ():
-            root, _, rest = path.partition(".")
-            if _has(getattr(arm, root), rest.split(".") if rest else []):
-                raise SpecError(
-                    f"the sweep sets {path} in every cell, and would overrule this",
-                    where=f"$.arms.{name}.{path}",
-                    remedy=f"leave it out, or arms.{name}.swept: false",
-                )
+        for values in cells.values() if arm.swept else ():
+            for path, value in values.items():
+                root, _, rest = path.partition(".")
+                if _overrules(value, getattr(arm, root), rest.split(".") if rest else []):
+                    raise SpecError(
+                        f"the sweep sets {path} in every cell, and would overrule this",
+                        where=f"$.arms.{name}.{path}",
+                        remedy=f"leave it out, or arms.{name}.swept: false",
+                    )
 
 
-def _has(patch: Any, parts: list[str]) -> bool:
-    if not parts:
-        return False  # a whole backend is merged with the arm's part of it
-    if not isinstance(patch, dict) or parts[0] not in patch:
-        return False
-    return len(parts) == 1 or _has(patch[parts[0]], parts[1:])
+def _overrules(value: Any, patch: Any, parts: list[str]) -> bool:
+    """Whether `value` at this path takes the place of something in `patch`. A mapping is merged: it
+    takes the place of what it names."""
+    if parts:
+        inside = isinstance(patch, dict) and parts[0] in patch
+        return inside and _overrules(value, patch[parts[0]], parts[1:])
+    if not (isinstance(value, dict) and isinstance(patch, dict)):
+        return True
+    return any(key in patch and _overrules(of, patch[key], []) for key, of in value.items())
 
 
 def _resolve(
@@ -200,6 +205,12 @@ def _resolve(
         ScenarioConfig(options=own_copy(options), seed=spec.seed, arm=name, cell=cell)
     )
     is_workflow = isinstance(made, WorkflowScenario)
+    if asked.backend.tap and not getattr(made, "taps", False):
+        raise SpecError(
+            f"scenario {asked.scenario.name!r} starts no agent programs: there is nothing to tap",
+            where="$.backend.tap" if spec.backend.tap else f"{where}.backend.tap",
+            remedy="leave it out; the harness measures its own calls itself",
+        )
     if asked.load is not None and is_workflow:
         raise SpecError(
             f"scenario {asked.scenario.name!r} makes its calls itself and takes no load",
@@ -207,16 +218,19 @@ def _resolve(
             remedy="leave it out; iterations and trials say how often it runs",
         )
     check_load(asked.load, f"{where}.load")
-    check_requests(made, backend, asked.backend.options, len(config.urls), where)
+    # A backend that starts its own servers says by `endpoints` of its options how many.
+    urls = len(config.urls) or getattr(config.options, "endpoints", 0)
+    check_requests(made, backend, asked.backend.options, urls, where)
     return Arm(
         name=name,
         cell=cell,
         asked=asked,
         backend=backend,
-        backend_config=config,
+        backend_config=msgspec.structs.replace(config, passive=getattr(made, "passive", False)),
         scenario=scenario,
         scenario_options=options,
         is_workflow=is_workflow,
+        is_solo=is_workflow and bool(getattr(made, "solo", False)),
         load=asked.load,
     )
 

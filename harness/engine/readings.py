@@ -18,7 +18,7 @@ from harness.protocols import Backend
 from harness.schema import Effective
 from harness.text import one_line
 
-__all__ = ["CONFIGURATION", "merged", "read_again"]
+__all__ = ["CONFIGURATION", "merged", "nothing_asked", "read_again"]
 
 PATIENCE_S: Final = 10.0
 """For the second reading: all is measured by then, and a dead server must hold up nothing."""
@@ -51,6 +51,14 @@ async def read_again(backend: Backend, first: Effective) -> Effective:
     except Exception as error:  # a stranger's backend
         return _unread(first, f"{type(error).__name__}: {error}")
     return merged(first, last)
+
+
+def nothing_asked(read: Effective) -> Effective:
+    """Of a backend that only looked on: what the requests asked for, it cannot know."""
+    unknown = {name: why for name, why in read.unknown.items() if not name.startswith("options.")}
+    return msgspec.structs.replace(
+        read, options={}, read_back={}, not_effective={}, unknown=unknown
+    )
 
 
 def merged(first: Effective, last: Effective) -> Effective:

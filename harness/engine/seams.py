@@ -10,8 +10,18 @@ from harness.engine.plan import Plan, PlannedTrial
 from harness.host import Host
 from harness.protocols import Transport
 from harness.schema import CallRecord, Effective, IterationRecord, Manifest, Record, TrialRecord
+from harness.transport.tap import Tap, open_tap
 
-__all__ = ["Launch", "Observer", "RunSink", "Scene", "Silent", "TransportFactory", "TrialSink"]
+__all__ = [
+    "Launch",
+    "Observer",
+    "RunSink",
+    "Scene",
+    "Silent",
+    "TapFactory",
+    "TransportFactory",
+    "TrialSink",
+]
 
 
 class TrialSink(Protocol):
@@ -71,6 +81,7 @@ class Silent:
 TransportFactory: TypeAlias = Callable[
     [Literal["auto", "native", "portable"], list[str]], Transport
 ]
+TapFactory: TypeAlias = Callable[[Literal["auto", "native", "portable"], list[str]], Tap]
 
 
 class Launch(Protocol):
@@ -94,3 +105,4 @@ class Scene:
     sink: TrialSink
     seen: Observer
     open_transport: TransportFactory
+    open_tap: TapFactory = open_tap

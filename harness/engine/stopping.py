@@ -24,7 +24,7 @@ from typing import Any, Final
 from harness.engine.cells import BASE_CELL
 from harness.engine.gathering import EndedTrial, Gathering, Place
 from harness.metrics import all_series
-from harness.schema import Record, RunSpec, Stopping
+from harness.schema import Record, RunSpec, Stopping, ValiditySpec
 
 __all__ = ["LOOKS_NEEDED", "LOOK_FROM", "StoppingRule", "mean_of", "relative_width"]
 
@@ -45,9 +45,14 @@ def relative_width(means: Iterable[float | None]) -> float | None:
     return width if math.isfinite(width) else None
 
 
-def mean_of(metric: str, ended: EndedTrial, slo: Mapping[str, float] | None = None) -> float | None:
+def mean_of(
+    metric: str,
+    ended: EndedTrial,
+    slo: Mapping[str, float] | None = None,
+    validity: ValiditySpec | None = None,
+) -> float | None:
     """Of the trial's values; None where it has none."""
-    found = all_series(ended.calls, ended.iterations, load=ended.load, slo=slo)
+    found = all_series(ended.calls, ended.iterations, load=ended.load, slo=slo, validity=validity)
     values = next((series.values for series in found if series.name == metric), ())
     return math.fsum(values) / len(values) if values else None
 
@@ -65,6 +70,7 @@ class StoppingRule:
         plan = list(plan)
         self._stop = spec.stop
         self._slo = spec.slo
+        self._validity = spec.validity
         self._least = min(spec.trials, spec.stop.trials_max)
         self._gathering = Gathering(spec, cells, plan)
         self._arms: dict[str, list[str]] = {}
@@ -82,7 +88,9 @@ class StoppingRule:
         ended = self._gathering.add(record)
         if ended is None:
             return False
-        self._means[ended.place][ended.rank] = mean_of(self._stop.metric, ended, self._slo)
+        self._means[ended.place][ended.rank] = mean_of(
+            self._stop.metric, ended, self._slo, self._validity
+        )
         self._enough.pop(ended.place[1], None)
         return True
 

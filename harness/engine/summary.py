@@ -19,7 +19,7 @@ from harness.engine.stopping import StoppingRule
 from harness.engine.validity import find_caveats, verdict
 from harness.engine.warmup import warmup_hints
 from harness.metrics import session_of
-from harness.metrics.summary import summarise_with_goodput
+from harness.metrics.summary import summarise_agents, summarise_with_goodput
 from harness.schema import (
     SCHEMA_VERSION,
     ArmSummary,
@@ -130,7 +130,8 @@ def _planned(manifest: Manifest) -> list[tuple[str, str]]:
 
 class _Arm:
     """Collects what belongs to one arm and cell. Warm-up counts for nothing but its trials; cold
-    iterations for the figures of cold starts alone."""
+    iterations for the figures of cold starts alone; solo ones for what stands beside the measured
+    one of the same number."""
 
     def __init__(self, manifest: Manifest, arm: str, cell: str) -> None:
         self.spec = manifest.spec
@@ -139,8 +140,10 @@ class _Arm:
         self.cell = cell
         self._held = Holding(self.load)
         self._cold = Holding(None)
+        self._solo = Holding(None)
         self.iterations: list[IterationRecord] = []
         self.cold: list[IterationRecord] = []
+        self.solo: list[IterationRecord] = []
         self.trials: list[TrialRecord] = []
         self.skipped: list[TrialRecord] = []
         self.launches: set[int] = set()
@@ -154,6 +157,8 @@ class _Arm:
             self.trials.append(record)
         elif record.phase == "cold":
             self._add_cold(record)
+        elif record.phase == "solo":
+            self._add_solo(record)
         elif record.phase != "measured":
             return
         elif isinstance(record, CallRecord):
@@ -167,6 +172,12 @@ class _Arm:
         else:
             self.cold.append(record)
 
+    def _add_solo(self, record: CallRecord | IterationRecord) -> None:
+        if isinstance(record, CallRecord):
+            self._solo.add(record)
+        else:
+            self.solo.append(record)
+
     @property
     def calls(self) -> list[CallRecord]:
         return self._held.calls
@@ -178,6 +189,8 @@ class _Arm:
             trials=self.trials,
             summary=self.summary(),
             load=self.load,
+            solo_calls=self._solo.calls,
+            solo=self.solo,
         )
 
     def summary(self) -> ArmSummary:
@@ -185,14 +198,18 @@ class _Arm:
         tokens = [call.usage.output_tokens for call in self.calls if call.status == "ok"]
         known = [count for count in tokens if count is not None]
         bands = self.spec.bands
+        simulated = any(trial.effective.simulated for trial in self.trials)
+        every = [*self.calls, *self._cold.calls, *self._solo.calls]
+        iterations = [*self.iterations, *self.cold, *self.solo]
         metrics, goodput = summarise_with_goodput(
-            [*self.calls, *self._cold.calls],
-            [*self.iterations, *self.cold],
+            every,
+            iterations,
             load=self.load,
-            simulated=any(trial.effective.simulated for trial in self.trials),
+            simulated=simulated,
             slo=self.spec.slo,
             cold_by=self.spec.iterations.cold_by,
             bands=resolved_bands(bands) if isinstance(bands, str) else bands,
+            validity=self.spec.validity,
             seed=self.spec.seed,
         )
         return ArmSummary(
@@ -208,6 +225,7 @@ class _Arm:
             skipped=len(self.skipped),
             goodput=goodput,
             warmup=warmup_hints(self.calls, self.iterations, self.load),
+            agents=summarise_agents(every, iterations, simulated=simulated, seed=self.spec.seed),
         )
 
 

@@ -11,7 +11,14 @@ from typing import Literal
 
 from harness.transport.tap import Door, Tap, Tapped
 
-__all__ = ["KeptDoor", "TrialTap"]
+__all__ = ["KeptDoor", "TrialTap", "together"]
+
+_QUANTILES = ("_p50_ns", "_p99_ns", "_max_ns")
+
+
+def together(name: str, one: int, other: int) -> int:
+    """Of two transports, or taps: what they counted adds up, and of quantiles the worse is told."""
+    return max(one, other) if name.endswith(_QUANTILES) else one + other
 
 
 class KeptDoor:

@@ -14,8 +14,10 @@ from harness.engine.calls import Caller
 from harness.engine.cold import confirm_stopped, refuse_impossible
 from harness.engine.iterations import Iterations
 from harness.engine.plan import PlannedTrial
-from harness.engine.readings import read_again
+from harness.engine.readers import Readers
+from harness.engine.readings import nothing_asked, read_again
 from harness.engine.seams import Scene
+from harness.engine.tapping import TrialTap, together
 from harness.errors import HarnessError, PluginError
 from harness.protocols import Backend, Transport, Unloads
 from harness.redaction import Redactor, environment_secrets
@@ -37,6 +39,8 @@ class Trial:
         self._scene = scene
         self._backend: Backend | None = None
         self._transport: Transport | None = None
+        self._tap: TrialTap | None = None
+        self._readers = Readers(scene.host)
         self._caller: Caller | None = None
         self._effective = Effective()
         self._start_ns = monotonic_ns()
@@ -80,7 +84,8 @@ class Trial:
         """
         if self._caller is not None:
             await self._caller.end()
-            await asyncio.wait([running], timeout=GRACE_S)
+            if not self._caller.outside:  # other programs do not hear of it: they must be told
+                await asyncio.wait([running], timeout=GRACE_S)
         if not running.done():
             running.cancel()
             await asyncio.wait([running])
@@ -103,12 +108,25 @@ class Trial:
             threading.Thread(target=importlib.import_module, args=("numpy",)).start()
         await backend.open()
         self._effective = await backend.effective()
+        if arm.backend_config.passive:
+            self._effective = nothing_asked(self._effective)
         self._transport = self._scene.open_transport(spec.transport, list(backend.urls))
         await self._transport.open()
+        if arm.asked.backend.tap:
+            self._tap = TrialTap(self._scene.open_tap(spec.transport, list(backend.urls)))
+            await self._tap.open()
         if self._caller is None:
-            self._caller = Caller(backend, self._transport, spec.timeouts, spec.keep, self._deliver)
+            self._caller = Caller(
+                backend,
+                self._transport,
+                spec.timeouts,
+                spec.keep,
+                self._deliver,
+                tap=self._tap,
+                readers=self._readers,
+            )
         else:
-            self._caller.resume(backend, self._transport)
+            self._caller.resume(backend, self._transport, self._tap)
         return self._caller
 
     # What the iterations ask of the trial. --------------------------------------------------------
@@ -129,7 +147,7 @@ class Trial:
         urls = backend.urls
         self._stats = self._counts()
         await self._caller.pause()
-        self._transport = self._backend = None
+        self._transport = self._tap = self._backend = None
         await backend.close()
         await confirm_stopped(urls)
         if self._caller.ended:
@@ -145,6 +163,8 @@ class Trial:
                 await self._caller.end()
             transport = self._transport
             if transport is not None and not (self._caller and self._caller.carries(transport)):
+                if self._tap is not None:
+                    await self._tap.end()
                 await transport.close()
         finally:
             if self._backend is not None:
@@ -175,8 +195,9 @@ class Trial:
         """What the transports have counted; the last one tells nothing once it is closed."""
         ended = self._caller is not None and self._caller.ended
         last = self._transport.stats() if self._transport and not ended else {}
+        last = {**last, **(self._tap.stats() if self._tap is not None else {})}
         names = {**self._stats, **last}
-        return {name: self._stats.get(name, 0) + last.get(name, 0) for name in names}
+        return {name: together(name, self._stats.get(name, 0), last.get(name, 0)) for name in names}
 
 
 async def uninterrupted(trial: Trial) -> tuple[TrialRecord, BaseException | None]:

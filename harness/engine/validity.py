@@ -12,6 +12,7 @@ import msgspec
 
 from harness.engine.rules import (
     RunView,
+    agents,
     complete,
     configuration,
     course,
@@ -22,6 +23,7 @@ from harness.engine.rules import (
     outcome,
     prompts,
     steady,
+    tapping,
     timing,
     tokens,
 )
@@ -50,8 +52,13 @@ RULES: Final[tuple[Rule, ...]] = (
     factors.duplicate_cells,
     factors.no_op_factor,
     figures.unbounded_output,
+    agents.unequal_work,
+    agents.solo_missing,
+    agents.contention,
     figures.imported,
+    figures.contradicted,
     figures.what_was_measured,
+    tapping.tap_bypassed,
     timing.user_stamps,
     timing.clock_step,
     instrument.no_selfcheck,

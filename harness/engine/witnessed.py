@@ -15,7 +15,7 @@ import msgspec
 from harness._native.clock import monotonic_ns
 from harness.engine.asked import request_of
 from harness.engine.sealing import CallPlace, redacted, redactor_for, seal
-from harness.redaction import url_without_secrets
+from harness.redaction import Redactor, url_without_secrets
 from harness.schema import (
     CallError,
     CallRecord,
@@ -66,7 +66,7 @@ _NO_SECRET_BEGINS: Final = ("accept", "sec-fetch-", "sec-ch-", "x-stainless-")
 Headers = tuple[tuple[str, str], ...]
 
 
-# ------------------------------------------------------------------------- what went through the tap
+# What went through the tap. -----------------------------------------------------------------------
 
 
 def asked_by(tapped: Tapped, agent: str, stage: str) -> Request:
@@ -117,9 +117,10 @@ def seal_tapped(
         client_lag_p99_ns=None,
         client_lag_max_ns=None,
         tap=tap_times(tapped, decoded, sealed),
-        reported=told.reported if told is not None else None,
     )
-    return redacted(record, redactor_for(exchange.headers + headers))
+    redactor = redactor_for(exchange.headers + headers)
+    said = _told(told.reported, redactor, keep.chunks) if told is not None else None
+    return msgspec.structs.replace(redacted(record, redactor), reported=said)
 
 
 def tap_times(tapped: Tapped, decoded: Decoded, sealed: CallRecord) -> TapTimes:
@@ -162,7 +163,7 @@ def _delays(wire: WireRecord) -> NDArray[np.uint32] | None:
     return lag[known] if len(lag) else None
 
 
-# --------------------------------------------------------------------- what only its program tells of
+# What only its program tells of. ------------------------------------------------------------------
 
 
 def seal_reported(
@@ -212,18 +213,20 @@ def seal_reported(
         finish_reason=reason if isinstance(reason, str) else None,
         usage=told.usage,
         server=told.server,
-        chunks=ChunkColumns(
-            count=count, arrival_ns=stamps, kind=bytes((ChunkKind.ANSWER,)) * count
-        )
+        chunks=ChunkColumns(count=count, arrival_ns=stamps, kind=bytes((ChunkKind.ANSWER,)) * count)
         if keep.chunks
         else ChunkColumns(count=count),
         content_chunks=content,
         max_tokens=max_tokens,
         text=told.text,
-        reported=_without_chunks(said),
-        no_first_token=_why_none(said) if said.first_token_ns is None and content else "",
     )
-    return redacted(record, redactor_for(headers))
+    redactor = redactor_for(headers)
+    clean = _told(said, redactor, False)  # the chunks are the record's own already
+    return msgspec.structs.replace(
+        redacted(record, redactor),
+        reported=clean,
+        no_first_token=_why_none(clean) if said.first_token_ns is None and content else "",
+    )
 
 
 def _status(told: ReportedCall) -> tuple[Status, CallError | None]:
@@ -241,9 +244,11 @@ def _status(told: ReportedCall) -> tuple[Status, CallError | None]:
     return "error", CallError(code="report", message=unknown)
 
 
-def _without_chunks(said: Reported) -> Reported:
-    """They are the record's own stamps already."""
-    return msgspec.structs.replace(said, chunk_ns=None)
+def _told(said: Reported, redactor: Redactor, chunks: bool) -> Reported:
+    """Without what must not be kept, and what is not to be."""
+    stamps = said.chunk_ns if chunks else None
+    clean: Reported = redactor.value(msgspec.structs.replace(said, chunk_ns=None))
+    return msgspec.structs.replace(clean, chunk_ns=stamps)
 
 
 def _why_none(said: Reported) -> str:

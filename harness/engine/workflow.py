@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any, Literal
 
 from harness._native.clock import monotonic_ns
+from harness.engine.attending import Attending
 from harness.engine.calls import Caller
 from harness.engine.sealing import CallPlace
+from harness.protocols import AgentCalls
 from harness.schema import CallRecord, Effective, MetricValue, Request, Span
 
 __all__ = ["WorkflowContext"]
@@ -45,9 +47,21 @@ class WorkflowContext:
         self.data: dict[str, Any] = {}
 
     async def call(self, request: Request) -> CallRecord:
-        ordinal = self.calls
-        self.calls += 1
-        return await self._caller.call(request, self._place, ordinal)
+        return await self._caller.call(request, self._place, self._ordinal())
+
+    def agent(
+        self, name: str, *, endpoint: int | None = None, outside: bool = True, port: int = 0
+    ) -> AbstractAsyncContextManager[AgentCalls]:
+        return Attending(
+            self._caller,
+            self._place,
+            name,
+            endpoint=endpoint,
+            outside=outside,
+            port=port,
+            ordinal=self._ordinal,
+            span=self.spans.append,
+        )
 
     @contextmanager
     def span(self, name: str) -> Iterator[None]:
@@ -73,3 +87,7 @@ class WorkflowContext:
 
     def note(self, key: str, value: Any) -> None:
         self.data[key] = value
+
+    def _ordinal(self) -> int:
+        self.calls += 1
+        return self.calls - 1

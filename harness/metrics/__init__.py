@@ -3,6 +3,7 @@
 metric.py    what a metric is
 server.py    the server's own figures, under whichever names it gave them
 chunks.py    gaps between chunks, and when they are gaps between tokens
+tapped.py    what an agent program says beside what the tap saw
 call.py      CALL_METRICS: formulas over one CallRecord
 window.py    how much work a span of time held
 slo.py       which requests were good

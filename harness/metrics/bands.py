@@ -112,5 +112,5 @@ def _known() -> dict[str, Better]:
     return {
         metric.name: metric.better
         for registry in (CALL_METRICS, ITERATION_METRICS, COLD_METRICS, CONCURRENCY_METRICS)
-        for metric in registry  # type: ignore[attr-defined]
+        for metric in registry
     }

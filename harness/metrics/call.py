@@ -17,11 +17,11 @@ from collections.abc import Callable
 from typing import Final
 
 from harness.metrics import server
-from harness.metrics.chunks import gaps, itl_unknown_because
+from harness.metrics.chunks import agent_delays, gaps, itl_unknown_because
 from harness.metrics.metric import Better, Metric, Provenance, find
 from harness.schema import CallRecord
 
-__all__ = ["CALL_METRICS", "call_metric"]
+__all__ = ["CALL_METRICS", "TAPPED", "call_metric"]
 
 
 def call_metric(name: str) -> Metric[CallRecord]:
@@ -164,6 +164,60 @@ def client_lag_max(record: CallRecord) -> float | None:
     return _us(record.client_lag_max_ns)
 
 
+# ------------------------------------------------------------------ agent programs, through the tap
+
+
+def agent_send_delay(record: CallRecord) -> float | None:
+    if record.tap is None or record.reported is None:
+        return None
+    return _between_us(record.reported.sent_ns, record.tap.request_ns)
+
+
+def agent_first_token_delay(record: CallRecord) -> float | None:
+    if record.tap is None or record.reported is None:
+        return None
+    return _between_us(record.tap.first_token_ns, record.reported.first_token_ns)
+
+
+def agent_last_token_delay(record: CallRecord) -> float | None:
+    if record.tap is None or record.reported is None:
+        return None
+    return _between_us(record.tap.last_token_ns, record.reported.last_token_ns)
+
+
+def agent_chunk_delay_p50(record: CallRecord) -> float | None:
+    found = agent_delays(record)
+    return None if found is None else found.p50_ns / 1e3
+
+
+def agent_chunk_delay_p99(record: CallRecord) -> float | None:
+    found = agent_delays(record)
+    return None if found is None else found.p99_ns / 1e3
+
+
+def tap_request_delay(record: CallRecord) -> float | None:
+    if record.tap is None:
+        return None
+    return _between_us(record.tap.request_ns, record.instants.sent_ns)
+
+
+def tap_delay_p50(record: CallRecord) -> float | None:
+    return _us(record.tap.delay_p50_ns) if record.tap is not None else None
+
+
+def tap_delay_p99(record: CallRecord) -> float | None:
+    return _us(record.tap.delay_p99_ns) if record.tap is not None else None
+
+
+def tap_delay_max(record: CallRecord) -> float | None:
+    return _us(record.tap.delay_max_ns) if record.tap is not None else None
+
+
+def _between_us(start_ns: int | None, end_ns: int | None) -> float | None:
+    between_ms = _ms(start_ns, end_ns)
+    return None if between_ms is None else between_ms * 1e3
+
+
 def _us(lag_ns: int | None) -> float | None:
     return None if lag_ns is None or lag_ns < 0 else lag_ns / 1e3
 
@@ -189,6 +243,19 @@ def _define(
         formula=formula,
     )
 
+
+TAPPED: Final = (
+    "agent_send_delay_us",
+    "agent_first_token_delay_us",
+    "agent_last_token_delay_us",
+    "agent_chunk_delay_p50_us",
+    "agent_chunk_delay_p99_us",
+    "tap_request_delay_us",
+    "tap_delay_p50_us",
+    "tap_delay_p99_us",
+    "tap_delay_max_us",
+)
+"""Of calls that went through the tap alone."""
 
 # fmt: off
 CALL_METRICS: Final[tuple[Metric[CallRecord], ...]] = (
@@ -245,5 +312,27 @@ CALL_METRICS: Final[tuple[Metric[CallRecord], ...]] = (
             "99th percentile over the call's reads of user-space stamp minus kernel stamp."),
     _define("client_lag_max_us", "us", "lower", "measured", client_lag_max,
             "Largest user-space stamp minus kernel stamp among the call's reads."),
+    _define("agent_send_delay_us", "us", "lower", "measured", agent_send_delay,
+            "From the agent's own instant of sending until its request was with the tap."),
+    _define("agent_first_token_delay_us", "us", "lower", "measured", agent_first_token_delay,
+            "From when the tap sent the first token on until the agent saw it: the delay of its "
+            "own runtime."),
+    _define("agent_last_token_delay_us", "us", "lower", "measured", agent_last_token_delay,
+            "From when the tap sent the last token on until the agent saw it."),
+    _define("agent_chunk_delay_p50_us", "us", "lower", "measured", agent_chunk_delay_p50,
+            "Median over the call's content chunks of the time from when the tap sent one on until "
+            "the agent saw it."),
+    _define("agent_chunk_delay_p99_us", "us", "lower", "measured", agent_chunk_delay_p99,
+            "99th percentile over the call's content chunks of the time from when the tap sent one "
+            "on until the agent saw it."),
+    _define("tap_request_delay_us", "us", "lower", "measured", tap_request_delay,
+            "How long the tap had the request: from its last byte's arrival until right before it "
+            "was sent on."),
+    _define("tap_delay_p50_us", "us", "lower", "measured", tap_delay_p50,
+            "Median over the call's reads of how long the tap had them before it sent them on."),
+    _define("tap_delay_p99_us", "us", "lower", "measured", tap_delay_p99,
+            "99th percentile over the call's reads of how long the tap had them."),
+    _define("tap_delay_max_us", "us", "lower", "measured", tap_delay_max,
+            "Longest time that the tap had a read of the call before it sent it on."),
 )
 # fmt: on

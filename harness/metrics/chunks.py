@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
+from harness.metrics.tapped import ChunkDelays, chunk_delays
 from harness.schema import CallRecord, ChunkColumns, ChunkKind
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Condensed",
     "Gaps",
+    "agent_delays",
     "condense",
     "content_arrivals",
     "gaps",
@@ -52,6 +54,8 @@ class Condensed(ChunkColumns, frozen=True, kw_only=True):
 
     gaps: Gaps | None = None
     """As of the columns before; None where those told nothing."""
+    agent_delays: ChunkDelays | None = None
+    """Likewise, of calls of agent programs."""
 
 
 def condense(record: CallRecord) -> CallRecord:
@@ -59,9 +63,16 @@ def condense(record: CallRecord) -> CallRecord:
     functions here `gaps` and `itl_unknown_because` do, the others raise ValueError."""
     if isinstance(record.chunks, Condensed):
         return record
-    columns = record.chunks
+    columns, told = record.chunks, record.reported
     return replace(
-        record, chunks=Condensed(count=columns.count, kind=columns.kind, gaps=gaps(record))
+        record,
+        chunks=Condensed(
+            count=columns.count,
+            kind=columns.kind,
+            gaps=gaps(record),
+            agent_delays=chunk_delays(record),
+        ),
+        reported=replace(told, chunk_ns=None) if told is not None else None,
     )
 
 
@@ -84,6 +95,13 @@ def gaps(record: CallRecord) -> Gaps | None:
         bounds_lag_p50_ns=median(lags) if lags is not None and len(lags) else None,
         first_is_bound=bounds is not None and len(bounds) > 0 and bool(bounds[0]),
     )
+
+
+def agent_delays(record: CallRecord) -> ChunkDelays | None:
+    """`chunk_delays`, of a condensed record too."""
+    if isinstance(record.chunks, Condensed):
+        return record.chunks.agent_delays
+    return chunk_delays(record)
 
 
 def _upper_bounds(record: CallRecord) -> NDArray[np.bool_] | None:

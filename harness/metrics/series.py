@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias
 from msgspec import Struct
 
 from harness.metrics.agents import Pair, agents_of, ttft_median
-from harness.metrics.call import CALL_METRICS
+from harness.metrics.call import CALL_METRICS, TAPPED
 from harness.metrics.cold import COLD_METRICS
 from harness.metrics.concurrency import CONCURRENCY_METRICS, SLOWDOWN, slowdown_of
 from harness.metrics.iteration import GOODPUT, ITERATION_METRICS, IterationView
@@ -66,8 +66,8 @@ def all_series(
 ) -> Iterator[Series]:
     """Every metric: of the calls, of the iterations, of cold ones, of agents at once, of their
     spans, and what the scenario and the instruments measured, in this order. A metric that no unit
-    has is there without values, but for those of an SLO, of cold starts or of several agents where
-    there is no such thing. Of imported iterations, only what the table had.
+    has is there without values, but for those of an SLO, of the tap, of cold starts or of several
+    agents where there is no such thing. Of imported iterations, only what the table had.
 
     load        of this arm and cell, for `held_throughput_tok_s`; None for a workflow
     simulated   the server is a stub: no figure may pass for a measured one
@@ -156,7 +156,10 @@ def _views(
 
 def _of_calls(calls: Sequence[CallRecord], mark: Provenance | None) -> Iterator[Series]:
     units = [(call.trial, call.iteration) for call in calls]
+    tapped = any(call.tap is not None for call in calls)
     for one in CALL_METRICS:
+        if one.name in TAPPED and not tapped:
+            continue
         figures = map(one.formula, calls)
         found = mark or one.provenance
         yield series_of(one.name, one.unit, one.better, found, "call", units, figures)
@@ -206,9 +209,10 @@ def _of_slo(views: Sequence[IterationView], slo: Slo, mark: Provenance | None) -
 
 
 def _of_scenario(views: Sequence[IterationView], mark: Provenance | None) -> Iterator[Series]:
-    """Spans, as `span.<name>_ms` (an agent's as `span.<agent>.<name>_ms`), and the scenario's own metrics, under its names (with `scenario.`
-    before a name that is ours; `imported.` before that of an imported figure: whatever it was that
-    somebody called TTFT, it is not known to be what we call so)."""
+    """Spans, as `span.<name>_ms` (an agent's as `span.<agent>.<name>_ms`), and the scenario's own
+    metrics, under its names (with `scenario.` before a name that is ours; `imported.` before that
+    of an imported figure, or one derived from such: whatever it was that somebody called TTFT, it
+    is not known to be what we call so)."""
     units = [_unit_of(view.record) for view in views]
     spans = ((span.agent, span.name) for view in views for span in view.record.spans)
     for agent, name in dict.fromkeys(spans):
@@ -217,13 +221,25 @@ def _of_scenario(views: Sequence[IterationView], mark: Provenance | None) -> Ite
         shown = f"span.{agent}.{name}_ms" if agent else f"span.{name}_ms"
         yield series_of(shown, "ms", "lower", found, "iteration", units, lengths)
     registries = (CALL_METRICS, ITERATION_METRICS, COLD_METRICS, CONCURRENCY_METRICS)
-    ours = {m.name for of in registries for m in of}  # type: ignore[attr-defined]
+    ours = {m.name for of in registries for m in of}
     kinds = {(m.name, m.unit, m.provenance): m.better for v in views for m in v.record.metrics}
     for (name, unit, provenance), better in kinds.items():
-        figures = (_own(view.record, name, unit, provenance) for view in views)
-        whose = "imported" if provenance == "imported" else "scenario"
-        shown = f"{whose}.{name}" if name in ours or name.startswith(SLOWDOWN) else name
-        yield series_of(shown, unit, better, mark or provenance, "iteration", units, figures)
+        given = [(view, _own(view.record, name, unit, provenance)) for view in views]
+        of_kind = {_kind(view.record) for view, value in given if value is not None}
+        held = [(view, value) for view, value in given if _kind(view.record) in of_kind]
+        whose = "imported" if all(view.record.imported for view, _ in held) else "scenario"
+        taken = name in ours or name.startswith(SLOWDOWN)
+        theirs = whose == "imported" and name.startswith("legacy_")  # by its very name
+        shown = f"{whose}.{name}" if taken and not theirs else name
+        units_of_kind, figures = [_unit_of(view.record) for view, _ in held], [x for _, x in held]
+        found = mark or provenance
+        yield series_of(shown, unit, better, found, "iteration", units_of_kind, figures)
+
+
+def _kind(record: IterationRecord) -> str:
+    """Imported rows may be of several kinds, such as `run` and `call`: a figure is missing only in
+    rows that could have it."""
+    return str(record.data.get("kind", "")) if record.imported else ""
 
 
 def _span_ms(record: IterationRecord, agent: str, name: str) -> float | None:

@@ -12,20 +12,23 @@ from typing import Any, Final, Literal
 from msgspec.structs import replace
 
 from harness.metrics.bands import band_of, why_no_band
+from harness.metrics.by_agent import by_agent
 from harness.metrics.goodput import goodput, share_intervals
 from harness.metrics.series import Series, Unit, all_series
 from harness.metrics.slo import Slo
 from harness.schema import (
+    AgentSummary,
     BandSpec,
     CallRecord,
     Goodput,
     IterationRecord,
     Load,
     MetricSummary,
+    ValiditySpec,
 )
 from harness.statistics import GROUPS_MIN, describe
 
-__all__ = ["summarise", "summarise_with_goodput"]
+__all__ = ["summarise", "summarise_agents", "summarise_with_goodput"]
 
 OUTLIERS_NEED: Final = 10
 """Values below which none is called an outlier: of normal samples of five, one in five has one, of
@@ -43,6 +46,7 @@ def summarise(
     slo: Slo | None = None,
     cold_by: Literal["unload", "restart"] = "unload",
     bands: Mapping[str, BandSpec] | None = None,
+    validity: ValiditySpec | None = None,
     seed: int = 0,
 ) -> tuple[MetricSummary, ...]:
     """A summary of each of `all_series`, in that order. A metric that no unit has is listed with
@@ -62,6 +66,7 @@ def summarise(
         slo=slo,
         cold_by=cold_by,
         bands=bands,
+        validity=validity,
         seed=seed,
     )
     return found
@@ -85,6 +90,25 @@ def summarise_with_goodput(
         found = [*share_intervals(found, made)]
         made = _completed(made, found)
     return tuple(_banded(one, bands or {}) for one in found), made
+
+
+def summarise_agents(
+    calls: Iterable[CallRecord],
+    iterations: Iterable[IterationRecord],
+    *,
+    simulated: bool = False,
+    seed: int = 0,
+) -> tuple[AgentSummary, ...]:
+    """The figures of each agent, of one arm and cell; nothing where there is one agent, and that
+    was never measured alone."""
+    return tuple(
+        AgentSummary(
+            agent=one.agent,
+            together=tuple(_summary(series, seed) for series in one.together),
+            alone=tuple(_summary(series, seed) for series in one.alone),
+        )
+        for one in by_agent(calls, iterations, simulated=simulated)
+    )
 
 
 def _summary(series: Series, seed: int) -> MetricSummary:

@@ -81,6 +81,12 @@ def harness_register_exporters(registry: ExporterRegistry) -> None:
         automatic="metrics.json",
     )
     registry.add(
+        "multi_metrics.json",
+        _late("multi_metrics"),
+        suffix=".json",
+        summary="agents at once and alone, iteration by iteration, with the legacy figures",
+    )
+    registry.add(
         "comparison_report.md",
         _late("comparison"),
         suffix=".md",

@@ -56,9 +56,11 @@ def durations(summary: Summary) -> dict[str, str]:
 
 def headlines(summary: Summary) -> tuple[str, ...]:
     """The metrics that get words beside their difference; of what makes no calls, its time and the
-    figures of its own that have a better direction. A report corrects for their number."""
-    first = (*durations(summary), "throughput_tok_s")
+    figures of its own that have a better direction; of agents at once, the speed-up before all
+    else. A report corrects for their number."""
     ones = [one for arm in summary.arms for one in arm.metrics if one.n]
+    gain = ("speedup",) if any(one.name == "speedup" for one in ones) else ()
+    first = (*gain, *durations(summary), "throughput_tok_s")
     if not ones or any(one.name in first for one in ones):
         return first
     own = (one.name for one in ones if one.of == "iteration" and one.better != "neither")

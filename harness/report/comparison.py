@@ -45,6 +45,7 @@ from harness.report.iterations import iteration_lines
 from harness.report.sanitise import code, markdown
 from harness.report.setup import setup_lines
 from harness.report.sweeps import cells, cold, decisions, differences, goodput
+from harness.report.together_md import agents
 from harness.schema import CallRecord, Comparison, Summary
 
 __all__ = ["write"]
@@ -54,7 +55,10 @@ ROWS_MAX: Final = 200
 
 
 def write(run: RunData, out: BinaryIO) -> None:
-    sections = (_header, _verdict, _aggregate, decisions, _every_figure, _runs, _setup, _measured)
+    sections = (
+        *(_header, _verdict, _aggregate, agents, decisions),
+        *(_every_figure, _runs, _setup, _measured),
+    )
     for section in sections:
         if lines := list(section(run)):
             out.write("".join(f"{line}\n" for line in (*lines, "")).encode())

@@ -77,7 +77,15 @@ def _context(run: RunData) -> dict[str, Any]:
     from harness.compare import compare_arms
     from harness.report.cells import interval_footer
     from harness.report.grid import is_many
-    from harness.report.page import comparisons, decisions, figures, overview, runs, setup
+    from harness.report.page import (
+        comparisons,
+        decisions,
+        figures,
+        overview,
+        runs,
+        setup,
+        together,
+    )
     from harness.report.plots import figures_for
 
     summary = run.summary
@@ -99,6 +107,7 @@ def _context(run: RunData) -> dict[str, Any]:
         "cells": figures.cells_table(summary),
         "cold": figures.cold_table(summary),
         "goodput": figures.goodput_table(summary),
+        "agents": together.agents_shown(summary),
         "every": list(figures.every_figure(summary)),
         "iterations": iterations,
         "more_iterations": more_iterations,

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from harness.metrics import CONCURRENCY_METRICS, Pair, condense
+from harness.metrics.agents import Contention, agents_of, contention_of, slowdowns
+from harness.metrics.concurrency import SLOWDOWN
+from harness.metrics.series import pairs_of
 from harness.protocols import RunData
-from harness.schema import CallRecord, IterationRecord, Phase, TrialRecord
+from harness.schema import CallRecord, IterationRecord, Phase, TrialRecord, ValiditySpec
 
 __all__ = ["IterationLine", "iteration_lines"]
 
@@ -41,6 +45,8 @@ class IterationLine(Struct, frozen=True, kw_only=True):
     figures: dict[str, float | None] = field(default_factory=dict)
     """Iteration metrics by name, the scenario's own among them."""
     call_means: dict[str, float | None] = field(default_factory=dict)
+    contention: Contention | None = None
+    """Where several agents worked at once: whether they held each other up, and what says so."""
 
 
 _Key = tuple[str, str, int, int, str]
@@ -49,18 +55,49 @@ _Key = tuple[str, str, int, int, str]
 def iteration_lines(run: RunData) -> list[IterationLine]:
     """In the order in which they ended. Holds the calls of unfinished iterations only."""
     under_way: dict[_Key, list[CallRecord]] = defaultdict(list)
+    agents = _Agents()
     lines: dict[_Key, IterationLine] = {}
     for record in run.records():
         if isinstance(record, TrialRecord):
             continue
         key = (record.arm, record.cell, record.trial, record.iteration, record.phase)
         if isinstance(record, IterationRecord):
-            lines[key] = _line(record, under_way.pop(key, []), run)
+            calls = under_way.pop(key, [])
+            lines[key] = _line(record, calls, run)
+            agents.see(record, calls)
         elif key in lines:  # a call that its iteration never came to: recorded behind it
             lines[key] = _with_call(lines[key], record)
         else:
             under_way[key].append(replace(record, text=None, reasoning=None, payloads=None))
+    for key, pair in agents.pairs(run.manifest.spec.validity):
+        lines[key] = _with_pair(lines[key], pair)
     return [*lines.values(), *(_unfinished(calls) for calls in under_way.values())]
+
+
+class _Agents:
+    """Iterations in which several agents worked, with their calls: each needs its other half."""
+
+    def __init__(self) -> None:
+        self._calls: dict[tuple[str, str], list[CallRecord]] = defaultdict(list)
+        self._iterations: dict[tuple[str, str], list[IterationRecord]] = defaultdict(list)
+
+    def see(self, record: IterationRecord, calls: Iterable[CallRecord]) -> None:
+        if record.phase in ("measured", "solo") and agents_of(record):
+            self._iterations[record.arm, record.cell].append(record)
+            self._calls[record.arm, record.cell] += map(condense, calls)
+
+    def pairs(self, validity: ValiditySpec) -> Iterator[tuple[_Key, Pair]]:
+        for place, iterations in self._iterations.items():
+            for pair in pairs_of(self._calls[place], iterations, validity):
+                one = pair.record
+                yield (*place, one.trial, one.iteration, one.phase), pair
+
+
+def _with_pair(line: IterationLine, pair: Pair) -> IterationLine:
+    own = {metric.name: metric.formula(pair) for metric in CONCURRENCY_METRICS}
+    slower = slowdowns(pair) or {}
+    own |= {f"{SLOWDOWN}{agent}": value for agent, value in slower.items()}
+    return replace(line, figures=line.figures | own, contention=contention_of(pair))
 
 
 def _line(record: IterationRecord, calls: Sequence[CallRecord], run: RunData) -> IterationLine:
@@ -81,7 +118,8 @@ def _line(record: IterationRecord, calls: Sequence[CallRecord], run: RunData) ->
     known = [one for one in metrics if spec.slo is not None or one.name not in GOODPUT]
     spans: dict[str, float] = defaultdict(float)
     for span in record.spans:
-        spans[span.name] += (span.end_ns - span.start_ns) / 1e6
+        name = f"{span.agent}.{span.name}" if span.agent else span.name
+        spans[name] += (span.end_ns - span.start_ns) / 1e6
     figures: dict[str, float | None] = {own.name: own.value for own in record.metrics}
     figures |= {metric.name: metric.formula(view) for metric in known}
     return IterationLine(

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, Final
 import msgspec
 
 from harness.compare import compare_arms
+from harness.compare.gain import gain_of
 from harness.protocols import RunData
 from harness.report.aggregate import Pair, deltas
 from harness.report.iterations import iteration_lines
@@ -85,7 +86,12 @@ def _document(run: RunData) -> dict[str, Any]:
 
 
 def _definitions() -> dict[str, str]:
-    from harness.metrics import CALL_METRICS, COLD_METRICS, ITERATION_METRICS
+    from harness.metrics import (
+        CALL_METRICS,
+        COLD_METRICS,
+        CONCURRENCY_METRICS,
+        ITERATION_METRICS,
+    )
 
     return {
         "ci_low … ci_high": "95 % interval of the mean, by expanded percentile bootstrap; null "
@@ -102,6 +108,7 @@ def _definitions() -> dict[str, str]:
         "warmup": "where MSER-5 would cut the series off; nothing was",
         **{one.name: one.definition for one in CALL_METRICS},
         **{one.name: one.definition for one in (*ITERATION_METRICS, *COLD_METRICS)},
+        **{one.name: one.definition for one in CONCURRENCY_METRICS},
     }
 
 
@@ -119,6 +126,8 @@ def _arm(arm: ArmSummary, summary: Summary, effective: list[Effective]) -> dict[
         "output_tokens": arm.output_tokens,
         "goodput": arm.goodput,
         "warmup": arm.warmup,
+        "agents": arm.agents,
+        "gain": gain_of(arm, summary.verdict.caveats),
         "effective_configurations": distinct,
         "aggregate_metrics": {one.name: _metric(one) for one in arm.metrics},
     }

@@ -193,5 +193,6 @@ def _names(summary: Summary) -> list[str]:
 
 
 def _belongs(one: MetricSummary, calls: bool) -> bool:
-    of_instrument = "." in one.name and not one.name.startswith(("span.", "scenario.", "slo."))
+    derived = ("span.", "scenario.", "slo.", "slowdown.")
+    of_instrument = "." in one.name and not one.name.startswith(derived)
     return one.of == "iteration" and one.n > 0 and (of_instrument or not calls)

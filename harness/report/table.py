@@ -20,6 +20,7 @@ from harness.report.decided import decided
 from harness.report.figures import and_more, number
 from harness.report.footnotes import footnotes, not_ok
 from harness.report.own import makes_calls, own_table
+from harness.report.together import agents_table, gains
 from harness.schema import Caveat, Comparison, Summary
 from harness.text import one_line
 
@@ -35,6 +36,7 @@ _STYLES: Final = {
     "doubtful": "yellow",
     "invalid": "bold red",
 }
+GAIN_STYLES: Final = {"pays off": "green", "a loss": "yellow"}
 _BESIDE_MAX: Final = 12
 
 
@@ -71,6 +73,7 @@ def _parts(
         yield own
     if more:
         yield text(f"and {more} more: `harness show --json` has them all", "dim")
+    yield from _agents(summary, console, width)
     yield from map(text, decided(summary))
     yield from map(text, _beside(summary))
     yield from (text(line, "dim") for line in footnotes(summary, layout) if calls)
@@ -81,6 +84,21 @@ def _parts(
     yield _verdict(summary)
     for caveat in summary.verdict.caveats:
         yield _caveat(caveat)
+
+
+def _agents(summary: Summary, console: Console, width: int) -> Iterator[RenderableType]:
+    """Of several agents: each alone and together, and whether it pays off."""
+    table, more = agents_table(summary, console, width)
+    if table is None:
+        return
+    yield table
+    if more:
+        yield text(f"and {more} more rows: `harness show --json` has them all", "dim")
+    several = len(summary.arms) > 1
+    for said in gains(summary):
+        name = f"{one_line(said.label, 60)}: " if several else ""
+        yield text(f"{name}{said.gain.sentence}", GAIN_STYLES.get(said.gain.words, ""))
+        yield text(f"  {said.details}", "dim")
 
 
 def _title(summary: Summary) -> Text:

@@ -42,6 +42,7 @@ from harness.schema.iteration import (
 from harness.schema.request import Exchange, Message, Request
 from harness.schema.result import (
     SCHEMA_VERSION,
+    AgentSummary,
     ArmSummary,
     BandName,
     Caveat,
@@ -80,6 +81,7 @@ from harness.schema.spec import (
 
 __all__ = [
     "SCHEMA_VERSION",
+    "AgentSummary",
     "ArmSpec",
     "ArmSummary",
     "Artifact",

@@ -9,7 +9,7 @@ Schema versions
     `imported`, SessionRecord, IterationRecord.imported,
     MetricSummary.n_eff, .outliers, .mean_without_outliers, .median_without_outliers, .band and
     .band_by, ArmSummary.goodput and .warmup; BackendSpec.tap, phase `solo`, Span.agent,
-    CallRecord.reported, .tap and .no_first_token
+    CallRecord.reported, .tap and .no_first_token, ArmSummary.agents
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from harness.schema.spec import RunSpec
 
 __all__ = [
     "SCHEMA_VERSION",
+    "AgentSummary",
     "ArmSummary",
     "BandName",
     "Caveat",
@@ -167,6 +168,16 @@ class WarmupHint(Struct, frozen=True, kw_only=True):
     mean_kept: float | None = None
 
 
+class AgentSummary(Struct, frozen=True, kw_only=True):
+    """One of several agents: its figures beside the others, and while it worked alone."""
+
+    agent: str
+    together: tuple[MetricSummary, ...]
+    """`agent_ms` is the time of all its work; the others are of its calls."""
+    alone: tuple[MetricSummary, ...] = ()
+    """The same, in the same order; n is 0 where there is no solo arm."""
+
+
 class ArmSummary(Struct, frozen=True, kw_only=True):
     """One arm and cell."""
 
@@ -184,6 +195,8 @@ class ArmSummary(Struct, frozen=True, kw_only=True):
     goodput: Goodput | None = None
     """None: the spec has no SLO."""
     warmup: tuple[WarmupHint, ...] = ()
+    agents: tuple[AgentSummary, ...] = ()
+    """Where several worked at once, or each alone as well."""
 
 
 class Stopping(Struct, frozen=True, kw_only=True):

@@ -291,6 +291,9 @@ class RunSpec(_Spec, frozen=True):
     """Metric of a call → bound: at most, or at least where higher is better. A request is good if
     it is `ok` and meets every one."""
     search: SearchSpec | None = None
+    equivalent: dict[str, str] = field(default_factory=dict)
+    """Metric → margin (`5%`, `20us`) within which two arms count as equal: stated with the
+    question, before anything is measured. Comparisons go by it."""
     bands: str | dict[str, BandSpec] = field(default_factory=dict)
     """Metric → what its values are called; or the name of shipped ones."""
     timeouts: TimeoutsSpec = TimeoutsSpec()

@@ -3,7 +3,7 @@
 error           stamp − the instant right before the send that carried the chunk
 TTFT bias       the call's TTFT − (first content sent − request arrived)
 inter-chunk     gap between two successive content chunks of a call, by the stamps − by the log
-cut             a chunk that is read with its neighbour by how calls are cut (testing.sim.join):
+cut             a chunk that is read with its neighbour by how calls are cut (testing.sim.beside):
                 left out of the errors of chunks and gaps
 client lag      when our read returned − the instant right before the send, of every chunk. A run
                 knows only user-space − kernel stamp, by read: there, of chunks that were read
@@ -24,7 +24,7 @@ from harness.selfcheck.found import LoadFound
 from harness.selfcheck.loads import GAP_MS, Load
 from harness.statistics import NEEDED
 from harness.testing.sim import Spread
-from harness.testing.sim.join import Pairs, pair, spread
+from harness.testing.sim.beside import Pairs, pair, spread
 from harness.testing.sim.log import SimLog, punctuality
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ import msgspec
 
 from harness.errors import BackendError
 from harness.schema import CallRecord
+from harness.testing.sim.beside import serial_of
 from harness.testing.sim.draft import FRAMES
-from harness.testing.sim.join import serial_of
 from harness.testing.sim.log import LogTail, SimLog
 
 __all__ = ["Truth", "merged", "on_cores"]

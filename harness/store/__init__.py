@@ -6,7 +6,7 @@ reader.py   reading the log: torn tails, corruption, salvage
 writer.py   one run, open for writing
 find.py     from `latest` or the beginning of a name to a folder
 load.py     one run, opened: manifest, summary, records
-imported.py  a run made of a table: tables.py reads it, mapping.py says what its columns are,
+imported.py  a run made of what others measured; of a table, mapping.py says what its columns are,
              rows.py what a row is
 """
 

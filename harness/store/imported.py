@@ -1,27 +1,35 @@
-"""Makes a run of a table that somebody else measured, so that every command works on it.
+"""Makes a run of what somebody else measured, so that every command works on it.
 
-A row becomes one iteration, of the arm, cell and trial that its columns name; its figures are
-metrics of provenance `imported`. What the table does not tell stays unknown: there are no calls,
-no stamps, no wall time, no environment of the machine that measured. `import_table` is for files;
-whoever has rows of another kind calls `run_of_rows`. rows.py has what a single row says.
+A row becomes one iteration, of the arm, cell and trial that it names; its figures are metrics of
+provenance `imported`, or `derived` from those. What the source does not tell stays unknown: there
+are no calls, no stamps, no wall time, no environment of the machine that measured.
+
+An importer (harness.protocols.Importer) makes ImportedRows of a file or a folder; `run_of` makes a
+run of them. For a table and a mapping, `rows_of` is that importer, `import_table` the whole way.
+rows.py has what a single row of a table says.
 """
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Final
 
 import msgspec
 
 from harness import __version__
 from harness.errors import SpecError
+from harness.protocols import ImportedRow, ImportedRows
 from harness.schema import (
     SCHEMA_VERSION,
     ArmSpec,
     BackendSpec,
+    CallError,
+    Effective,
     Environment,
     IterationRecord,
     IterationsSpec,
@@ -29,14 +37,31 @@ from harness.schema import (
     Record,
     RunSpec,
     ScenarioSpec,
+    TrialRecord,
 )
 from harness.store.mapping import TableMapping, check_columns
-from harness.store.rows import IMPORTED, Cells, Launch, is_taken, placed_row, records_of
-from harness.store.tables import Row, Table, read_csv, read_json_rows
+from harness.store.rows import LABEL_MAX, is_taken, row_of
 from harness.store.writer import RunWriter
+from harness.tables import Row, Table, read_csv, read_json_rows
 from harness.text import one_line
 
-__all__ = ["IMPORTED", "Imported", "import_table", "read_table", "run_of_rows"]
+__all__ = [
+    "IMPORTED",
+    "Imported",
+    "import_table",
+    "read_table",
+    "rows_of",
+    "run_of",
+    "run_of_rows",
+    "write_run",
+]
+
+IMPORTED: Final = "imported"
+"""Name of the backend and of the scenario of an imported run, and `transport` of its trials."""
+_UNKNOWN: Final = {"server": "imported: the source does not say"}
+
+Launch = tuple[str, str, tuple[str, ...]]
+"""(arm, cell, what tells this launch from others)"""
 
 
 class Imported(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +70,7 @@ class Imported(msgspec.Struct, frozen=True, kw_only=True):
     manifest: Manifest
     records: tuple[Record, ...]
     left_out: int
-    """Rows that `where` did not take."""
+    """Rows that were not taken."""
 
 
 def import_table(
@@ -53,9 +78,13 @@ def import_table(
 ) -> Path:
     """Import a .csv or .json file, and return the run folder: `out`, or a new one below `root`
     (default: ./runs). Raises SpecError (the mapping), StoreError (the file, the folder)."""
+    return write_run(run_of_rows(read_table(path, mapping), mapping), out, root)
+
+
+def write_run(made: Imported, out: Path | None = None, root: Path | None = None) -> Path:
+    """Onto disk, without reports. Raises StoreError."""
     from harness.engine.summary import derive_summary
 
-    made = run_of_rows(read_table(path, mapping), mapping)
     with RunWriter.create(made.manifest, out, root) as writer:
         for record in made.records:
             writer.append(record)
@@ -72,8 +101,12 @@ def read_table(path: Path, mapping: TableMapping) -> Table:
 
 
 def run_of_rows(table: Table, mapping: TableMapping) -> Imported:
-    """The manifest and records of a run. Raises SpecError with the line of a row that does not fit
-    the mapping."""
+    """Of a table. Raises SpecError with the line of a row that does not fit the mapping."""
+    return run_of(rows_of(table, mapping))
+
+
+def rows_of(table: Table, mapping: TableMapping) -> ImportedRows:
+    """What a table says, by its mapping. Raises SpecError."""
     check_columns(mapping, table.columns, table.file)
     rows = [row for row in table.rows if is_taken(row, mapping)]
     if not rows:
@@ -81,73 +114,173 @@ def run_of_rows(table: Table, mapping: TableMapping) -> Imported:
             f"not one of the {len(table.rows)} rows of {table.file} fits",
             where="$.where" if mapping.where else table.file,
         )
-    cells = Cells(mapping)
-    placed = [placed_row(row, mapping, cells, at) for at, row in enumerate(rows)]
-    trials = {key: n for n, key in enumerate(dict.fromkeys(one.key for one in placed))}
-    records = tuple(records_of(placed, trials, mapping))
-    arms = _arms([arm for arm, _, _ in trials], mapping)
-    started = _started(rows, mapping)
+    used = {column for _, column in mapping.columns()}
+    unused = [column for column in table.columns if column not in used]
+    return ImportedRows(
+        name=mapping.name,
+        file=table.file,
+        sha256=table.sha256,
+        rows=tuple(row_of(row, mapping, at) for at, row in enumerate(rows)),
+        of=len(table.rows),
+        source=mapping.source,
+        model=mapping.model,
+        baseline=mapping.baseline,
+        started=_started(rows, mapping),
+        about={"mapping": msgspec.to_builtins(mapping)},
+        remarks=(f"columns that are not used: {', '.join(unused) or 'none'}",),
+    )
+
+
+def run_of(found: ImportedRows) -> Imported:
+    """The manifest and records of a run. Raises SpecError."""
+    if not found.rows:
+        raise SpecError("there is nothing in it that was measured", where=found.file)
+    label = _Labels()
+    keys = [(label(row.arm), label(row.cell, 4 * LABEL_MAX), row.launch) for row in found.rows]
+    trials = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    by_trial: dict[Launch, list[ImportedRow]] = {key: [] for key in trials}
+    for key, row in zip(keys, found.rows, strict=True):
+        by_trial[key].append(row)
+    arms = _arms([arm for arm, _, _ in trials], found.baseline)
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    spec = _spec(table, mapping, arms, trials, records)
+    spec = _spec(found, arms, by_trial)
     from harness.engine.specfile import digest
 
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         run_id=secrets.token_hex(4),
-        name=mapping.name,
+        name=found.name,
         state="finished",
         spec=spec,
         spec_digest=digest(spec),
         plan=tuple((arm, cell, number) for (arm, cell, _), number in trials.items()),
-        cells=cells.values,
+        cells=_cells(zip(keys, found.rows, strict=True)),
         environment=Environment(harness_version=__version__, python="", platform=""),
-        started=started or now,
-        ended=started or now,
+        started=found.started or now,
+        ended=found.started or now,
     )
-    return Imported(manifest=manifest, records=records, left_out=len(table.rows) - len(rows))
+    return Imported(
+        manifest=manifest,
+        records=tuple(_records(by_trial, trials, found)),
+        left_out=found.of - len(found.rows),
+    )
+
+
+# ---- rows
+
+
+def _records(
+    by_trial: Mapping[Launch, Sequence[ImportedRow]],
+    trials: Mapping[Launch, int],
+    found: ImportedRows,
+) -> Iterator[Record]:
+    """Trial by trial, each closed by its own record, as a run writes them."""
+    for (arm, cell, launch), rows in by_trial.items():
+        number = trials[arm, cell, launch]
+        for index, row in enumerate(rows):
+            yield _iteration(row, arm=arm, cell=cell, trial=number, iteration=index)
+        first = rows[0]
+        yield TrialRecord(
+            arm=arm,
+            cell=cell,
+            trial=number,
+            status="ok",
+            start_ns=0,
+            end_ns=0,
+            transport=IMPORTED,
+            effective=Effective(
+                model=first.model or found.model,
+                options=first.factors if first.options is None else first.options,
+                unknown=_UNKNOWN,
+            ),
+        )
+
+
+def _iteration(row: ImportedRow, **place: Any) -> IterationRecord:
+    data = dict(row.data)
+    if row.kind:
+        data["kind"] = row.kind
+    if row.disagrees:
+        data["disagrees"] = [msgspec.to_builtins(one) for one in row.disagrees]
+    return IterationRecord(
+        **place,
+        phase="measured",
+        status="error" if row.failed else "ok",
+        start_ns=0,
+        end_ns=0,
+        planned_calls=0,
+        metrics=row.metrics,
+        data={"row": row.place} | data,
+        imported=True,
+        error=CallError(code=IMPORTED, message=one_line(row.failed, 300)) if row.failed else None,
+    )
+
+
+class _Labels:
+    """Names fit for a table. Two that differ only where they are cut off stay two."""
+
+    def __init__(self) -> None:
+        self._taken: dict[str, str] = {}
+
+    def __call__(self, name: str, longest: int = LABEL_MAX) -> str:
+        short = one_line(name, longest) or "unnamed"
+        if self._taken.setdefault(short, name) == name:
+            return short
+        mark = hashlib.sha256(name.encode()).hexdigest()[:8]
+        return f"{one_line(name, longest - 10)} {mark}"
+
+
+def _cells(rows: Iterable[tuple[Launch, ImportedRow]]) -> dict[str, dict[str, Any]]:
+    """Cell → factor → level. A row that has no factors (a baseline beside a sweep) adds none to
+    the cell that it stands in."""
+    found: dict[str, dict[str, Any]] = {}
+    for (_, cell, _), row in rows:
+        if cell == "base" and not row.factors:
+            continue
+        known = found.setdefault(cell, {})
+        if known and row.factors and known != row.factors:
+            raise SpecError(
+                f"row {row.place}: {cell!r} has other factors here than in the rows before",
+                where="$.cell_name",
+            )
+        known.update(row.factors)
+    return found
 
 
 # ---- the run as a whole
 
 
-def _arms(names: Iterable[str], mapping: TableMapping) -> tuple[str, ...]:
+def _arms(names: Iterable[str], baseline: str | None) -> tuple[str, ...]:
     found = list(dict.fromkeys(names))
-    if mapping.baseline is None:
+    if baseline is None:
         return tuple(found)
-    if mapping.baseline not in found:
+    if baseline not in found:
         raise SpecError(
-            f"no row is of the arm {mapping.baseline!r}",
+            f"no row is of the arm {baseline!r}",
             where="$.baseline",
             remedy="one of: " + ", ".join(found[:10]),
         )
-    return (mapping.baseline, *(name for name in found if name != mapping.baseline))
+    return (baseline, *(name for name in found if name != baseline))
 
 
 def _spec(
-    table: Table,
-    mapping: TableMapping,
-    arms: Sequence[str],
-    trials: Iterable[Launch],
-    records: Iterable[Record],
+    found: ImportedRows, arms: Sequence[str], by_trial: Mapping[Launch, Sequence[ImportedRow]]
 ) -> RunSpec:
-    """What would have been asked for, as far as the table tells; and where it came from."""
-    launches = Counter((arm, cell) for arm, cell, _ in trials)
-    rows = Counter(r.trial for r in records if isinstance(r, IterationRecord))
+    """What would have been asked for, as far as the source tells; and where it came from."""
+    launches = Counter((arm, cell) for arm, cell, _ in by_trial)
+    options: dict[str, Any] = {"file": found.file, "sha256": found.sha256, **found.about}
+    if found.bounds:
+        options["bounds"] = {name: list(bound) for name, bound in found.bounds.items()}
+    if found.gaps:
+        options["gaps"] = list(found.gaps)
     return RunSpec(
-        backend=BackendSpec(name=IMPORTED, model=mapping.model),
-        scenario=ScenarioSpec(
-            name=IMPORTED,
-            options={
-                "file": table.file,
-                "sha256": table.sha256,
-                "mapping": msgspec.to_builtins(mapping),
-            },
-        ),
-        name=mapping.name,
+        backend=BackendSpec(name=IMPORTED, model=found.model),
+        scenario=ScenarioSpec(name=IMPORTED, options=options),
+        name=found.name,
         arms={name: ArmSpec() for name in arms},
         trials=max(launches.values()),
-        iterations=IterationsSpec(warmup=0, measured=max(rows.values())),
-        notes=mapping.source,
+        iterations=IterationsSpec(warmup=0, measured=max(map(len, by_trial.values()))),
+        notes=found.source,
     )
 
 

@@ -6,6 +6,8 @@ lanes.py           when a call may start
 native.py          the Linux reactor behind protocols.Transport
 portable.py        httpx behind it; portable_call.py, portable_body.py: one exchange, its body;
                    portable_routes.py: connections
+tap.py             the proxy that stamps what other programs ask; tap_native.py: asyncio's side
+                   of its native thread; tap_portable.py: in asyncio and httpx
 
 Both give the same chunks for the same bytes and pass the same contract tests. They differ in their
 stamps: the kernel's, or taken in user space and marked so. Nothing here falls back silently.
@@ -15,7 +17,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 from harness.errors import NativeMissing, SpecError
 from harness.protocols import Transport
@@ -26,7 +28,13 @@ from harness.transport.wire import Target, parse_url
 if TYPE_CHECKING:
     from harness._native.recorder import Record
 
-__all__ = ["client_lag", "open_transport", "pack_columns"]
+__all__ = [
+    "client_lag",
+    "native_obstacle",
+    "open_transport",
+    "pack_columns",
+    "refuse_without_native",
+]
 
 
 def open_transport(kind: Literal["auto", "native", "portable"], urls: Sequence[str]) -> Transport:
@@ -38,7 +46,7 @@ def open_transport(kind: Literal["auto", "native", "portable"], urls: Sequence[s
     """
     import numpy  # noqa: F401  (every record gives arrays: not to be loaded while calls are timed)
 
-    obstacle = _native_obstacle([parse_url(url) for url in urls])
+    obstacle = native_obstacle([parse_url(url) for url in urls])
     if kind == "native" and obstacle:
         raise SpecError(
             f"the native transport cannot serve this: {obstacle}",
@@ -54,15 +62,20 @@ def open_transport(kind: Literal["auto", "native", "portable"], urls: Sequence[s
 
         return NativeTransport(urls)
     except ImportError as error:
-        if not (error.name or "").startswith("harness._native"):
-            raise
-        raise NativeMissing(
-            f"the compiled module {error.name} is missing or does not fit this Python",
-            remedy="python setup.py build_ext --inplace, or reinstall chimera-harness",
-        ) from error
+        refuse_without_native(error)
 
 
-def _native_obstacle(targets: Sequence[Target]) -> str:
+def refuse_without_native(error: ImportError) -> NoReturn:
+    """NativeMissing, if it is a compiled module of ours that cannot be imported; else the error."""
+    if not (error.name or "").startswith("harness._native"):
+        raise error
+    raise NativeMissing(
+        f"the compiled module {error.name} is missing or does not fit this Python",
+        remedy="python setup.py build_ext --inplace, or reinstall chimera-harness",
+    ) from error
+
+
+def native_obstacle(targets: Sequence[Target]) -> str:
     """Why the reactor cannot serve these; empty if it can."""
     if not sys.platform.startswith("linux"):
         return f"it needs Linux, and this is {sys.platform}"

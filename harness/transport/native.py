@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from harness._native.recorder import Record
     from harness.schema import Exchange, TimeoutsSpec
 
-__all__ = ["NativeTransport"]
+__all__ = ["NativeTransport", "addresses_of"]
 
 
 class _Waiting(Struct):
@@ -194,6 +194,19 @@ class NativeTransport:
         for waiting in origin.waiting:
             self._submit(origin.index, waiting)
         origin.waiting.clear()
+
+
+async def addresses_of(target: Target) -> list[tuple[int, bytes]]:
+    """Where it is, as (address family, packed struct sockaddr). SpecError for an unknown host."""
+    if known := _without_resolver(target):
+        return known
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        said = error.strerror if isinstance(error, OSError) else str(error)
+        raise SpecError(f"cannot resolve the host {target.host!r}: {said}") from error
+    return [_packed(info[4]) for info in found]
 
 
 def _refuse(origin: _Origin, outcome: str, detail: str) -> None:

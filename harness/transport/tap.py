@@ -13,6 +13,10 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from msgspec import Struct
 
+from harness.errors import SpecError
+from harness.transport import native_obstacle, refuse_without_native
+from harness.transport.wire import parse_url
+
 if TYPE_CHECKING:
     from harness._native.recorder import Record
 
@@ -77,4 +81,22 @@ class Tap(Protocol):
 def open_tap(kind: Literal["auto", "native", "portable"], upstreams: Sequence[str]) -> Tap:
     """A tap for these servers; its `open` is still to be awaited. As for `open_transport`: `native`
     raises SpecError where it cannot serve, NativeMissing where its compiled module is missing."""
-    raise NotImplementedError
+    import numpy  # noqa: F401  (every record gives arrays: not to be loaded while calls are timed)
+
+    obstacle = native_obstacle([parse_url(url) for url in upstreams])
+    if kind == "native" and obstacle:
+        raise SpecError(
+            f"the native tap cannot serve this: {obstacle}",
+            where="$.transport",
+            remedy="transport: portable",
+        )
+    try:
+        if kind == "portable" or obstacle:
+            from harness.transport.tap_portable import PortableTap
+
+            return PortableTap(upstreams)
+        from harness.transport.tap_native import NativeTap
+
+        return NativeTap(upstreams)
+    except ImportError as error:
+        refuse_without_native(error)

@@ -33,7 +33,7 @@ _POLITE_S: Final = 5.0
 # The child gets our own import path, whether we are installed or run from a checkout.
 _BOOT: Final = (
     "import sys; sys.path[:] = sys.argv.pop(1).split({separator!r}); "
-    "from harness_llamacpp.server import main; sys.exit(main())"
+    "from {module} import main; sys.exit(main())"
 )
 _LOG_PREFIX: Final = re.compile(r"^[\d.]+ (?P<level>[A-Z]) +")
 
@@ -45,10 +45,18 @@ class ServerGoneError(Exception):
 class ServerProcess:
     """One child. The constructor starts it, `ready` has its first line, `close` ends it."""
 
-    def __init__(self, arguments: Sequence[str]) -> None:
-        """`arguments` of harness_llamacpp.server. OSError where no process can be started."""
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        *,
+        module: str = "harness_llamacpp.server",
+        polite_s: float = _POLITE_S,
+    ) -> None:
+        """`module` has the `main` that is given `arguments`, and --parent; within `polite_s` of the
+        end of its standard input it is to be gone. OSError where no process can be started."""
+        self._polite_s = polite_s
         path = os.pathsep.join(entry for entry in sys.path if entry)
-        boot = _BOOT.format(separator=os.pathsep)
+        boot = _BOOT.format(separator=os.pathsep, module=module)
         self._child = subprocess.Popen(
             [sys.executable, "-P", "-c", boot, path, *arguments, "--parent", str(os.getpid())],
             stdin=subprocess.PIPE,
@@ -94,7 +102,7 @@ class ServerProcess:
             self._child.kill()  # while it loads, it looks at no pipe
         with contextlib.suppress(OSError):
             self._child.stdin.close()
-        self._end(_POLITE_S)
+        self._end(self._polite_s)
         for reader in self._readers:
             reader.join()
 

@@ -1,4 +1,4 @@
-"""Who takes part: a form, a number or a list of agents → one Member each, with all that it needs."""
+"""Who takes part: a form, a number or a list of agents → a Member each, with all that it needs."""
 
 from __future__ import annotations
 

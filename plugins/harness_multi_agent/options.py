@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from msgspec import Meta, Struct
+from harness_agents.workload import WorkloadOptions
+from msgspec import Meta, Struct, field
 
 __all__ = ["IN_PROCESS", "AgentOptions", "Form", "MultiAgentOptions"]
 
@@ -53,8 +54,8 @@ class AgentOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise ValueError("`command` begins with the program")
 
 
-class MultiAgentOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Options of the scenario `multi_agent`."""
+class MultiAgentOptions(WorkloadOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Options of the scenario `multi_agent`: who takes part; then what each of them is to do."""
 
     form: Form | None = None
     """Two agents, collector and insight. `baseline_vs_chimera`: one with the spec's backend options
@@ -62,9 +63,9 @@ class MultiAgentOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     (where that is empty, `chimera` too); `chimera_homo`: both with `chimera`."""
     agents: Annotated[int, Meta(ge=1, le=AGENTS_MAX)] | tuple[AgentOptions, ...] | None = None
     """Instead of a form: so many equal agents, or a list of them. Neither: 2."""
-    chimera: dict[str, Any] = {}
+    chimera: dict[str, Any] = field(default_factory=dict)
     """Backend options of the form's chimera agents, such as `{num_ctx: 1024, temperature: 0.6}`."""
-    chimera2: dict[str, Any] = {}
+    chimera2: dict[str, Any] = field(default_factory=dict)
     """Of the second agent of `chimera_hetero`."""
     agent: str = IN_PROCESS
     """What every agent is: `in_process` (the harness makes the calls), or a registered program
@@ -80,7 +81,7 @@ class MultiAgentOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     def _problems(self) -> Iterator[str]:
         if self.form is not None and self.agents is not None:
-            yield "`form` is a pair of agents; `agents` says another way who takes part: one of them"
+            yield "`form` is a pair of agents, and `agents` another way to say who takes part"
         for name in ("chimera", "chimera2"):
             if getattr(self, name) and name not in _USES[self.form]:
                 users = " and ".join(

@@ -40,7 +40,9 @@ _NOT_TOLD: Final = {
 
 
 class OllamaBackend:
-    """Backend, ListsModels and Unloads of harness.protocols, in Ollama's native dialect."""
+    """Backend, ListsModels, Unloads and Reads of harness.protocols, in Ollama's native dialect."""
+
+    paths = ("/api/chat", "/api/generate")
 
     def __init__(
         self,
@@ -52,6 +54,7 @@ class OllamaBackend:
         self.model = config.model or ""
         self.options: OllamaOptions = config.options
         self._timeouts = config.timeouts
+        self._passive = config.passive
         self._sleep = sleep
         self._turn = itertools.cycle(self.urls)
 
@@ -61,10 +64,13 @@ class OllamaBackend:
             for url in self.urls:
                 control = await stack.enter_async_context(Control(url, self._timeouts))
                 await control.version()
+                if self._passive and not self.model:
+                    continue
                 entry = self._choose(url, await control.tags())
                 digests[url] = entry.get("digest")
                 await self._refuse_remote(control, entry)
-                await self._load(control)
+                if not self._passive:
+                    await self._load(control)
         if len(set(digests.values())) > 1:
             shown = ", ".join(f"{url} has {str(d)[:12]}" for url, d in digests.items())
             raise BackendError(
@@ -184,8 +190,8 @@ class OllamaBackend:
         async with Control(url, self._timeouts) as control:
             version = await control.version()
             entry = next((e for e in await control.tags() if same_model(_name(e), self.model)), {})
-            running = await control.loaded(self.model)
-            shown = await control.show(self.model)
+            running = await control.loaded(self.model) if self.model else None
+            shown = await control.show(self.model) if self.model else {}
         unknown = dict(_NOT_TOLD)
         if running is None:
             for name in ("context_length", "size_bytes", "size_vram_bytes"):
@@ -194,7 +200,7 @@ class OllamaBackend:
         effective = Effective(
             server="ollama",
             server_version=version,
-            model=_text(running.get("name")) or _text(entry.get("name")) or self.model,
+            model=_text(running.get("name")) or _text(entry.get("name")) or self.model or None,
             model_digest=_text(running.get("digest")) or _text(entry.get("digest")),
             context_length=whole_number(running.get("context_length")),
             size_bytes=whole_number(running.get("size")),

@@ -32,7 +32,7 @@ _CONTENT_FIELDS: Final = ("content", "reasoning", "reasoning_content", "tool_cal
 
 
 class OpenAIBackend:
-    """Backend and ListsModels of harness.protocols.
+    """Backend, ListsModels and Reads of harness.protocols.
 
     Made to be built upon: a subclass may set `default_url`, may call `serve_at` before it calls
     our `open` (when it starts the server itself), and may replace fields of what `effective`
@@ -40,6 +40,7 @@ class OpenAIBackend:
     """
 
     default_url: ClassVar[str] = "http://127.0.0.1:8080/v1"
+    paths = ("/chat/completions", "/completions")
 
     def __init__(self, config: BackendConfig) -> None:
         self.model = config.model or ""
@@ -50,6 +51,7 @@ class OpenAIBackend:
             usage=self.options.include_usage,
             continuous_usage=self.options.continuous_usage is True,
         )
+        self._passive = config.passive
         self._why_not: dict[str, str] = {}
         self._fingerprint: str | None = None
         self._headers = (
@@ -67,15 +69,20 @@ class OpenAIBackend:
     async def open(self) -> None:
         for url in self.urls:
             async with self._control(url) as control:
-                self._choose(url, await control.models())
-                if self.options.probe:
+                entries = await self._list(control)
+                if self.model or not self._passive:
+                    self._choose(url, entries)
+                if self.options.probe and not self._passive:
                     await self._probe(control)
 
     async def effective(self) -> Effective:
         """Of the first endpoint; all are taken to be equal."""
         async with self._control(self.urls[0]) as control:
-            entries = await control.models()
+            entries = await self._list(control)
             entry = _entry(entries or [], self.model) or {}
+            if self._passive and not self.model and entries:
+                # Whose server it is, every entry tells; which model answers, none of them.
+                entry = {"owned_by": entries[0].get("owned_by")}
             account = await account_of(control, entry)
         unknown = account.unknown | self._why_not
         for name, value in msgspec.structs.asdict(self.options).items():
@@ -102,7 +109,8 @@ class OpenAIBackend:
         return Exchange(url=url, headers=self._headers, body=body, framing="sse")
 
     def decode(self, request: Request, record: Record) -> Decoded:
-        decoded = decode(record, self.secret.redact)
+        whole = "stream" in request.options and request.options["stream"] is not True
+        decoded = decode(record, self.secret.redact, whole=whole)
         error = decoded.error
         if error is None or error.code not in _NOT_THERE or not self._completes(request):
             return decoded
@@ -132,6 +140,16 @@ class OpenAIBackend:
 
     def _control(self, url: str) -> Control:
         return Control(url, self.timeouts, self.secret)
+
+    async def _list(self, control: Control) -> list[dict[str, Any]] | None:
+        """Who only looks on needs no list, and perhaps has no key to ask for one."""
+        try:
+            return await control.models()
+        except BackendError as error:
+            if not self._passive or error.__context__ is not None:  # the connection's, not its own
+                raise
+            self._why_not["model"] = f"the list of models was refused: {error.what}"
+            return None
 
     def _choose(self, url: str, entries: list[dict[str, Any]] | None) -> None:
         """Check that our model is there. Without a name, take the only one there is."""

@@ -46,9 +46,9 @@ _FAILED: Final = ("error", "abort")
 _json_decoder = msgspec.json.Decoder()
 
 
-def decode(record: Record, redact: Callable[[str], str]) -> Decoded:
+def decode(record: Record, redact: Callable[[str], str], *, whole: bool = False) -> Decoded:
     """Never raises on any bytes; `len(kinds) == len(record)`. Every string in the result has been
-    through `redact`."""
+    through `redact`. `whole`: an answer all at once was asked for, and is none of its faults."""
     status = record.http_status
     if status is not None and status // 100 != 2:
         raw, message = error_of_body(b"\n".join(record.payloads()))
@@ -58,7 +58,7 @@ def decode(record: Record, redact: Callable[[str], str]) -> Decoded:
             error=CallError(code=f"http.{status}", message=redact(message)),
         )
     complete = record.outcome == "complete"
-    reader = _Reader(streamed=not _is_plain_json(record.head))
+    reader = _Reader(streamed=not _is_plain_json(record.head), whole=whole)
     torn = len(record) - 1 if record.unterminated and not complete else None
     flags = record.size_flags.tolist()
     for index, payload in enumerate(record.payloads()):
@@ -73,8 +73,9 @@ def decode(record: Record, redact: Callable[[str], str]) -> Decoded:
 class _Reader:
     """Collects what the payloads say, in their order."""
 
-    def __init__(self, *, streamed: bool) -> None:
+    def __init__(self, *, streamed: bool, whole: bool) -> None:
         self._streamed = streamed
+        self._whole = whole
         self._kinds = bytearray()
         self._text: list[str] = []
         self._reasoning: list[str] = []
@@ -188,7 +189,7 @@ class _Reader:
         if not isinstance(delta, dict):
             whole = choice.get("message")
             delta = whole if isinstance(whole, dict) else {}
-            if delta or not self._streamed:
+            if (delta or not self._streamed) and not self._whole:
                 self._fail("protocol", "the server answered all at once: it did not stream")
         self._note_finish(choice)
         kind = ChunkKind.EMPTY

@@ -118,6 +118,19 @@ def test_equivalence_needs_a_margin_and_data():
     assert apart.words == "worse"
 
 
+def test_margins_may_be_stated_with_the_spec():
+    close = [x + 0.05 * (-1) ** i for i, x in enumerate(BASE)]
+    levels = {"baseline": BASE, "chimera": close}
+    plain = run_of(levels)
+    stated = {"ttft_ms": "5%", "of_nobody": "1"}
+    run = run_of(levels, spec=replace(plain.manifest.spec, equivalent=stated))
+    assert effect(compare_arms(plain)[0]).words == "no difference shown"
+    assert effect(compare_arms(run)[0]).words == "equivalent"
+    narrow = (parse_margin("ttft_ms=0.0001ms"),)
+    asked = compare_one(place(run), place(run, "chimera"), margins=narrow)
+    assert effect(asked).words == "no difference shown"
+
+
 def test_a_family_is_corrected_over_everything_that_is_compared():
     one = run_of({("a", "x"): BASE, ("a", "y"): [x + 0.6 for x in reversed(BASE)]})
     alone = effect(compare_one(place(one, "a", "x"), place(one, "a", "y"), metrics=("ttft_ms",)))

@@ -12,7 +12,12 @@ import msgspec
 import pytest
 
 from harness.engine.bands import shipped_bands
-from harness.metrics import CALL_METRICS, COLD_METRICS, ITERATION_METRICS
+from harness.metrics import (
+    CALL_METRICS,
+    COLD_METRICS,
+    CONCURRENCY_METRICS,
+    ITERATION_METRICS,
+)
 from harness.report import chunks, jsonl
 from harness.schema import CallRecord, ChunkColumns, Instants, ValiditySpec
 
@@ -36,7 +41,9 @@ def test_the_examples_give_what_the_page_says():
 
 
 @pytest.mark.parametrize(
-    "metric", [*CALL_METRICS, *ITERATION_METRICS, *COLD_METRICS], ids=lambda m: m.name
+    "metric",
+    [*CALL_METRICS, *ITERATION_METRICS, *COLD_METRICS, *CONCURRENCY_METRICS],
+    ids=lambda m: m.name,
 )
 def test_every_metric_has_an_executed_example(metric):
     assert f'"{metric.name}"' in EXAMPLES or f"'{metric.name}'" in EXAMPLES
@@ -48,6 +55,7 @@ def test_every_metric_has_an_executed_example(metric):
         ("call metrics", CALL_METRICS),
         ("iteration metrics", ITERATION_METRICS),
         ("cold metrics", COLD_METRICS),
+        ("concurrency metrics", CONCURRENCY_METRICS),
     ],
 )
 def test_the_tables_are_the_registries(marker, metrics):

@@ -16,7 +16,7 @@ def test_stubs_match_the_compiled_modules():
     names = [
         f"harness._native.{stub.stem}"
         for stub in stubs
-        if stub.stem not in ("reactor", "truth") or sys.platform.startswith("linux")
+        if stub.stem not in ("reactor", "tap", "truth") or sys.platform.startswith("linux")
     ]
     done = subprocess.run(
         [sys.executable, "-m", "mypy.stubtest", *names, "--mypy-config-file", "pyproject.toml"],

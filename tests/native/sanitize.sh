@@ -2,7 +2,7 @@
 # The native tests with the compiled part built by gcc under a sanitizer. Needs gcc and Linux.
 #
 #     sh tests/native/sanitize.sh address [pytest options]   memory errors, undefined behaviour
-#     sh tests/native/sanitize.sh thread  [pytest options]   data races: the reactor and its callers
+#     sh tests/native/sanitize.sh thread  [pytest options]   data races: native threads and their callers
 #
 # With --short before the pytest options: the modules that face the network, fewer examples, and
 # none of the tests that are long for another reason; about a minute with the build, for CI.
@@ -72,7 +72,7 @@ tar -cf - --exclude=__pycache__ --exclude='*.so' \
 cd "$copy"
 debug=0
 [ "$kind" = thread ] || debug=1
-[ -z "$short" ] || export HARNESS_NATIVE_ONLY=clock,framing,recorder,reactor,truth
+[ -z "$short" ] || export HARNESS_NATIVE_ONLY=clock,framing,recorder,reactor,truth,tap
 CC=gcc CFLAGS="$flags" LDFLAGS="$flags" HARNESS_NATIVE_DEBUG=$debug \
     "$python" setup.py --quiet build_ext --inplace
 
@@ -88,12 +88,14 @@ if [ -n "$short" ]; then
         --deselect tests/native/test_framing_frames.py::test_json_text_comes_through_as_it_was \
         $api tests/native/test_framing_frames.py tests/native/test_framing_http.py \
         tests/native/test_reactor.py tests/native/test_reactor_ends.py \
-        tests/native/test_reactor_life.py tests/native/test_recorder.py tests/sim/test_sender.py "$@"
+        tests/native/test_reactor_life.py tests/native/test_recorder.py tests/sim/test_sender.py \
+        tests/transport/test_tap_native.py "$@"
 else
     set -- pytest --ignore tests/native/test_framing_fuzz.py \
         --ignore tests/native/test_memory_tools.py \
         --deselect "$schedule::test_a_million_retained_chunks_cost_24_bytes_each" \
-        tests/native tests/sim/test_sender.py "$@"
+        tests/native tests/sim/test_sender.py tests/transport/test_tap_native.py \
+        tests/transport/test_tap_contract.py "$@"
 fi
 # --capture=sys: pytest would keep what a sanitizer writes, and lose it when the process dies.
 exec $plain env LD_PRELOAD="$preload" "$python" -m "$@" --capture=sys -p no:cacheprovider \

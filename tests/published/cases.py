@@ -13,9 +13,12 @@ from harness._native import kernels
 from harness.compare.factors import factors
 from harness.schema import TrialRecord
 from harness.statistics import cv_percent, describe, t_interval
-from tests.published.tables import by_cell, config_means, imported, values
+from tests.published.tables import by_cell, config_means, imported, values, with_failed
 
-EFFICIENCY, SPEEDUP, CONTENTION = "legacy_efficiency", "legacy_speedup", "legacy_contention"
+EFFICIENCY, SPEEDUP = "legacy_efficiency_percent", "legacy_speedup"
+CONTENTION = "legacy_contention"
+RATE, TTFT = "legacy_throughput_tok_s", "legacy_ttft_ms"
+RUN_RATE, RUN_TTFT = "legacy_run_throughput_tok_s", "legacy_run_ttft_ms"
 PAIRS = ("baseline_vs_chimera", "chimera_hetero", "chimera_homo")
 
 
@@ -68,8 +71,8 @@ def tr108() -> Iterator[Case]:
     }
     few = "of five prompts; a report of ours withholds a p95 below n = 20"
     for arm, (mean, p05, p95, ttft, ttft_p95) in rows.items():
-        rate = values("tr108", "tokens_per_s", arms=[arm])
-        first = values("tr108", "ttft_s", arms=[arm])
+        rate = values("tr108", RATE, arms=[arm])
+        first = [ms / 1e3 for ms in values("tr108", TTFT, arms=[arm])]
         n = len(rate)
         yield Case("TR108", f"{arm}, tok/s, mean", mean, describe(rate).mean, n)
         yield Case("TR108", f"{arm}, tok/s, p05", p05, quantile(rate, 0.05), n, few)
@@ -84,9 +87,9 @@ def tr108() -> Iterator[Case]:
 
 def tr109() -> Iterator[Case]:
     best = "run_gpu60_ctx512_temp0p8"
-    base = values("tr109", "tokens_per_s", arms=["baseline"])
-    chimera = values("tr109", "tokens_per_s", arms=["chimera"])
-    changes = _changes("tokens_per_s")
+    base = values("tr109", RUN_RATE, arms=["baseline"])
+    chimera = values("tr109", RUN_RATE, arms=["chimera"])
+    changes = _changes(RUN_RATE)
     n = len(base)
     yield Case("TR109", "baselines, tok/s, mean", "99.0418", describe(base).mean, n)
     yield Case("TR109", "chimera, tok/s, mean", "99.1356", describe(chimera).mean, n)
@@ -96,13 +99,13 @@ def tr109() -> Iterator[Case]:
                f"{up} of {n}: the share of positive signs of noise around 0")  # fmt: skip
     yield Case("TR109", "best configuration, tok/s, change in %", "2.2", changes[best], 1,
                "one run against one run: "
-               f"{_one('generated_tokens', 'chimera', best):.0f} tokens against "
-               f"{_one('generated_tokens', 'baseline', best):.0f}")  # fmt: skip
+               f"{_one('run_tokens', 'chimera', best):.0f} tokens against "
+               f"{_one('run_tokens', 'baseline', best):.0f}")  # fmt: skip
     yield Case("TR109", "best configuration, TTFT, change in %", "-68.4",
-               _changes("ttft_ms")[best], 1, "most likely a warm model")  # fmt: skip
+               _changes(RUN_TTFT)[best], 1, "most likely a warm model")  # fmt: skip
     yield Case("TR109", "baseline, tok/s, mean", "99.16", describe(base).mean, n)
     yield Case("TR109", "baseline, tok/s, sd", "0.25", describe(base).sd, n)
-    first = values("tr109", "ttft_ms", arms=["baseline"])
+    first = values("tr109", RUN_TTFT, arms=["baseline"])
     yield Case("TR109", "baseline, TTFT in ms, mean", "1437", describe(first).mean, n)
     yield Case("TR109", "baseline, TTFT in ms, sd", "75", describe(first).sd, n)
     files = values("tr109", "files")
@@ -182,8 +185,8 @@ def _configurations(table: str) -> int:
 
 def tr111() -> Iterator[Case]:
     where = {"arms": ["baseline"], "cells": ["baseline_default"]}
-    rate = values("tr111", "tokens_per_s", **where)
-    first = values("tr111", "ttft_ms", **where)
+    rate = values("tr111", RATE, **where)
+    first = values("tr111", TTFT, **where)
     tokens = values("tr111", "generated_tokens", **where)
     n = len(rate)
     calls = "over calls, of two kinds; not over runs"
@@ -194,9 +197,12 @@ def tr111() -> Iterator[Case]:
     yield Case("TR111", "baseline, TTFT in ms, sd", "61.16", describe(first).sd, n, calls)
     yield Case("TR111", "baseline, TTFT in ms, CV in %", "10.1", cv_percent(first), n, calls)
     yield Case("TR111", "baseline, tokens, sum", "7557", sum(tokens), n)
-    chimera = by_cell("tr111", "generated_tokens", arms=["chimera"])
+    chimera = with_failed("tr111", "generated_tokens", arm="chimera")
     largest = max(max(of) for of in chimera.values())
-    spread = describe([mean for (_, cell), mean in _chimera_means() if cell != "baseline_default"])
+    means = {
+        cell: describe(of).mean for cell, of in with_failed("tr111", RATE, arm="chimera").items()
+    }
+    spread = describe([mean for cell, mean in means.items() if cell != "baseline_default"])
     yield Case("TR111", "`per-config` table, configurations behind its 19 rows", "19",
                float(_baselines()), 19, "its rows are the baseline agents of each folder, with "
                "no options; the configurations' own means are "
@@ -204,7 +210,7 @@ def tr111() -> Iterator[Case]:
     yield Case("TR111", "largest output of a call, tokens", NOT_TOLD, f"{largest:.0f}", 228,
                "no bound was set; the folder's sum is "
                f"{max(sum(of) for of in chimera.values()):.0f}")  # fmt: skip
-    lowest = sorted(mean for _, mean in _chimera_means())[:2]
+    lowest = sorted(means.values())[:2]
     zero = sum(value == 0 for of in chimera.values() for value in of)
     yield Case("TR111", "calls of 0 tokens, averaged in", NOT_TOLD, f"{zero}", 228,
                "they pull two configurations to "
@@ -216,11 +222,6 @@ def _baselines() -> int:
     """Different sets of options among the baseline agents."""
     trials = [r for r in imported("tr111").records if isinstance(r, TrialRecord)]
     return len({repr(r.effective.options) for r in trials if r.arm == "baseline"})
-
-
-def _chimera_means() -> list[tuple[tuple[str, str], float]]:
-    found = by_cell("tr111", "tokens_per_s", arms=["chimera"])
-    return [(key, describe(of).mean) for key, of in found.items()]
 
 
 # ---- TR115: five runtimes, 6 configurations of 5 runs each
@@ -272,6 +273,9 @@ def agentfarm() -> Iterator[Case]:
 # ---- what a factor does
 
 
+METRIC_OF = {"tr109": RUN_RATE, "tr111": RATE}
+
+
 class Effect(NamedTuple):
     table: str
     metric: str
@@ -282,18 +286,18 @@ class Effect(NamedTuple):
 
 
 def effects() -> Iterator[Effect]:
-    """Main effects in the two grids: of means per configuration, with TR111's two calls of 0 tokens
-    left out."""
+    """Main effects in the two grids: of means per configuration. TR111's two calls of 0 tokens
+    failed, and are in none."""
     for table in ("tr109", "tr111"):
         run = imported(table)
         options = {
             (r.arm, r.cell): r.effective.options for r in run.records if isinstance(r, TrialRecord)
         }
         grid = {
-            key: [describe([value for value in of if value > 0]).mean]
-            for key, of in by_cell(table, "tokens_per_s", arms=["chimera"]).items()
+            key: [describe(of).mean]
+            for key, of in by_cell(table, METRIC_OF[table], arms=["chimera"]).items()
             if options[key]
         }
         for one in factors({key: options[key] for key in grid}, grid):
-            yield Effect(table, "tokens_per_s", one.name, one.n, (one.spread_share or 0) * 100,
+            yield Effect(table, METRIC_OF[table], one.name, one.n, (one.spread_share or 0) * 100,
                          one.p_value or 0.0)  # fmt: skip

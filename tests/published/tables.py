@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+from harness.host import Host
 from harness.metrics import all_series
+from harness.protocols import ImportedRows
 from harness.schema import IterationRecord
-from harness.store.imported import Imported, read_table, run_of_rows
-from harness.store.mapping import read_mapping
+from harness.store.imported import Imported, run_of
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests" / "data" / "published"
@@ -27,9 +28,25 @@ FILES = {
 
 
 @cache
+def importers():
+    return Host.load().importers
+
+
+@cache
+def rows(name: str) -> ImportedRows:
+    """As `harness import` reads it: a table of the Chimeraforge project by its own importer, any
+    other with its mapping."""
+    path = DATA / FILES[name]
+    if path.parent.name == "chimeraforge":
+        entry, options = importers().get("chimeraforge"), {}
+    else:
+        entry, options = importers().get("json"), {"map": str(MAPPINGS / f"{name}.yaml")}
+    return entry.factory(entry.decode_options(options, "$")).read(path)
+
+
+@cache
 def imported(name: str) -> Imported:
-    mapping = read_mapping(MAPPINGS / f"{name}.yaml")
-    return run_of_rows(read_table(DATA / FILES[name], mapping), mapping)
+    return run_of(rows(name))
 
 
 def values(
@@ -41,6 +58,16 @@ def values(
 ) -> list[float]:
     """All values of a metric, in the order of the table, as `all_series` has them."""
     return [value for of in by_cell(table, metric, arms=arms, cells=cells).values() for value in of]
+
+
+def with_failed(table: str, metric: str, *, arm: str) -> dict[str, list[float]]:
+    """Cell → values in the records, those of failed rows as well: as they were published."""
+    found: dict[str, list[float]] = {}
+    for record in imported(table).records:
+        if isinstance(record, IterationRecord) and record.arm == arm:
+            values = [one.value for one in record.metrics if one.name == metric]
+            found.setdefault(record.cell, []).extend(values)
+    return found
 
 
 def by_cell(

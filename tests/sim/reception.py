@@ -24,16 +24,22 @@ class Reception:
             boot="b00",
             version="1",
             offset_ns=1_700_000_000_000_000_000,
-            answer=lambda job, wire: self.answers.update({job.serial: wire}),
+            answer=self._answer,
+            revise=self._answer,
             refuse=self.refused.append,
         )
         self.serials = 0
+
+    def _answer(self, job, wire):
+        job.answered_ns = job.arrived_ns
+        self.answers[job.serial] = wire
 
     def ask(self, at_ns=0, path="/api/chat", text="a b c", **more):
         self.serials += 1
         body = {"model": "sim", "messages": [{"role": "user", "content": text}], **more}
         job = Job(serial=self.serials, conn=1, arrived_ns=at_ns)
         self.desk.arrive(job, HEAD % path.encode(), msgspec.json.encode(body))
+        self.desk.settle()
         return job
 
     def wire(self, job):

@@ -14,7 +14,7 @@ from harness.errors import SpecError, StoreError
 from harness.metrics.chunks import inter_chunk_ns
 from harness.schema import CallRecord, ChunkColumns
 from harness.store import RunWriter
-from harness.testing.sim.join import serial_of
+from harness.testing.sim.beside import serial_of
 from harness.testing.sim.log import read_log
 from tests.sim.reception import Reception, content_due
 from tests.sim.servers import RUN, SIM, sim

@@ -8,6 +8,8 @@ import socket
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from harness._native import truth
 from harness._native.clock import monotonic_ns
@@ -267,3 +269,98 @@ def test_closed_for_good(bench):
             use()
     assert bench.sender.drain() == [] and bench.sender.rows() == []
     assert bench.sender.stats()["connections"] == 0
+
+
+# --------------------------------------------------------------------------- plans that are revised
+
+
+def revise(bench, event, pieces, start_ns, kinds=None):
+    data, ends = b"", []
+    for text, _ in pieces:
+        data += text
+        ends.append(len(data))
+    due_ns = [start_ns + after_ns for _, after_ns in pieces]
+    kinds = kinds or bytes(len(pieces))
+    bench.sender.revise(event[1], event[2], data, ends, due_ns, kinds)
+    return due_ns
+
+
+def test_what_is_not_sent_yet_follows_the_revision(bench):
+    client = bench.client()
+    client.sendall(REQUEST)
+    (event,) = bench.events(1)
+    start_ns = monotonic_ns()
+    hour = 3_600_000 * MS
+    bench.answer(event, [(b"one", 0), (b"two", hour), (b"three", hour)], start_ns=start_ns)
+    assert receive(client, 3) == b"one"
+    due_ns = revise(bench, event, [(b"???", 0), (b"zwei", 1), (b"drei", 2)], start_ns, b"\1\2\3")
+    assert receive(client, 8) == b"zweidrei"
+    assert bench.events(1)[0][0] == truth.FINISHED
+    rows = bench.rows()
+    assert rows["index"].tolist() == [0, 1, 2]
+    assert rows["size"].tolist() == [3, 4, 4]
+    assert rows["due_ns"].tolist() == due_ns
+    assert rows["kind"].tolist() == [0, 2, 3]
+
+
+def test_a_piece_that_is_held_up_is_finished_as_it_was_begun(bench):
+    lazy = bench.client()
+    lazy.sendall(REQUEST)
+    (event,) = bench.events(1)
+    big = bytes(range(256)) * 100_000
+    start_ns = monotonic_ns()
+    bench.answer(event, [(big, 0), (b"end", 0)], start_ns=start_ns)
+    while not bench.sender.stats()["blocked"]:
+        pass
+    revise(bench, event, [(b"other", 0), (b"first", 0)], start_ns)
+    revise(bench, event, [(b"other", 0), (b"latest", 0)], start_ns)  # the last one counts
+    assert receive(lazy, len(big) + 6) == big + b"latest"
+    assert bench.events(1)[0][0] == truth.FINISHED
+
+
+def test_a_revision_that_comes_too_late_or_does_not_fit_is_none(bench):
+    client = bench.client()
+    client.sendall(REQUEST)
+    (event,) = bench.events(1)
+    revise(bench, event, [(b"x", 0)], 0)  # nothing to revise yet
+    bench.answer(event, [(b"one", 0), (b"two", 5 * MS)])
+    revise(bench, event, [(b"x", 0)], 0)  # of another number of pieces
+    assert receive(client, 6) == b"onetwo"
+    bench.events(1)
+    revise(bench, event, [(b"x", 0), (b"y", 0)], 0)  # over
+    client.sendall(REQUEST)
+    (event,) = bench.events(1)
+    bench.answer(event, [(b"next", 0)])
+    assert receive(client, 4) == b"next"
+    with pytest.raises(ValueError, match="piece 1"):
+        bench.sender.revise(event[1], event[2], b"ab", [2, 1], [0, 0], b"xx")
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 3 * MS), min_size=12, max_size=12), max_size=6))
+def test_any_revisions_keep_the_order_and_the_log(changes):
+    """Each row is of one plan, and later rows are never of an earlier one."""
+    bench = Bench()
+    try:
+        client = bench.client()
+        client.sendall(REQUEST)
+        (event,) = bench.events(1)
+        start_ns = monotonic_ns()
+        texts = [b"%02d" % index for index in range(12)]
+        plans = [[MS * index for index in range(12)], *map(sorted, changes)]
+        bench.answer(event, list(zip(texts, plans[0], strict=True)), start_ns=start_ns)
+        for number, plan in enumerate(plans[1:], 1):
+            # Of its own, so that an instant tells the plan.
+            revise(bench, event, list(zip(texts, plan, strict=True)), start_ns + number, b"\7" * 12)
+        assert receive(client, 24) == b"".join(texts)
+        bench.events(1)
+        rows = bench.rows()
+        assert rows["index"].tolist() == list(range(12))
+        assert (rows["before_ns"] >= rows["due_ns"]).all()
+        at = 0
+        for index, due_ns in enumerate(rows["due_ns"].tolist()):
+            instants = [start_ns + n + plan[index] for n, plan in enumerate(plans)]
+            assert due_ns in instants[at:]
+            at += instants[at:].index(due_ns)
+    finally:
+        bench.close()

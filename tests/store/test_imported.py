@@ -17,7 +17,7 @@ from harness.schema import IterationRecord, TrialRecord
 from harness.store import load_run
 from harness.store.imported import import_table, run_of_rows
 from harness.store.mapping import mapping_from
-from harness.store.tables import read_csv, read_json_rows
+from harness.tables import read_csv, read_json_rows
 
 CSV = """\
 agent,ctx,run,rate,ttft,when,error

@@ -201,11 +201,15 @@ class _Book:
         asked = self._manifest.spec.iterations
         wanted = {"cold": asked.cold, "warmup": asked.warmup, "measured": asked.measured}
         found = Counter((trial, phase) for trial, phase, _ in self._iterations)
+        with_solo = {self._planned.get(trial) for trial, phase in found if phase == "solo"}
         wrong = [
             {"trial": trial, "phase": phase, "planned": count, "recorded": found[trial, phase]}
             for trial, record in self._trials.items()
             if record.status == "ok" and not _is_imported(record)
-            for phase, count in wanted.items()
+            for phase, count in [
+                *wanted.items(),
+                ("solo", asked.measured * (self._planned.get(trial) in with_solo)),
+            ]
             if found[trial, phase] != count
         ]
         if wrong:

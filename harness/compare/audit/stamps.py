@@ -24,6 +24,9 @@ SERVER_SLACK_MS: Final = 5.0
 SERVER_SLACK_SHARE: Final = 0.05
 """By so much may the server's account exceed the call's own length: its clock is another."""
 
+SIGNED: Final = ("delta", "difference", "residual", "offset")
+"""A figure of such a name may be below zero."""
+
 Odd = tuple[str, str]
 """(code, what is odd about it)"""
 
@@ -117,7 +120,8 @@ def _ends(call: CallRecord, content: object) -> Iterator[Odd]:
 
 def _tokens(call: CallRecord, slack: int) -> Iterator[Odd]:
     output = server.output_tokens(call)
-    if output == 0 or (output is None and call.instants.first_token_ns is None):
+    silent = call.instants.first_token_ns is None and not call.no_first_token
+    if output == 0 or (output is None and silent):
         yield "zero-tokens", "ok, with no output token"
     if output is not None and call.max_tokens is not None and output > call.max_tokens + slack:
         yield "beyond-bound", f"{output} output tokens, where {call.max_tokens} were allowed"
@@ -155,5 +159,6 @@ def span_oddities(record: IterationRecord | TrialRecord) -> Iterator[Odd]:
             if span.end_ns < span.start_ns:
                 yield "impossible-stamps", f"its span {span.name[:40]!r} ends before it starts"
         for metric in record.metrics:
-            if metric.unit in ("ms", "s", "us", "ns") and metric.value < 0:
+            signed = any(word in metric.name for word in SIGNED)
+            if metric.unit in ("ms", "s", "us", "ns") and metric.value < 0 and not signed:
                 yield "impossible-figure", f"{metric.name[:40]} is {metric.value:.4g} {metric.unit}"

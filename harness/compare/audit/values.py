@@ -13,10 +13,11 @@ import msgspec
 from harness.compare.audit.finding import SHOWN, Finding
 from harness.compare.measured import Measured
 from harness.compare.sides import Key
+from harness.engine.rules.figures import contradictions, in_words
 from harness.metrics import Series
 from harness.schema import IterationRecord, Manifest, Record
 from harness.statistics import cv_percent
-from harness.store.mapping import FigureOf, TableMapping
+from harness.store.mapping import TableMapping
 from harness.text import listed, one_line
 
 __all__ = ["audit_rows", "audit_values"]
@@ -172,27 +173,31 @@ def _spread(found: Mapping[Key, Measured], keys: Iterable[Key]) -> tuple[str, li
     return name, means[name]
 
 
-# ---- rows of a table
+# ---- rows that were imported
 
 
 def audit_rows(manifest: Manifest, records: Iterable[Record]) -> Iterator[Finding]:
-    """Figures beyond the bounds of the mapping; tokens of 0 in rows that are ok."""
-    mapping = _mapping(manifest)
-    if mapping is None:
+    """Figures beyond their bounds; tokens of 0 in rows that are ok; figures that their source's own
+    data contradict; what the source should have had."""
+    if not _is_imported(manifest):
         return
-    bounded = {name: one for name, one in mapping.metrics.items() if _is_bounded(one)}
-    beyond: dict[str, list[tuple[int, float]]] = defaultdict(list)
-    zero: list[int] = []
+    bounds = _bounds(manifest)
+    beyond: dict[str, list[tuple[Any, float]]] = defaultdict(list)
+    zero: list[Any] = []
+    disagrees: list[dict[str, Any]] = []
     rows = 0
     for record in records:
-        if not isinstance(record, IterationRecord) or record.status != "ok":
+        if not isinstance(record, IterationRecord):
+            continue
+        disagrees += contradictions(record)
+        if record.status != "ok":
             continue
         rows += 1
-        row = int(record.data.get("row", 0))
+        row = record.data.get("row", 0)
         for metric in record.metrics:
             if metric.unit in TOKENS and metric.value == 0:
                 zero.append(row)
-            elif (one := bounded.get(metric.name)) and not _within(metric.value, one):
+            elif (bound := bounds.get(metric.name)) and not _within(metric.value, bound):
                 beyond[metric.name].append((row, metric.value))
     if zero:
         yield Finding(
@@ -204,39 +209,61 @@ def audit_rows(manifest: Manifest, records: Iterable[Record]) -> Iterator[Findin
             remedy="`failed` in the mapping, or `where`, leaves them out",
         )
     for name, found in beyond.items():
-        one = bounded[name]
         yield Finding(
             code="impossible-figure",
             severity="wrong",
-            message=f"{len(found)} values of {name} are not within {_bounds(one)}, first "
-            f"{found[0][1]:.6g} in row {found[0][0]}",
+            message=f"{len(found)} values of {name} are not within {_in_words(bounds[name])}, "
+            f"first {found[0][1]:.6g} in row {one_line(str(found[0][0]), 200)}",
             evidence={"rows": [list(pair) for pair in found[:SHOWN]]},
-            remedy="the table, or the bound in the mapping, is wrong",
+            remedy="the source, or the bound, is wrong",
+        )
+    if disagrees:
+        yield Finding(
+            code="stated-differs",
+            severity="wrong",
+            message=f"{len(disagrees)} figures are not what their source's own data give; first "
+            f"{in_words(disagrees[0])}",
+            evidence={"figures": disagrees[:SHOWN]},
+            remedy="believe the data: a figure that cannot be derived again is no result",
+        )
+    gaps = manifest.spec.scenario.options.get("gaps")
+    if isinstance(gaps, list) and gaps:
+        yield Finding(
+            code="source-incomplete",
+            severity="doubtful",
+            message=f"{len(gaps)} results should be there and are not: {listed([*map(str, gaps)])}",
+            evidence={"gaps": gaps[:SHOWN]},
+            remedy="a run that failed is a result too: ask whoever measured",
         )
 
 
-def _is_bounded(one: FigureOf) -> bool:
-    return one.minimum is not None or one.maximum is not None
+Bound = tuple[float | None, float | None]
 
 
-def _within(value: float, one: FigureOf) -> bool:
-    above = one.minimum is None or value >= one.minimum
-    return above and (one.maximum is None or value <= one.maximum)
+def _within(value: float, bound: Bound) -> bool:
+    low, high = bound
+    return (low is None or value >= low) and (high is None or value <= high)
 
 
-def _bounds(one: FigureOf) -> str:
-    low = "-∞" if one.minimum is None else f"{one.minimum:g}"
-    return f"{low} … {'∞' if one.maximum is None else f'{one.maximum:g}'}"
+def _in_words(bound: Bound) -> str:
+    low, high = bound
+    return f"{'-∞' if low is None else f'{low:g}'} … {'∞' if high is None else f'{high:g}'}"
 
 
-def _mapping(manifest: Manifest) -> TableMapping | None:
-    raw = manifest.spec.scenario.options.get("mapping")
-    if not _is_imported(manifest) or raw is None:
-        return None
+def _bounds(manifest: Manifest) -> dict[str, Bound]:
+    """What the importer knows of its figures; of a table, what its mapping says."""
+    options = manifest.spec.scenario.options
     try:
-        return msgspec.convert(raw, TableMapping)
+        if "mapping" not in options:
+            return msgspec.convert(options.get("bounds", {}), dict[str, Bound])
+        mapping = msgspec.convert(options["mapping"], TableMapping)
     except msgspec.ValidationError:
-        return None  # of another version: nothing is known of its bounds
+        return {}  # of another version: nothing is known of its bounds
+    return {
+        name: (one.minimum, one.maximum)
+        for name, one in mapping.metrics.items()
+        if one.minimum is not None or one.maximum is not None
+    }
 
 
 def _is_imported(manifest: Manifest) -> bool:

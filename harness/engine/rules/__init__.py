@@ -4,7 +4,8 @@ view.py      what the rules look at
 complete.py  is anything missing: incomplete, counts, empty_workload
 course.py    was it taken up again, stopped by a rule, searching: resumed, not_narrow, search
 outcome.py   did it go well: errors, failures
-figures.py   can it be read, and compared: unbounded_output, too_few, imported, what_was_measured
+figures.py   can it be read, and compared: unbounded_output, too_few, imported, contradicted,
+             what_was_measured
 timing.py    are the stamps and the schedule what they seem: schedule_slip, client_lag, user_stamps,
              clock_step
 machine.py   did the machine do something else meanwhile: host_noise, parallel_trials
@@ -12,6 +13,9 @@ steady.py    did the figures come to rest: no_steady_state
 instrument.py  is the error of the measuring itself known: no_selfcheck
 prompts.py   did the model get the prompt that was sent: prompt_truncated
 tokens.py    do the counts agree, and was the cache cold: token_mismatch, prompt_cache
+agents.py    is a speed-up of the same work, and is there one: unequal_work, solo_missing,
+             contention
+tapping.py   did all that agents did go through the tap: tap_bypassed
 configuration.py  did the server run what was asked for: config_not_effective, cold_in_warm
 factors.py   did the axes of a sweep change anything: duplicate_cells, no_op_factor
 

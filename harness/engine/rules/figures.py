@@ -5,16 +5,26 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from harness.engine.cells import configuration
 from harness.engine.rules.outcome import errors
 from harness.engine.rules.view import ArmView, RunView, label, places
-from harness.schema import Caveat, OpenLoad, RunSpec
+from harness.schema import Caveat, IterationRecord, OpenLoad, RunSpec
+from harness.text import listed, one_line
 
-__all__ = ["OUTPUT_RATIO_MAX", "imported", "too_few", "unbounded_output", "what_was_measured"]
+__all__ = [
+    "OUTPUT_RATIO_MAX",
+    "contradicted",
+    "contradictions",
+    "imported",
+    "in_words",
+    "too_few",
+    "unbounded_output",
+    "what_was_measured",
+]
 
 OUTPUT_RATIO_MAX: Final = 1.10
 """Mean output tokens per call between arms. Duration is close to proportional to it, so a larger
@@ -141,6 +151,53 @@ def imported(view: RunView) -> Iterator[Caveat]:
             evidence={name: source.get(name) for name in ("file", "sha256")} | {"rows": rows},
             remedy="`harness audit` says what the table itself contradicts",
         )
+
+
+def contradicted(view: RunView) -> Iterator[Caveat]:
+    """Figures that the source states otherwise than its own data have them; results that it should
+    have and has not."""
+    found = [
+        one
+        for arm in view.arms
+        for iteration in arm.iterations
+        for one in contradictions(iteration)
+    ]
+    if found:
+        yield Caveat(
+            code="stated-differs",
+            severity="doubtful",
+            message=f"{len(found)} figures are not what the source's own data give; first "
+            f"{in_words(found[0])}",
+            evidence={"figures": found[:10]},
+            remedy="`harness audit` lists them; ours are derived from the data",
+        )
+    gaps = view.manifest.spec.scenario.options.get("gaps")
+    if _is_imported(view) and isinstance(gaps, list) and gaps:
+        yield Caveat(
+            code="source-incomplete",
+            severity="doubtful",
+            message=f"{len(gaps)} results should be there and are not: {listed([*map(str, gaps)])}",
+            evidence={"gaps": gaps[:10]},
+            remedy="what failed and was left out makes the rest look better: ask whoever measured",
+        )
+
+
+def contradictions(iteration: IterationRecord) -> list[dict[str, Any]]:
+    """harness.protocols.Stated, as imported iterations keep them."""
+    found = iteration.data.get("disagrees") if iteration.imported else None
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
+def in_words(one: dict[str, Any]) -> str:
+    place = one_line(str(one.get("place", "")), 200)
+    figure = one_line(str(one.get("figure", "")), 80)
+    return f"{place}: {figure} is {_figure(one.get('stated'))}, and its data give " + _figure(
+        one.get("found")
+    )
+
+
+def _figure(value: Any) -> str:
+    return f"{value:.9g}" if isinstance(value, int | float) else "?"
 
 
 def what_was_measured(view: RunView) -> Iterator[Caveat]:

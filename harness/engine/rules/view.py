@@ -34,6 +34,10 @@ class ArmView(Struct, frozen=True, kw_only=True):
     summary: ArmSummary
     load: Load | None
     """None: a workflow."""
+    solo_calls: list[CallRecord] = []
+    """Of the agents one after another …"""
+    solo: list[IterationRecord] = []
+    """… each the counterpart of the measured iteration of the same trial and number."""
 
     @property
     def name(self) -> str:

@@ -67,6 +67,8 @@ def _headlines(summary: Summary) -> list[tuple[str, str, str]]:
 
 
 _ALSO: Final = {
+    "speedup": "Speed-up",
+    "efficiency": "Efficiency",
     "throughput_tok_s": "Throughput",
     "goodput_share": "Goodput",
     "goodput_per_s": "Goodput rate",

@@ -21,8 +21,8 @@ ROWS_MAX: Final = 200
 
 
 def iterations_table(run: RunData) -> tuple[Table, int]:
-    """Measured iterations, and how many more than ROWS_MAX there are."""
-    lines = [line for line in iteration_lines(run) if line.phase in ("measured", "cold")]
+    """Measured, cold and solo iterations, and how many more than ROWS_MAX there are."""
+    lines = [line for line in iteration_lines(run) if line.phase in ("measured", "cold", "solo")]
     summary = run.summary
     shown = durations(summary)
     columns = [
@@ -41,7 +41,7 @@ def iterations_table(run: RunData) -> tuple[Table, int]:
 
 def _line(line: IterationLine, summary: Summary, shown: list[str]) -> list[Cell]:
     status = line.status if line.error is None else f"{line.status}: {line.error}"
-    phase = f"cold, {status}" if line.phase == "cold" else status
+    phase = status if line.phase == "measured" else f"{line.phase}, {status}"
     planned = UNKNOWN if line.planned_calls is None else str(line.planned_calls)
     return [
         of_number(line.trial),

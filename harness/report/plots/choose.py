@@ -51,7 +51,7 @@ KINDS: Final = {
         Kind("histogram", "histograms of TTFT and of ITL", histograms),
         Kind("over-time", "latency over time, warm-up and outliers marked", over_time),
         Kind("cold-warm", "cold starts beside warm calls", cold_warm),
-        Kind("timeline", "concurrent calls by slot", timeline),
+        Kind("timeline", "concurrent calls by slot; agents together and alone", timeline),
         Kind("stamps", "client lag, and the error of the stamps", stamps),
     )
 }

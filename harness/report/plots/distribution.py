@@ -109,7 +109,8 @@ def is_wide(parts: Sequence[NDArray[np.float64]]) -> bool:
     both = np.concatenate([np.asarray(part) for part in parts])
     if both.size == 0 or both.min() <= 0:
         return False
-    return bool(both.max() / np.median(both) > WIDE or np.median(both) / both.min() > WIDE)
+    middle = np.median(both)
+    return bool(both.max() > WIDE * middle or middle > WIDE * both.min())
 
 
 def bars(parts: Sequence[NDArray[np.float64]]) -> Bars:
@@ -126,7 +127,9 @@ def bars(parts: Sequence[NDArray[np.float64]]) -> Bars:
     high = cut if capped else high
     quarter, three = np.quantile(scaled, [0.25, 0.75])
     width = 2 * (three - quarter) / scaled.size ** (1 / 3)
-    count = int(np.clip(np.ceil((high - low) / width) if width > 0 else 1, 1, BINS_MAX))
+    count = 1 if width <= 0 else BINS_MAX
+    if width * BINS_MAX > high - low:  # a width of next to nothing would overflow the ratio
+        count = max(int(np.ceil((high - low) / width)), 1)
     if high <= low:  # all of them equal
         pad = max(abs(low), 1.0) * 0.05
         low, high, count = low - pad, high + pad, 3

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from harness.metrics import Series, call_metric, condense, inter_chunk_ns, itl_unknown_because
+from harness.metrics.call import queue_residual
 from harness.metrics.series import all_series
 from harness.protocols import RunData
 from harness.report.aggregate import durations, metric
@@ -57,6 +58,9 @@ class Shot(NamedTuple):
     stage: str
     duration_ms: float | None
     """TTFT; in an open loop, from due. Where it is known."""
+    agent: str = ""
+    residual_ms: float | None = None
+    """Of TTFT: what no field of the server explains."""
 
 
 class Sample:
@@ -79,9 +83,10 @@ class Sample:
         self._held = Holding(self.load)
         self._gaps: list[NDArray[np.float32]] = []
         self._lags: list[NDArray[np.float32]] = []
-        self._cold: list[CallRecord] = []
+        self._others: list[CallRecord] = []
         self._cold_by = manifest.spec.iterations.cold_by
         self._slo = manifest.spec.slo
+        self._validity = manifest.spec.validity
         self._user_chunks = 0
 
     def add(self, record: CallRecord | IterationRecord | TrialRecord) -> None:
@@ -94,9 +99,10 @@ class Sample:
 
     def _add_call(self, call: CallRecord) -> None:
         place = (call.trial, call.iteration, call.phase, call.status)
-        self.shots.append(Shot(*place, call.instants, call.stage, self._duration(call)))
-        if call.phase == "cold":
-            self._cold.append(condense(call))
+        told = (call.stage, self._duration(call), call.agent, queue_residual(call))
+        self.shots.append(Shot(*place, call.instants, *told))
+        if call.phase in ("cold", "solo"):
+            self._others.append(condense(call))
         if call.phase != "measured":
             return
         if call.status == "ok":
@@ -118,12 +124,13 @@ class Sample:
     def series(self) -> dict[str, Series]:
         """Every metric's values. Of imported iterations, those that their table had."""
         found = all_series(
-            [*self._held.calls, *self._cold],
+            [*self._held.calls, *self._others],
             self.iterations,
             load=self.load,
             simulated=self._simulated,
             slo=self._slo,
             cold_by=self._cold_by,
+            validity=self._validity,
         )
         return {one.name: one for one in found}
 

@@ -1,5 +1,6 @@
 """Which calls ran at the same time: one row per slot, a bar per call, its wait for the first token
 lighter than the stream that follows. Of one iteration per arm and cell, the first measured one.
+Where several agents worked at once, they have lanes of their own instead (lanes.py).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
+from harness.report.plots.lanes import agent_timelines, has_agents
 from harness.report.plots.layout import rows
 from harness.report.plots.plot import Plot
 from harness.report.plots.source import Key, Sample, Shot, Source, Unfit
@@ -97,8 +99,13 @@ def _first_iteration(sample: Sample) -> tuple[int, list[Shot]] | None:
 
 
 def timeline(source: Source) -> list[Plot]:
+    lanes = agent_timelines(source)
+    others = [key for key in rows(source) if not has_agents(source.samples[key])]
+    return lanes + (_by_slot(source, others) if others or not lanes else [])
+
+
+def _by_slot(source: Source, every: list[Key]) -> list[Plot]:
     found: dict[Key, tuple[int, list[Bar], int]] = {}
-    every = rows(source)
     for key in every:
         chosen = _first_iteration(source.samples[key])
         if chosen is not None and (made := bars_of(chosen[1])):

@@ -35,6 +35,17 @@ _NAMES: Final = {
     "prefill_rate_tok_s": "prefill rate (server's)",
     "send_lag_ms": "send lag",
     "output_tokens": "output tokens of an iteration",
+    "speedup": "speed-up",
+    "efficiency": "parallel efficiency",
+    "agents_wall_ms": "wall time, agents at once",
+    "solo_wall_ms": "wall time, one after another",
+    "slowdown_max": "slowdown of the slowest agent",
+    "slowdown_mean": "mean slowdown of the agents",
+    "jain": "Jain's fairness index",
+    "load_balance_ratio": "load-balance ratio",
+    "agents_throughput_tok_s": "throughput, agents at once",
+    "solo_throughput_tok_s": "throughput, one after another",
+    "queue_excess_ms": "queue residual, together − alone",
 }
 
 
@@ -43,7 +54,7 @@ def metric_label(name: str, unit: str) -> str:
     said = _NAMES.get(name)
     if said is None:
         said = name.removesuffix(f"_{unit}").replace("_", " ") if unit else name
-    unit = "µs" if unit == "us" else unit
+    unit = "µs" if unit == "us" else "" if unit == "1" else unit
     return drawable(f"{said}, {unit}" if unit else said)
 
 

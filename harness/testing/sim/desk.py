@@ -1,6 +1,7 @@
 """Who is next: slots and their queue, the model's memory, the prompt cache; and each one's answer.
 
-No sockets here: requests and ends come in as calls, answers go out through `answer`. A request's
+No sockets here: requests and ends come in as calls, answers go out through `answer`, and what is
+left of them, where streams slow each other down, through `revise`. A request's
 times count from its turn, so that it does not matter how long we take to make its answer, as long
 as that is less than its TTFT.
 """
@@ -12,12 +13,15 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, Final
 
+import msgspec
+
 from harness.testing.sim.asked import Asked, NotUnderstood, read_asked, read_http
 from harness.testing.sim.context import PromptCache, fit
 from harness.testing.sim.control import control
-from harness.testing.sim.draft import HOLD, RESET, Draft, Wire, silent, whole
+from harness.testing.sim.draft import CLOSE, HOLD, KEEP, RESET, Wire, silent, whole
 from harness.testing.sim.faults import (
     HTTP_STATUS,
+    UNSHARED,
     UNSTREAMED,
     counts_of,
     fault_for,
@@ -30,6 +34,7 @@ from harness.testing.sim.models import Memory, same_model
 from harness.testing.sim.ollama import OllamaVoice, created_at
 from harness.testing.sim.openai import OpenAIVoice
 from harness.testing.sim.replay import Pace
+from harness.testing.sim.sharing import Sharing
 from harness.testing.sim.spec import Fault, SimSpec
 from harness.testing.sim.timeline import make_timeline
 from harness.testing.sim.voice import Voice, words_from
@@ -40,7 +45,8 @@ RETRY_AFTER: Final = ("Retry-After: 1",)
 
 
 class Desk:
-    """Use: arrive() for each request, then finished() or gone() once it is over."""
+    """Use: arrive() for each request, then finished() or gone() once it is over; after some of
+    these, settle()."""
 
     def __init__(
         self,
@@ -50,9 +56,11 @@ class Desk:
         version: str,
         offset_ns: int,
         answer: Callable[[Job, Wire], None],
+        revise: Callable[[Job, Wire], None],
         refuse: Callable[[float], None],
     ) -> None:
-        """`answer` hands a response to the sender; `refuse` closes the listener for some ms.
+        """`answer` hands a response to the sender, `revise` another plan for one that is under way;
+        `refuse` closes the listener for some ms.
         offset_ns: CLOCK_REALTIME − CLOCK_MONOTONIC. Raises SpecError or StoreError if a run that
         the spec replays cannot be."""
         self.spec = spec
@@ -63,11 +71,15 @@ class Desk:
         self._version = version
         self._offset_ns = offset_ns
         self._answer = answer
+        self._revise = revise
         self._refuse = refuse
         self._ordinals = 0
         self._busy = 0
         self._waiting: deque[Job] = deque()
         self._prompts = PromptCache() if spec.prompt_cache else None
+        self._sharing = Sharing(spec) if spec.shared_tok_s is not None else None
+        self._streams: dict[int, Job] = {}
+        """Those that share."""
 
     def arrive(self, job: Job, head: bytes, body: bytes) -> None:
         """Answers at once, or when a slot is free."""
@@ -106,6 +118,21 @@ class Desk:
         if job in self._waiting:
             self._waiting.remove(job)
         self._over(job, at_ns)
+
+    def settle(self) -> None:
+        """Let the streams know what became of each other's coming and going. Joins take effect with
+        the first token, so that nothing that concerns them is late by being done here."""
+        if self._sharing is None:
+            return
+        for serial, due_ns in self._sharing.plan().items():
+            job = self._streams[serial]
+            assert job.timeline is not None
+            job.timeline = msgspec.structs.replace(job.timeline, due_ns=due_ns)
+            if job.answered_ns is None:
+                self._answer(job, self._made(job))
+            elif job.fault is None or job.fault.kind not in UNSHARED:
+                job.revised += 1
+                self._revise(job, self._made(job))
 
     # ------------------------------------------------------------------------------ text and turns
 
@@ -156,30 +183,37 @@ class Desk:
             realtime_offset_ns=self._offset_ns,
         )
         job.status = 200
+        if self._sharing is None:
+            self._answer(job, self._made(job))
+        else:
+            self._sharing.join(job.serial, turn_ns, timeline)
+            self._streams[job.serial] = job
+
+    def _made(self, job: Job) -> Wire:
+        """Its answer, by its timeline."""
+        asked, timeline = job.asked, job.timeline
+        assert asked is not None and timeline is not None and job.ordinal is not None
         voice = self._voice(job, asked)
         words = reworded(job.fault, words_from(timeline, job.ordinal))
         counts = counts_of(job.fault, timeline)
         if not asked.stream:
-            found = voice.whole(timeline, words, counts)
-            self._say(job, 200, found, timeline.end_ns)
-            return
+            return self._whole(job, 200, voice.whole(timeline, words, counts), timeline.end_ns)
         draft = voice.draft(timeline, words, counts)
         if job.fault is not None:
             spoil(draft, job.fault, voice)
-        self._send(job, draft)
-
-    def _send(self, job: Job, draft: Draft) -> None:
         job.held = draft.ending == HOLD
         wire = draft.wire()
-        if not job.keep_alive and wire.ending == 0:
-            wire.ending = 1
-        self._answer(job, wire)
+        if not job.keep_alive and wire.ending == KEEP:
+            wire.ending = CLOSE
+        return wire
 
     def _over(self, job: Job, at_ns: int) -> None:
         if not job.has_slot:
             return
         job.has_slot = False
         self._busy -= 1
+        if self._streams.pop(job.serial, None) is not None and self._sharing is not None:
+            self._sharing.leave(job.serial, at_ns)
         if job.asked is not None and job.asked.api.startswith("ollama"):
             self.memory.busy -= 1
             self.memory.keep(job.asked, at_ns)
@@ -249,10 +283,14 @@ class Desk:
         self, job: Job, status: int, body: object, due_ns: int, more: tuple[str, ...] = ()
     ) -> None:
         job.status = status
-        wire = whole(
+        self._answer(job, self._whole(job, status, body, due_ns, more))
+
+    def _whole(
+        self, job: Job, status: int, body: object, due_ns: int, more: tuple[str, ...] = ()
+    ) -> Wire:
+        return whole(
             status, body, due_ns, version=self._version, keep_alive=job.keep_alive, more=more
         )
-        self._answer(job, wire)
 
     def _voice(self, job: Job, asked: Asked) -> Voice:
         if asked.api.startswith("ollama"):

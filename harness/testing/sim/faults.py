@@ -23,11 +23,14 @@ from harness.testing.sim.spec import Fault, SimSpec
 from harness.testing.sim.timeline import Timeline
 from harness.testing.sim.voice import Counts, Voice
 
-__all__ = ["HTTP_STATUS", "UNSTREAMED", "counts_of", "fault_for", "reworded", "spoil"]
+__all__ = ["HTTP_STATUS", "UNSHARED", "UNSTREAMED", "counts_of", "fault_for", "reworded", "spoil"]
 
 HTTP_STATUS: Final = {"http_400": 400, "http_429": 429, "http_500": 500, "http_503": 503}
 UNSTREAMED: Final = ("refuse", "reset_before", "stall_before", *HTTP_STATUS)
 """Those that leave nothing of the stream."""
+UNSHARED: Final = ("trickle",)
+"""Those whose answer, once it is made, goes its own way whatever other streams do: there is a piece
+for each byte, and another instant may be another number of bytes."""
 
 LONG_LINE: Final = 10 * 1024 * 1024
 COMMENT_NS: Final = 100_000_000

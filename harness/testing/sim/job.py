@@ -33,3 +33,5 @@ class Job(Struct, kw_only=True):
     held: bool = False
     """Its answer never ends by itself."""
     has_slot: bool = False
+    revised: int = 0
+    """How often what was left of its answer was planned anew."""

@@ -107,6 +107,8 @@ class LogWriter:
                 "output_tokens": timeline.output_tokens,
                 "chunks": len(timeline.due_ns),
             }
+        if job.revised:
+            found["revised"] = job.revised
         self.line("request", **found)
 
     def rows(self, blocks: Iterable[bytes]) -> None:

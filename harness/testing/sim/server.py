@@ -65,6 +65,7 @@ class SimServer:
             version=__version__,
             offset_ns=offset_ns,
             answer=self._answer,
+            revise=self._revise,
             refuse=self._refuse,
         )
         listener = self._listener(port)
@@ -170,6 +171,7 @@ class SimServer:
                 ended = "gone"
             del self._jobs[serial]
             self.log.request(job, read_ns=read_ns, kernel=kernel, ended=ended, ended_ns=at_ns)
+        self._desk.settle()
 
     def _answer(self, job: Job, wire: Wire) -> None:
         job.answered_ns = now_ns = monotonic_ns()
@@ -178,6 +180,9 @@ class SimServer:
         self.sender.answer(
             job.conn, job.serial, wire.data, wire.ends, wire.due_ns, wire.kinds, wire.ending
         )
+
+    def _revise(self, job: Job, wire: Wire) -> None:
+        self.sender.revise(job.conn, job.serial, wire.data, wire.ends, wire.due_ns, wire.kinds)
 
     def _refuse(self, for_ms: float) -> None:
         """Nothing listens for a while: connecting is refused by the system itself."""

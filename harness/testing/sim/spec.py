@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 
 from harness.errors import SpecError
 from harness.strict import decode
-from harness.testing.sim.laws import Constant, Drawn, Law, plain_law
+from harness.testing.sim.laws import Constant, Drawn, Law, Replay, plain_law
 
 __all__ = ["FAULTS", "Dialect", "Fault", "FaultKind", "SimSpec", "fault_from", "sim_spec"]
 
@@ -87,6 +87,9 @@ class SimSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     first chunk with content."""
     gap: Law = Constant(ms=10)
     """Between two chunks with content."""
+    shared_tok_s: Annotated[float, Meta(gt=0)] | None = None
+    """All streams that are decoding share this many tokens a second equally; none goes faster than
+    `gap` (its mean) has it alone. None: they do not slow each other down."""
     prefill_tok_s: Annotated[float, Meta(gt=0)] | None = None
     """Reading the prompt takes its (uncached) tokens over this rate, before `ttft`. None: no
     time."""
@@ -122,6 +125,10 @@ class SimSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     """The first that concerns a request happens to it; at most one rate does."""
     seed: int = 0
     """Fixes every draw, by the request's number."""
+
+    def __post_init__(self) -> None:
+        if self.shared_tok_s is not None and isinstance(self.gap, Replay):
+            raise ValueError("`shared_tok_s` is for gaps that are drawn, not for replayed ones")
 
 
 _LAWS: Final = ("ttft", "gap", "load", "unload")

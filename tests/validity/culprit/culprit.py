@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import msgspec
 
 import harness
-from harness.schema import Message, Request
+from harness.schema import Message, Reported, ReportedCall, Request, Usage
 
 HOGS = 4
 # Both helpers end with the process that started them: their standard input closes.
@@ -39,6 +41,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     fails_from: int = 0
     """First measured iteration of `fails` that does."""
     tokens: int = 200
+    alone: str = "one"
+    """What the agents of `crew` ask while they are alone …"""
+    alone_tokens: int = 4
+    """… and for how much."""
 
 
 def asked(text, tokens=4, **more):
@@ -86,6 +92,55 @@ class Interrupts(Workflow):
         await ctx.call(asked("two"))
         if self.iteration:
             await ctx.call(asked("three"))  # never begun, or cut short
+
+
+class Bypasses(Workflow):
+    """An agent that is given a tap, and tells of a call that went by it."""
+
+    taps = True
+
+    async def execute(self, ctx):
+        async with ctx.agent("a") as calls:
+            assert calls.tapped
+            at_ns = time.monotonic_ns()
+            stamps = {"sent_ns": at_ns, "first_token_ns": at_ns + 1000, "end_ns": at_ns + 2000}
+            said = Reported(status="ok", content_chunks=1, **stamps)
+            calls.report(ReportedCall(call="a.0.one", reported=said, usage=Usage(output_tokens=1)))
+
+
+class Crew(Workflow):
+    """Two agents at once, and one after another."""
+
+    solo = True
+
+    async def execute(self, ctx):
+        if ctx.phase == "solo":
+            for name in ("a", "b"):
+                await self.work(ctx, name, asked(self.options.alone, self.options.alone_tokens))
+        else:
+            await asyncio.gather(*(self.work(ctx, name, asked("one")) for name in ("a", "b")))
+
+    async def work(self, ctx, name, request):
+        async with ctx.agent(name, outside=False) as agent:
+            start_ns = time.monotonic_ns()
+            await agent.call(request)
+            agent.span("agent", start_ns, time.monotonic_ns())
+
+
+class Duo(Crew):
+    solo = False
+
+
+class Silent(Crew):
+    """Agents that make their calls themselves, and tell of no tokens."""
+
+    async def work(self, ctx, name, request):
+        async with ctx.agent(name) as agent:
+            at_ns = time.monotonic_ns()
+            stamps = {"sent_ns": at_ns, "first_token_ns": at_ns + 1000, "end_ns": at_ns + 2000}
+            said = Reported(status="ok", content_chunks=1, **stamps)
+            agent.report(ReportedCall(call=f"{name}.0.one", reported=said))
+            agent.span("agent", at_ns, at_ns + 2000)
 
 
 class Empty:
@@ -142,6 +197,10 @@ def harness_register_scenarios(registry):
         ("asks", Asks),
         ("fails", Fails),
         ("interrupts", Interrupts),
+        ("bypasses", Bypasses),
+        ("crew", Crew),
+        ("duo", Duo),
+        ("silent", Silent),
         ("empty", Empty),
         ("hogged", Hogged),
         ("stopped", Stopped),

@@ -1,4 +1,5 @@
 """Reads a table of results: CSV, or a list of objects in a JSON file. Rows come out as text.
+Public: an importer of a plugin's own may start from here.
 
 CSV is read strictly, because what is wrong with it shifts figures into other columns: every row has
 as many fields as the header, and no two columns have one name.
@@ -16,9 +17,8 @@ from typing import Any, Final
 import msgspec
 
 from harness.errors import StoreError
-from harness.store.log import reason
 
-__all__ = ["Row", "Table", "read_csv", "read_json_rows"]
+__all__ = ["Row", "Table", "csv_header", "read_csv", "read_json_rows"]
 
 SIZE_MAX: Final = 256 * 2**20
 """Bytes. Records are better kept as a run than as a table of that size."""
@@ -67,6 +67,20 @@ def read_csv(path: Path) -> Table:
     return _table(path, content, header, rows)
 
 
+def csv_header(path: Path) -> tuple[str, ...]:
+    """The names in its first line; empty where that is none. Raises StoreError."""
+    try:
+        with path.open("rb") as file:
+            line = file.readline(2**16)
+    except OSError as error:
+        raise StoreError(error.strerror or str(error), where=str(path)) from None
+    try:
+        names = next(csv.reader(io.StringIO(line.decode("utf-8-sig"), newline=""), strict=True), [])
+    except (UnicodeDecodeError, csv.Error):
+        return ()
+    return tuple(name.strip() for name in names)
+
+
 def read_json_rows(path: Path, place: str = "") -> Table:
     """The list at the dotted path `place` (empty: the whole file is the list), one object a row.
     What is nested in a row gets a dotted name. Raises StoreError."""
@@ -95,7 +109,7 @@ def _read(path: Path) -> bytes:
         with path.open("rb") as file:
             content = file.read(SIZE_MAX + 1)
     except OSError as error:
-        raise StoreError(reason(error), where=str(path)) from None
+        raise StoreError(error.strerror or str(error), where=str(path)) from None
     if len(content) > SIZE_MAX:
         raise StoreError(f"it has more than {SIZE_MAX // 2**20} MiB", where=str(path))
     return content

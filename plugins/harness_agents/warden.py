@@ -1,0 +1,111 @@
+"""Ends the programs that we have started, should we ourselves be killed.
+
+`harness.lifeline.guarded` stands between us and a program; here that would be in the figures: CPU
+time and memory of the program are those of our own child, and it is told everything on its standard
+input. So one process of ours stands beside all of them instead. It knows the process groups that
+are at work, and kills them when its standard input ends, or when we are gone (a pidfd says so, also
+where a copy of the pipe's other end lives on). It waits in poll(2), and costs nothing meanwhile.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from harness.lifeline import die_with_parent, watch
+
+__all__ = ["Warden", "warden"]
+
+
+class Warden:
+    """One per process of ours; started when it is first needed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._owner = 0
+
+    def start(self) -> None:
+        """Have it running. A process that was forked from us gets its own."""
+        with self._lock:
+            self._running()
+
+    def watch(self, group: int) -> None:
+        self._tell(f"+{group}\n")
+
+    def release(self, group: int) -> None:
+        """Before the group's leader is reaped: afterwards the number may be somebody else's."""
+        self._tell(f"-{group}\n")
+
+    def close(self) -> None:
+        with self._lock:
+            process, self._process = self._process, None
+            if process is not None and self._owner == os.getpid():
+                _end(process)
+
+    def _tell(self, line: str) -> None:
+        with self._lock:
+            process = self._running()
+            assert process.stdin is not None
+            try:
+                process.stdin.write(line.encode())
+            except OSError:  # somebody killed it; the next gets a new one
+                _end(process)
+                self._process = None
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        process = self._process
+        if process is None or self._owner != os.getpid():
+            self._owner = os.getpid()
+            self._process = process = subprocess.Popen(
+                [sys.executable, "-P", "-m", __name__, str(self._owner)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                bufsize=0,
+                start_new_session=True,  # Ctrl-C is ours to handle
+                cwd=Path("/"),
+            )
+        return process
+
+
+warden = Warden()
+atexit.register(warden.close)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdin is not None
+    process.stdin.close()
+    process.wait()
+
+
+def _attend(parent: int) -> None:
+    die_with_parent(parent)
+    watched = watch(parent)
+    groups: set[int] = set()
+    poller = select.poll()
+    for descriptor in (0, watched):
+        if descriptor is not None:
+            poller.register(descriptor, select.POLLIN)
+    rest = b""
+    while True:
+        ready = {descriptor for descriptor, _ in poller.poll()}
+        said = os.read(0, 65536) if 0 in ready else b""
+        *lines, rest = (rest + said).split(b"\n")
+        for line in lines:
+            (groups.add if line[:1] == b"+" else groups.discard)(int(line[1:]))
+        if watched in ready or (0 in ready and not said):
+            break
+    for group in groups:
+        with contextlib.suppress(OSError):
+            os.killpg(group, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    _attend(int(sys.argv[1]))

@@ -1,0 +1,169 @@
+"""MultiAgent: all agents at once, or (in the solo arm) the same agents one after another.
+
+An iteration goes: every agent's way to the server is opened; every program is started and says that
+it is ready; then all are given one instant, a little in the future, at which they begin. In a solo
+iteration each is started, ready, and begins when the one before has ended. So both arms leave out
+the same things (starting a program, its imports, the handshake), and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Sequence
+from contextlib import AsyncExitStack
+from time import monotonic_ns
+from typing import Any, Final, TypeVar
+
+from harness.errors import ScenarioError
+from harness.protocols import AgentCalls, Context, ScenarioConfig
+from harness.text import one_line
+from harness_multi_agent.figures import AgentFigures
+from harness_multi_agent.members import Member, members_of
+from harness_multi_agent.options import MultiAgentOptions
+from harness_multi_agent.report import Work, combined_report
+from harness_multi_agent.workers import Worker, Workers
+
+__all__ = ["MultiAgent"]
+
+T = TypeVar("T")
+
+LEAD_NS: Final = 20_000_000
+"""How far ahead the common start lies, so that every program has read it before it comes …"""
+LEAD_PER_AGENT_NS: Final = 1_000_000
+"""… however many there are."""
+
+
+class MultiAgent:
+    """The workflow scenario `multi_agent`."""
+
+    solo = True
+    taps = True
+
+    def __init__(self, config: ScenarioConfig) -> None:
+        options: MultiAgentOptions = config.options
+        self._options = options
+        self._form = options.form or "agents"
+        self._members = members_of(options)
+        self._workers = Workers(options, self._members)
+        self.planned_calls_per_iteration = len(self._members) * options.planned_calls()
+        self.request_options = {
+            one.options_path: one.options for one in self._members if one.options_path
+        }
+        self.endpoints_used = 1 + max(one.endpoint for one in self._members)
+
+    async def setup(self, ctx: Context) -> None:
+        """Refuses an empty corpus, a program that is not there, a context that is too small."""
+        self._workers.setup()
+
+    async def execute(self, ctx: Context) -> None:
+        """One iteration. Raises ScenarioError where an agent failed; the others end their work."""
+        ctx.note("form", self._form)
+        ctx.note("agents", [_noted(one) for one in self._members])
+        async with AsyncExitStack() as stack:
+            ways = [await stack.enter_async_context(_way(ctx, one)) for one in self._members]
+            pairs = zip(self._members, ways, strict=True)
+            workers = [self._workers.make(ctx, member, calls) for member, calls in pairs]
+            try:
+                alone = ctx.phase == "solo"
+                works = await (_one_by_one(workers) if alone else self._at_once(workers))
+            finally:
+                await _all(worker.discard() for worker in workers)
+            for work, calls in zip(works, ways, strict=False):
+                _record_spans(work, calls)
+        _record(ctx, self._form, works)
+        for work in works:
+            if work.error:
+                raise ScenarioError(work.error, where=f"agent {work.member.name}")
+
+    async def teardown(self, ctx: Context) -> None:
+        pass
+
+    async def _at_once(self, workers: Sequence[Worker]) -> list[Work]:
+        """Behind one barrier; with a semaphore, so many at a time."""
+        ready = await _all(worker.prepare() for worker in workers)
+        if not all(ready):
+            return await _all(worker.abandon() for worker in workers)
+        start_ns = monotonic_ns() + LEAD_NS + LEAD_PER_AGENT_NS * len(workers)
+        at_once = self._options.semaphore or len(workers)
+        turns = asyncio.Semaphore(at_once)  # first come, first served
+
+        async def in_turn(index: int, worker: Worker) -> Work:
+            async with turns:
+                at_ns = start_ns if index < at_once else monotonic_ns() + LEAD_NS
+                return await worker.work(at_ns)
+
+        return await _all(in_turn(*one) for one in enumerate(workers))
+
+
+async def _one_by_one(workers: Sequence[Worker]) -> list[Work]:
+    """Behind one that failed there is nobody."""
+    works: list[Work] = []
+    for worker in workers:
+        ready = await worker.prepare()
+        works.append(await (worker.work(monotonic_ns() + LEAD_NS) if ready else worker.abandon()))
+        if works[-1].error:
+            break
+    return works
+
+
+async def _all(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Their results in order. Raises the first exception, when every one is over."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        if tasks:
+            await asyncio.wait(tasks)
+    except asyncio.CancelledError:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        raise
+    return [task.result() for task in tasks]
+
+
+# ------------------------------------------------------------------------------- what is recorded
+
+
+def _way(ctx: Context, member: Member) -> Any:
+    return ctx.agent(member.name, endpoint=member.endpoint, outside=not member.in_process)
+
+
+def _noted(member: Member) -> dict[str, Any]:
+    return {
+        "name": member.name,
+        "label": one_line(member.label, 100),
+        "agent": member.program or " ".join(member.command),
+        "endpoint": member.endpoint,
+        "options": member.options,
+    }
+
+
+def _record_spans(work: Work, calls: AgentCalls) -> None:
+    """`agent` only of work that counts: a time that ended with a failure is no time of the work."""
+    for name, start_ns, end_ns in work.phases:
+        calls.span(name, start_ns, end_ns)
+    if not work.error:
+        calls.span("agent", work.start_ns, work.end_ns)
+
+
+def _record(ctx: Context, form: str, works: Sequence[Work]) -> None:
+    found = {work.member.name: AgentFigures.of(work.calls) for work in works if not work.error}
+    for name, figures in found.items():
+        if figures.throughput_tok_s is not None:
+            rate = figures.throughput_tok_s
+            ctx.metric(f"{name}_throughput_tok_s", rate, "tok/s", better="higher")
+        if figures.ttft_ms is not None:
+            ctx.metric(f"{name}_ttft_ms", figures.ttft_ms, "ms", better="lower")
+    if len(found) == len(works) == 2:
+        _record_deltas(ctx, *found.values())
+    if works:
+        report = combined_report(form, ctx.phase, ctx.iteration, works)
+        ctx.artifact(f"combined_report.{ctx.phase[0]}{ctx.iteration}.md", report)
+
+
+def _record_deltas(ctx: Context, first: AgentFigures, second: AgentFigures) -> None:
+    """Second − first: candidate − baseline."""
+    for name, unit in (("throughput_tok_s", "tok/s"), ("ttft_ms", "ms")):
+        one, other = getattr(first, name), getattr(second, name)
+        if one is not None and other is not None:
+            stem, _, rest = name.partition("_")
+            ctx.metric(f"{stem}_delta_{rest}", other - one, unit)
