@@ -55,7 +55,7 @@ rust: $(READY)
 	    "(Debian: apt-get install rustfmt rust-clippy); make test RUST=no does without"; exit 1; }
 	cd $(RUST_DIR) && $(CARGO) fmt --check
 	cd $(RUST_DIR) && $(CRATES) clippy --quiet --locked --workspace --all-targets -- -D warnings
-	cd $(RUST_DIR) && $(CRATES) test --quiet --locked --workspace
+	cd $(RUST_DIR) && $(CRATES) test --quiet --locked -p agent-core --lib --tests
 	$(BIN)/harness agents build
 endif
 
@@ -68,6 +68,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/kernels.py --quick
 	$(BIN)/python benchmarks/reactor.py --quick
 	$(BIN)/python benchmarks/reactor.py --accuracy
+	$(BIN)/python benchmarks/tap.py --quick
 
 peers: $(READY)
 	$(BIN)/python -m benchmarks.peers $(PEERS)

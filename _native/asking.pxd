@@ -1,9 +1,10 @@
 # What agents ask: a request's head, read, and written again for the server. Header-only; part of the
 # tap's thread.
 #
-# Two things are changed: the value of Host, and the target, which loses scheme and host if it has
-# them and gets the upstream's path in front. Everything else goes on byte for byte. What could be
-# read in two ways is refused rather than passed on.
+# Three things are changed: the value of Host; that of Accept-Encoding, for a compressed stream could
+# not be read; and the target, which loses scheme and host if it has them and gets the upstream's path
+# in front. Everything else goes on byte for byte. What could be read in two ways is refused rather
+# than passed on.
 
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc
@@ -83,6 +84,13 @@ cdef inline int request_line(
         return 500
     return 500 if buf_append(&ex.out, p + at, n - at) else 0
 
+cdef inline int reworded(
+    exchange_t* ex, const char* name, size_t n, const char* value, size_t m
+) noexcept nogil:
+    if buf_append(&ex.out, name, n) or buf_append(&ex.out, b" ", 1):
+        return 500
+    return 500 if buf_append(&ex.out, value, m) else 0
+
 cdef inline int header_line(
     exchange_t* ex, door_t* door, fields_t* f, const char* p, size_t n
 ) noexcept nogil:
@@ -92,9 +100,9 @@ cdef inline int header_line(
     if n > 8 and equals_nocase(p, 8, b"upgrade:", 8):
         return 501
     if n >= 5 and equals_nocase(p, 5, b"host:", 5):
-        if buf_append(&ex.out, p, 5) or buf_append(&ex.out, b" ", 1):
-            return 500
-        return 500 if buf_append(&ex.out, door.host.data, door.host.len) else 0
+        return reworded(ex, p, 5, door.host.data, door.host.len)
+    if n >= 16 and equals_nocase(p, 16, b"accept-encoding:", 16):
+        return reworded(ex, p, 16, b"identity", 8)
     return 500 if buf_append(&ex.out, p, n) else 0
 
 cdef inline int choose_body(exchange_t* ex, fields_t* f) noexcept nogil:

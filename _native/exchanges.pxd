@@ -151,6 +151,7 @@ ctypedef struct tap_t:
     int outbox
     int hold               # keeps kernel stamps on
     bint timestamps
+    bint realtime          # granted
     char* buffer
     door_t* doors
     pair_t* dead

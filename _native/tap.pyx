@@ -28,6 +28,7 @@ from linux cimport (
     sigfillset, sigset_t, write,
 )
 from parting cimport watch
+from priority cimport start_realtime
 from stamps cimport hold_stamps_on
 from store cimport store_free, store_t
 from tapping cimport run_tap
@@ -65,11 +66,11 @@ cdef class Tapper:
             raise MemoryError()
         self.t.ep = self.t.inbox.fd = self.t.outbox = self.t.hold = -1
 
-    def __init__(self, bint timestamps=True):
+    def __init__(self, bint timestamps=True, bint realtime=False):
         cdef tap_t* t = self.t
         cdef sigset_t every
         cdef sigset_t before
-        cdef int error
+        cdef int error = 1
         if t.buffer != NULL:
             raise ValueError("the tap was started already")
         t.buffer = <char*> malloc(READ_SIZE)
@@ -89,7 +90,12 @@ cdef class Tapper:
         # Signals are for Python's main thread: ours is born with all of them blocked.
         sigfillset(&every)
         pthread_sigmask(SIG_SETMASK, &every, &before)
-        error = pthread_create(&self.thread, NULL, run_tap, t)
+        if realtime:
+            t.realtime = True
+            error = start_realtime(&self.thread, run_tap, t)
+        if error:       # not asked for, or not granted
+            t.realtime = False
+            error = pthread_create(&self.thread, NULL, run_tap, t)
         pthread_sigmask(SIG_SETMASK, &before, NULL)
         if error:
             raise OSError(error, "cannot start the tap's thread")
@@ -261,6 +267,7 @@ cdef class Tapper:
             "clock_steps": counted(&t.stats.clock_steps),
             "kernel_stamps": counted(&t.stats.kernel_stamps),
             "user_stamps": counted(&t.stats.user_stamps),
+            "realtime": int(t.realtime),
             **delays("request_delay", &t.request_delay),
             **delays("chunk_delay", &t.chunk_delay),
             "thread_cpu_ns": self._thread_cpu() if self.running else self.cpu_ns,

@@ -161,8 +161,9 @@ cdef inline void* run_tap(void* arg) noexcept nogil:
     cdef int n
     cdef int i
     prctl(PR_SET_TIMERSLACK, 1)
-    # Turns that are short and come soon (Linux 6.12 and later; others ignore it, or refuse).
-    harness_short_turns(SLICE_NS)
+    if not t.realtime:
+        # Turns that are short and come soon (Linux 6.12 and later; others ignore it, or refuse).
+        harness_short_turns(SLICE_NS)
     refresh_clock(t)
     while not swap_int(&t.stopping, 0, __ATOMIC_ACQ_REL):
         n = epoll_wait(t.ep, events, EVENTS_MAX, patience_ms(t, monotonic_ns()))

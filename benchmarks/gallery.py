@@ -43,6 +43,7 @@ PICTURES: Final = (
     ("latency-over-time", "two", "over-time", ()),
     ("cold-warm", "cold", "cold-warm", ()),
     ("timeline", "two", "timeline", ()),
+    ("timeline-agents", "agents", "timeline", ()),
     ("stamps", "two", "stamps", ()),
 )
 
@@ -63,7 +64,7 @@ def sim(log: Path, *words: str) -> Iterator[str]:
         process.wait(60)
 
 
-def specs(slow: str, fast: str) -> dict[str, dict[str, Any]]:
+def specs(slow: str, fast: str, lone: str) -> dict[str, dict[str, Any]]:
     """Run → its specification."""
     base: dict[str, Any] = {
         "backend": {"name": "openai", "model": "sim", "url": slow},
@@ -99,6 +100,16 @@ def specs(slow: str, fast: str) -> dict[str, dict[str, Any]]:
             "load": {"mode": "open", "rate_per_s": 10, "arrival": "constant", "requests": 60},
             "slo": {"ttft_from_due_ms": 120},
             "search": {"low": 10, "high": 120, "step": 1.25, "share_min": 0.9, "trials_max": 3},
+        },
+        "agents": {
+            "backend": {"name": "ollama", "model": "sim", "url": lone},
+            "scenario": {
+                "name": "multi_agent",
+                "options": {"form": "chimera_homo", "max_tokens": 48},
+            },
+            "iterations": {"warmup": 1, "measured": 1},
+            "trials": 5,
+            "seed": 1,
         },
         "cold": base
         | {
@@ -147,16 +158,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with contextlib.ExitStack() as stack:
         folder = asked.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)
-        slow, fast = (
+        slow, fast, lone = (
             stack.enter_context(
                 sim(folder / name, "--ttft", ttft, "--gap", "3", "--slots", slots, "--set", LOAD)
             )
             for name, ttft, slots in (
                 ("slow", "lognormal:60,12", "4"),
                 ("fast", "lognormal:54,12", "8"),
+                ("lone", "lognormal:60,12", "1"),
             )
         )
-        for name, spec in specs(slow, fast).items():
+        for name, spec in specs(slow, fast, lone).items():
             execute(name, spec, folder)
         draw(folder)
 

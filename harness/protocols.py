@@ -294,7 +294,8 @@ class WorkflowScenario(Protocol):
     `taps = True`, and a spec may ask for the tap; `passive = True`, and backends are told so
     (BackendConfig.passive). And so that mistakes are found before anything starts:
     `request_options`, a dict of path below the scenario's options → backend options of its
-    requests; `endpoints_used`, of how many of the backend's urls it makes use."""
+    requests; `endpoints_used`, of how many of the backend's urls it makes use; `agents_used`, a dict of
+    path below the scenario's options → name of a registered agent."""
 
     async def setup(self, ctx: Context) -> None:
         """Outside the measurement. Raise ScenarioError on unusable input (an empty corpus)."""

@@ -18,8 +18,9 @@ class Tapper:
     others raise ValueError. OSError if the thread, or what it needs, cannot be had.
     """
 
-    def __init__(self, timestamps: bool = True) -> None:
-        """timestamps: ask the kernel for receive stamps."""
+    def __init__(self, timestamps: bool = True, realtime: bool = False) -> None:
+        """timestamps: ask the kernel for receive stamps. realtime: ask for SCHED_FIFO, so that no
+        other program keeps bytes waiting; stats() says whether it was granted (else as without)."""
     def fileno(self) -> int:
         """An eventfd, readable while exchanges wait to be drained."""
     def add_door(
@@ -33,9 +34,10 @@ class Tapper:
     ) -> int:
         """Accept on this listening, non-blocking socket from now on (it becomes ours). Behind it
         is the server at `addresses`, (address family, packed struct sockaddr) to be tried in this
-        order. `host` replaces what the agent says, `prefix` is put before its path; `label` names
-        the server in messages, and must be fit to stand within a JSON string. Returns the door's
-        number. ValueError for addresses that are none."""
+        order. `host` replaces what the agent says, `prefix` is put before its path, and
+        Accept-Encoding becomes `identity`; `label` names the server in messages, and must be fit to
+        stand within a JSON string. Returns the door's number. ValueError for addresses that are
+        none."""
     def close_door(self, door: int) -> None:
         """Let nobody in any more. Responses that have arrived whole are passed on (for 2 s at
         most), what else is under way ends as `cancelled`; then comes the note that the door is
@@ -48,9 +50,10 @@ class Tapper:
     def stats(self) -> dict[str, int]:
         """connections (of agents, open now), requests, chunks, bytes (from servers), errors
         (exchanges that did not end as complete), reconnects, wakeups, clock_steps, kernel_stamps,
-        user_stamps (of reads), thread_cpu_ns; and, where there were any, request_delay_p50_ns,
-        _p99_ns, _max_ns (arrival of a request's last byte → it is sent on) and chunk_delay_p50_ns,
-        _p99_ns, _max_ns (arrival of a chunk → it is sent on). Quantiles are within 3 %."""
+        user_stamps (of reads), realtime (1: granted), thread_cpu_ns; and, where there were any,
+        request_delay_p50_ns, _p99_ns, _max_ns (arrival of a request's last byte → it is sent on)
+        and chunk_delay_p50_ns, _p99_ns, _max_ns (arrival of a chunk → it is sent on). Quantiles are
+        within 3 %."""
     def close(self) -> None:
         """Stop the thread and close every connection; what was under way can still be drained. A
         second time does nothing."""

@@ -50,6 +50,8 @@ def gain_of(arm: ArmSummary, caveats: Sequence[Caveat] = ()) -> Gain | None:
     if found is None or not (found.n or _has_alone(arm)):
         return None
     agents = _agents(arm, found)
+    if agents == 1:  # a cell of a sweep over their number: it did the same thing twice
+        return None
     who = f"{agents} at once" if agents else "all at once"
     if not found.n or found.mean is None:
         return Gain(

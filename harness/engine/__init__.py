@@ -21,6 +21,9 @@ load.py         request scenarios under a load shape
 workflow.py     workflow scenarios and their context
 calls.py        one call: prepared, carried, decoded
 sealing.py      and what is left of it: its record
+attending.py    an agent within an iteration, which makes its calls itself: tapping.py is the tap
+                of a trial, matching.py finds what was reported of what was seen, witnessed.py makes
+                records of it, asked.py and readers.py read other programs' requests and responses
 environment.py  the machine and the software
 hostload.py     what else the machine did while an iteration ran
 instruments.py  instruments around iterations, and what they saw

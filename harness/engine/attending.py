@@ -98,7 +98,7 @@ class Attending:
 
     def prepare(self, request: Request) -> Exchange:
         named = self._named(request)
-        exchange = self._caller.prepare(named)
+        exchange = self._caller.prepare(named, self._served_at)
         rest = exchange.url.removeprefix(origin_of(exchange.url))
         self._paths.add(urlsplit(exchange.url).path)
         self._headers = tuple(dict.fromkeys((*self._headers, *exchange.headers)))

@@ -119,10 +119,10 @@ class Caller:
     def prepare(self, request: Request, at: str | None = None) -> Exchange:
         """As the backend makes it; for its endpoint `at`, if one is named. Raises SpecError."""
         exchange = self._backend.prepare(request)
-        if at is None or exchange.url.startswith(at):
+        bases = [url for url in self.urls if _is_below(exchange.url, url)]
+        if at is None or not bases:
             return exchange
-        begins = [url for url in self.urls if exchange.url.startswith(url)]
-        rest = exchange.url[max(map(len, begins), default=len(exchange.url)) :]
+        rest = exchange.url[max(map(len, bases)) :]
         return msgspec.structs.replace(exchange, url=at + rest)
 
     async def call(
@@ -196,6 +196,10 @@ class Caller:
         if self._readers is None:
             return self._backend
         return self._readers.reader(self._backend, path, more)
+
+
+def _is_below(url: str, base: str) -> bool:
+    return url.startswith(base) and (base.endswith("/") or url[len(base) :][:1] in ("", "/", "?"))
 
 
 def _decode(backend: Backend, request: Request, wire: WireRecord) -> Decoded:

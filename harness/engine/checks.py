@@ -12,7 +12,7 @@ from harness.metrics import CALL_METRICS, CONCURRENCY_METRICS, ITERATION_METRICS
 from harness.metrics.iteration import GOODPUT
 from harness.metrics.slo import bounds
 from harness.protocols import BackendFactory
-from harness.registry import Entry
+from harness.registry import AgentRegistry, Entry
 from harness.schema import ClosedLoad, Load, OpenLoad, RunSpec
 
 __all__ = ["check_load", "check_numbers", "check_requests", "check_search_size", "unknown_metric"]
@@ -61,11 +61,19 @@ def check_load(load: Load | None, where: str) -> None:
 
 
 def check_requests(
-    scenario: Any, backend: Entry[BackendFactory], asked: dict[str, Any], urls: int, where: str
+    scenario: Any,
+    backend: Entry[BackendFactory],
+    asked: dict[str, Any],
+    urls: int,
+    agents: AgentRegistry,
+    where: str,
 ) -> None:
-    """What a scenario says of its requests (harness.protocols.WorkflowScenario) is to be had of
-    this backend, asked for with these options and so many urls. Raises SpecError."""
+    """What a scenario says that it makes use of (harness.protocols.WorkflowScenario) is to be had:
+    of this backend, asked for with these options and so many urls, and of the registered agents.
+    Raises SpecError."""
     options = f"{where}.scenario.options"
+    for path, name in getattr(scenario, "agents_used", {}).items():
+        agents.get(name, f"{options}.{path}")
     for path, own in getattr(scenario, "request_options", {}).items():
         backend.decode_options({**asked, **own}, f"{options}.{path}")
     used = getattr(scenario, "endpoints_used", None)

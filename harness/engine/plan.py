@@ -220,7 +220,7 @@ def _resolve(
     check_load(asked.load, f"{where}.load")
     # A backend that starts its own servers says by `endpoints` of its options how many.
     urls = len(config.urls) or getattr(config.options, "endpoints", 0)
-    check_requests(made, backend, asked.backend.options, urls, where)
+    check_requests(made, backend, asked.backend.options, urls, host.agents, where)
     return Arm(
         name=name,
         cell=cell,

@@ -1,5 +1,6 @@
-"""What stands beside the figures of an arm: requests by the SLO, bands, cold starts, the warm-up
-that the series themselves suggest, and outliers. Plain text: who writes Markdown or HTML escapes.
+"""What stands beside the figures of an arm: requests by the SLO, bands, cold starts, the cost of a
+tap, the warm-up that the series themselves suggest, and outliers. Plain text: who writes Markdown
+or HTML escapes.
 """
 
 from __future__ import annotations
@@ -10,7 +11,15 @@ from harness.report.aggregate import metric
 from harness.report.figures import UNKNOWN, interval, number, percent
 from harness.schema import ArmSummary, Goodput, MetricSummary, Objective, WarmupHint
 
-__all__ = ["band_words", "beside", "cold_words", "goodput_words", "outlier_words", "warmup_words"]
+__all__ = [
+    "band_words",
+    "beside",
+    "cold_words",
+    "goodput_words",
+    "outlier_words",
+    "tap_words",
+    "warmup_words",
+]
 
 
 def beside(arm: ArmSummary) -> Iterator[tuple[str, str]]:
@@ -21,6 +30,8 @@ def beside(arm: ArmSummary) -> Iterator[tuple[str, str]]:
         yield "bands", words
     if words := cold_words(arm):
         yield "cold", words
+    if words := tap_words(arm):
+        yield "through the tap", words
     for hint in arm.warmup:
         if words := warmup_words(hint):
             yield "warm-up", words
@@ -61,6 +72,20 @@ def cold_words(arm: ArmSummary) -> str:
     load = metric(arm, "cold_load_ms")
     loaded = f", of which loading {number(load.median)} ms" if load and load.n else ""
     return f"{number(start.median)} ms to the first token{loaded} (median, n = {start.n})"
+
+
+def tap_words(arm: ArmSummary) -> str:
+    """What the tap cost, and the agent's own runtime beside it; empty where nothing was tapped."""
+    held = [metric(arm, f"tap_delay_{which}_us") for which in ("p50", "p99")]
+    if not all(one is not None and one.n for one in held):
+        return ""
+    p50, p99 = (number(one.median, 3) if one else UNKNOWN for one in held)
+    held_for = f"{p50} µs, at the p99 {p99} µs (medians of calls)"
+    words = f"it held chunks for {held_for}, which is not in these figures"
+    seen = metric(arm, "agent_first_token_delay_us")
+    if seen is None or not seen.n:
+        return words
+    return f"{words}; agents saw a first token {number(seen.median, 3)} µs after that (median)"
 
 
 def warmup_words(hint: WarmupHint) -> str:

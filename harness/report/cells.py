@@ -64,7 +64,8 @@ def pair_name(pair: Pair) -> str:
 def metric_name(ones: Iterable[MetricSummary | None]) -> str:
     one = next(one for one in ones if one is not None)
     better = "" if one.better == "neither" else f" ({one.better} is better)"
-    unit = "" if one.name.endswith(f"_{one.unit}") else f", {markdown(one.unit)}"
+    bare = one.unit in ("", "1") or one.name.endswith(f"_{one.unit}")
+    unit = "" if bare else f", {markdown(one.unit)}"
     return f"{code(one.name)}{unit}{better}"
 
 
@@ -89,7 +90,7 @@ def mean_change(delta: Delta) -> str:
 
 def _with_percent(difference: float | None, unit: str, relative_percent: float | None) -> str:
     relative = "" if relative_percent is None else f" ({signed(relative_percent, 3)} %)"
-    return f"{signed(difference)} {markdown(unit)}{relative}"
+    return f"{signed(difference)}{'' if unit in ('', '1') else f' {markdown(unit)}'}{relative}"
 
 
 def tail(one: MetricSummary, name: str) -> str:

@@ -216,7 +216,8 @@ def _table(effects: Sequence[Effect], columns: int) -> Table:
 
 def _metric(effect: Effect) -> str:
     named = effect.metric.endswith(f"_{effect.unit}")
-    return effect.metric if named or not effect.unit else f"{effect.metric}, {effect.unit}"
+    bare = named or effect.unit in ("", "1")
+    return effect.metric if bare else f"{effect.metric}, {effect.unit}"
 
 
 def effect_cells(effect: Effect) -> tuple[str, ...]:

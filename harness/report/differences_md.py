@@ -72,7 +72,7 @@ def _comparison(one: Comparison) -> Iterator[str]:
 
 
 def _row(effect: Effect) -> tuple[str, ...]:
-    unit = f" ({markdown(effect.unit)})" if effect.unit else ""
+    unit = f" ({markdown(effect.unit)})" if effect.unit not in ("", "1") else ""
     return code(effect.metric) + unit, *effect_cells(effect)
 
 

@@ -57,6 +57,7 @@ def iteration_lines(run: RunData) -> list[IterationLine]:
     under_way: dict[_Key, list[CallRecord]] = defaultdict(list)
     agents = _Agents()
     lines: dict[_Key, IterationLine] = {}
+    key: _Key
     for record in run.records():
         if isinstance(record, TrialRecord):
             continue

@@ -113,8 +113,8 @@ def _entry(pair: Pair) -> dict[str, Any]:
 def _noted_agents(record: IterationRecord) -> dict[str, dict[str, Any]]:
     """What the scenario said of each agent, in its order; a stranger may have noted anything."""
     found = record.data.get("agents")
-    listed = found if isinstance(found, list) else []
-    return {str(one.get("name")): one for one in listed if isinstance(one, dict)}
+    listed = found if isinstance(found, dict) else {}
+    return {name: one for name, one in listed.items() if isinstance(one, dict)}
 
 
 def _in_order(record: IterationRecord) -> list[str]:
@@ -127,7 +127,7 @@ def _in_order(record: IterationRecord) -> list[str]:
 def _agent(pair: Pair, name: str, noted: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": name,
-        "about": {key: value for key, value in noted.items() if key != "name"},
+        "about": noted,
         "slowdown": slowdown_of(name)(pair),
         "together": _work(pair.record, pair.calls, name),
         "alone": _work(pair.solo, pair.solo_calls, name) if pair.solo is not None else None,

@@ -10,6 +10,7 @@ from harness.report.cells import table
 from harness.report.figures import UNKNOWN, number
 from harness.report.sanitise import code, markdown
 from harness.report.together import FIGURES, agent_rows, gains, known_figures
+from harness.schema import MetricSummary
 
 __all__ = ["agents"]
 
@@ -34,14 +35,14 @@ def agents(run: RunData) -> Iterator[str]:
     yield "Medians of each agent, with n, alone and together with the others."
     yield ""
     names = known_figures(summary)
-    head = ["Arm", "Agent", "", *(f"{FIGURES[name][0]}, {FIGURES[name][1]}" for name in names)]
+    figures = (f"{head}, {unit}" for head, unit in map(FIGURES.__getitem__, names))
     rows = []
     for arm in summary.arms:
         for agent, side, found in agent_rows(arm):
-            figures = []
-            for name in names:
-                one = found.get(name)
-                known = one is not None and one.n
-                figures.append(f"{number(one.median)} (n = {one.n})" if known and one else UNKNOWN)
-            rows.append([markdown(label(arm, summary)), code(agent), side, *figures])
-    yield from table(head, rows)
+            medians = (_median(found.get(name)) for name in names)
+            rows.append([markdown(label(arm, summary)), code(agent), side, *medians])
+    yield from table(["Arm", "Agent", "Worked", *figures], rows)
+
+
+def _median(one: MetricSummary | None) -> str:
+    return f"{number(one.median)} (n = {one.n})" if one is not None and one.n else UNKNOWN

@@ -226,7 +226,7 @@ class _Labels:
         short = one_line(name, longest) or "unnamed"
         if self._taken.setdefault(short, name) == name:
             return short
-        mark = hashlib.sha256(name.encode()).hexdigest()[:8]
+        mark = hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:8]
         return f"{one_line(name, longest - 10)} {mark}"
 
 

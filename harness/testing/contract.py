@@ -16,7 +16,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from harness.protocols import Backend
+from harness.protocols import Backend, Reads
 from harness.schema import ChunkKind, Decoded, Message, Request
 from harness.testing.wire import Piece, record_from, respond
 
@@ -61,6 +61,13 @@ class BackendContract:
         assert first.url.partition("://")[0] in ("http", "https", "http+unix")
         assert first.body == second.body
         assert not {name.lower() for name, _ in first.headers} & {"host", "content-length"}
+
+    def test_reads_what_it_asks_for(self) -> None:
+        """Of a backend that says which paths it can read: its own are among them."""
+        backend = self.backend()
+        if isinstance(backend, Reads):
+            path = backend.prepare(self.request()).url.partition("?")[0]
+            assert any(path.endswith(ending) for ending in backend.paths), path
 
     def test_good_response(self) -> None:
         record, decoded = self.decode(self.good())

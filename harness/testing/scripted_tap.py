@@ -22,9 +22,11 @@ def passed(
     headers: Sequence[tuple[str, str]] = (),
     at_ns: int = 1_000_000_000,
     kept_ns: int = 20_000,
+    left: bool = False,
 ) -> Tapped:
     """One exchange: its request arrived at `at_ns` and was sent on a microsecond later; each chunk
-    was with the tap for `kept_ns`. Stamps pass for the kernel's."""
+    was with the tap for `kept_ns`. Stamps pass for the kernel's. `left`: the agent went away when
+    it had the last piece of `answer`."""
     seen = record_from(answer, sent_ns=at_ns + 1000)
     made = recorder.Recorder(due_ns=at_ns)
     made.mark(sent_ns=at_ns + 1000, headers_ns=seen.headers_ns or 0, head=seen.head)
@@ -35,9 +37,9 @@ def passed(
         made.append(arrival_ns, arrival_ns + kept_ns, payload, int(flags[index]))
     ended_ns = seen.closed_ns
     record = made.seal(
-        seen.outcome,
+        "cancelled" if left else seen.outcome,
         closed_ns=ended_ns,
-        body_end_ns=seen.body_end_ns or 0,
+        body_end_ns=0 if left else seen.body_end_ns or 0,
         comments=seen.comments,
         unterminated=seen.unterminated,
     )

@@ -38,17 +38,26 @@ class NativeTap:
 
     name = "native"
 
-    def __init__(self, upstreams: Sequence[str] = (), *, timestamps: bool = True) -> None:
-        """SpecError for an address that cannot be used. timestamps: ask for the kernel's."""
+    def __init__(
+        self,
+        upstreams: Sequence[str] = (),
+        *,
+        timestamps: bool = True,
+        realtime: bool = True,
+    ) -> None:
+        """SpecError for an address that cannot be used. The options are those of Tapper; real-time
+        priority is asked for, since what waits in the tap waits in the agent, and stats() says
+        whether it was granted."""
         for upstream in upstreams:
             _target(upstream)
         self._timestamps = timestamps
+        self._realtime = realtime
         self._doors: dict[int, NativeDoor] = {}
         self._stats: dict[str, int] = {}
         self._tapper: Tapper | None = None
 
     async def open(self) -> None:
-        self._tapper = Tapper(self._timestamps)
+        self._tapper = Tapper(self._timestamps, self._realtime)
         self._fd = self._tapper.fileno()
         asyncio.get_running_loop().add_reader(self._fd, self.drain)
 

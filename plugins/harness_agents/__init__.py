@@ -50,7 +50,7 @@ def _tapped(config: ScenarioConfig) -> WorkflowScenario:
 
 @harness.hookimpl
 def harness_register_scenarios(registry: ScenarioRegistry) -> None:
-    from harness_agents.tapped import TappedOptions
+    from harness_agents.options import AgentOptions, TappedOptions
 
     registry.add(
         "tapped",
@@ -58,8 +58,6 @@ def harness_register_scenarios(registry: ScenarioRegistry) -> None:
         options=TappedOptions,
         summary="whatever programs do through the tap (`harness tap`)",
     )
-    from harness_agents.options import AgentOptions
-
     registry.add(
         "agent",
         _agent,

@@ -5,11 +5,9 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache, partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,6 +33,8 @@ class PythonAgent:
         return [sys.executable, "-P", "-m", "harness_agents.python_agent"]
 
     def about(self) -> dict[str, Any]:
+        from importlib.metadata import version
+
         names = ("httpx", "httpcore", "h11", "anyio")
         return {
             "language": "Python",
@@ -51,6 +51,8 @@ class NodeAgent:
         return [_node(), str(_HERE / "node" / "agent.mjs")]
 
     def about(self) -> dict[str, Any]:
+        import subprocess
+
         script = "console.log(JSON.stringify(process.versions))"
         try:
             done = subprocess.run(

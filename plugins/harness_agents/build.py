@@ -45,11 +45,12 @@ def build(ctx: click.Context, names: tuple[str, ...], offline: bool, force: bool
     cargo = find_cargo()
     wanted = {name: rust.RUNTIMES[name] for name in names or rust.RUNTIMES}
     digest = rust.sources_digest()
+    before = {name: _made_ns(name) for name in wanted}
     began = time.monotonic()
     with _Progress() as progress:
         binaries = [(runtime.package, runtime.binary) for runtime in wanted.values()]
         outcome = cargo.build(binaries, offline=offline, force=force, told=progress.compiling)
-    failed = _note(list(wanted), digest, began_ns=progress.began_ns, all_ok=outcome.ok)
+    failed = _note(before, digest, all_ok=outcome.ok)
     for name in wanted:
         _show(name, failed=name in failed)
     if failed:
@@ -60,21 +61,26 @@ def build(ctx: click.Context, names: tuple[str, ...], offline: bool, force: bool
     click.echo(f"{cargo.rustc}: {what}; in {rust.target_folder() / 'release'}", err=True)
 
 
-def _note(names: list[str], digest: str, *, began_ns: int, all_ok: bool) -> list[str]:
+def _note(before: dict[str, int], digest: str, *, all_ok: bool) -> list[str]:
     """Write down what was made of which sources. Returns the names of those that were not built."""
     notes = rust.notes()
     failed = []
-    for name in names:
-        path = rust.target_folder() / "release" / rust.RUNTIMES[name].binary
-        made_ns = path.stat().st_mtime_ns if path.is_file() else 0
+    for name, before_ns in before.items():
+        made_ns = _made_ns(name)
         # Where cargo failed, only what it has just written is certain to be of these sources.
-        if made_ns and (all_ok or made_ns >= began_ns):
+        if made_ns and (all_ok or made_ns != before_ns):
             at = datetime.fromtimestamp(made_ns / 1e9, UTC).isoformat(timespec="seconds")
             notes[name] = rust.Built(sources=digest, at=at)
-        elif name not in notes or notes[name].sources != digest:
+        elif not made_ns or name not in notes or notes[name].sources != digest:
             failed.append(name)
     rust.write_notes(notes)
     return failed
+
+
+def _made_ns(name: str) -> int:
+    """When the binary was written; 0 if there is none."""
+    path = rust.target_folder() / "release" / rust.RUNTIMES[name].binary
+    return path.stat().st_mtime_ns if path.is_file() else 0
 
 
 def _show(name: str, *, failed: bool) -> None:
@@ -99,7 +105,6 @@ class _Progress:
     """One line on a terminal, that names what is being compiled; elsewhere nothing."""
 
     def __init__(self) -> None:
-        self.began_ns = time.time_ns()
         self._count = 0
         self._shown = sys.stderr.isatty()
 

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from harness.errors import BackendError
 from harness.text import one_line
-from harness_agents.rust import WORKSPACE, target_folder
+from harness_agents import rust
 
 __all__ = ["Cargo", "Outcome", "find_cargo"]
 
@@ -47,12 +47,12 @@ class Outcome(Struct, frozen=True, kw_only=True):
         if _UNREACHABLE.search(said):
             return (
                 "the crates are not on this machine, and crates.io was not to be reached: with a "
-                f"network, cargo fetch --locked --manifest-path {WORKSPACE / 'Cargo.toml'}"
+                f"network, cargo fetch --locked --manifest-path {rust.WORKSPACE / 'Cargo.toml'}"
             )
         if _NO_LINKER.search(said):
             return "there is no linker: apt-get install build-essential, or gcc by other means"
         if _NO_SPACE.search(said):
-            return f"the disk that holds {target_folder()} is full: a build needs about 400 MB"
+            return f"the disk that holds {rust.target_folder()} is full: a build takes 170 MB"
         return ""
 
 
@@ -82,7 +82,7 @@ class Cargo(Struct, frozen=True):
         return self._run(words, offline, told)
 
     def _run(self, words: list[str], offline: bool, told: Callable[[str], None]) -> Outcome:
-        target = target_folder()
+        target = rust.target_folder()
         try:
             target.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -94,7 +94,7 @@ class Cargo(Struct, frozen=True):
         compiled = 0
         with subprocess.Popen(
             command,
-            cwd=WORKSPACE,
+            cwd=rust.WORKSPACE,
             env={**_environment(), "CARGO_TARGET_DIR": str(target)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -139,7 +139,7 @@ def find_cargo() -> Cargo:
 
 
 def _wanted() -> tuple[int, int]:
-    manifest = tomllib.loads((WORKSPACE / "Cargo.toml").read_text("utf-8"))
+    manifest = tomllib.loads((rust.WORKSPACE / "Cargo.toml").read_text("utf-8"))
     major, minor = manifest["workspace"]["package"]["rust-version"].split(".")[:2]
     return int(major), int(minor)
 
@@ -147,7 +147,7 @@ def _wanted() -> tuple[int, int]:
 def _version(path: str) -> str | None:
     try:
         done = subprocess.run(
-            [path, "--version"], capture_output=True, text=True, timeout=60, cwd=WORKSPACE
+            [path, "--version"], capture_output=True, text=True, timeout=60, cwd=rust.WORKSPACE
         )
     except (OSError, subprocess.SubprocessError):
         return None

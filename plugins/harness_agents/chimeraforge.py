@@ -1,5 +1,5 @@
-"""`harness import chimeraforge PATH`, as a plugin: its options and its hook. legacy_import.py does
-the work, and is imported when somebody asks for it."""
+"""`harness import chimeraforge PATH`, as a plugin: its options and its hooks. legacy_import.py
+does the work, and is imported when somebody asks for it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import msgspec
 import harness
 
 if TYPE_CHECKING:
-    from harness.protocols import ImportedRows
+    from harness.protocols import ImportedRows, RunData
     from harness.registry import ImporterRegistry
+    from harness.schema import Caveat
 
-__all__ = ["ChimeraforgeImporter", "Options", "harness_register_importers"]
+__all__ = ["ChimeraforgeImporter", "Options"]
 
+NAME: Final = "chimeraforge"
 RUNTIME: Final = r"(?:^|/)runtime-([^/]+)"
 
 
@@ -40,5 +42,14 @@ class ChimeraforgeImporter:
 
 
 @harness.hookimpl
+def harness_find_caveats(result: RunData) -> list[Caveat] | None:
+    if result.manifest.spec.scenario.options.get("importer") != NAME:
+        return None
+    from harness_agents.legacy_caveats import caveats
+
+    return list(caveats(result))
+
+
+@harness.hookimpl
 def harness_register_importers(registry: ImporterRegistry) -> None:
-    registry.add("chimeraforge", ChimeraforgeImporter, options=Options)
+    registry.add(NAME, ChimeraforgeImporter, options=Options)

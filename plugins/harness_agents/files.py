@@ -7,18 +7,18 @@ from pathlib import Path
 
 __all__ = ["legacy_metrics"]
 
-_UNITS = (
-    ("_per_second", "1/s"),
-    ("_tok_s", "tok/s"),
-    ("throughput", "tok/s"),
-    ("_ms", "ms"),
-    ("_ns", "ns"),
-    ("_seconds", "s"),
-    ("_s", "s"),
+_ENDINGS = (
     ("_percent", "%"),
-    ("_mb", "MB"),
-    ("_gb", "GB"),
-    ("tokens", "tokens"),
+    ("tokens_per_second", "tok/s"),
+    ("_tok_s", "tok/s"),
+    ("_ms", "ms"),
+    ("_ttft", "ms"),
+    ("_seconds", "s"),
+    ("_time", "s"),
+    ("_estimated_s", "s"),
+    ("_time_s", "s"),
+    ("_duration", "s"),
+    ("_tokens_generated", "tokens"),
 )
 
 
@@ -45,4 +45,6 @@ def _figures(figures: dict[str, float], of: str) -> Iterator[tuple[str, float, s
 
 
 def _unit(name: str) -> str:
-    return next((unit for end, unit in _UNITS if name.endswith(end) or end in name), "1")
+    """By the habits of those forms; 1 where a name says nothing."""
+    found = next((unit for end, unit in _ENDINGS if name.endswith(end)), None)
+    return found or ("tok/s" if "throughput" in name else "1")

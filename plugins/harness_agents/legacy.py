@@ -8,7 +8,7 @@ in Rust and in Python), strictly, and gives them one form: agents' runs and thei
     multi, Python         collector and insight, aggregates; a later form has one call
     summary.json          what a folder of multi runs came to; read_summary
 
-legacy_forms.py has their fields. What is null or NaN is unknown. A call without a final line was
+legacy_fields.py has their fields. What is null or NaN is unknown. A call without a final line was
 written down as 0 tokens at 0 tok/s: it failed, and is so here. Options that went through 32-bit
 floats (0.800000011920929) are what was typed again.
 """
@@ -171,7 +171,7 @@ def read_metrics(path: Path) -> LegacyMetrics:
 
 def read_summary(path: Path) -> LegacySummary:
     """The summary.json of a folder of multi runs. Raises StoreError with file and field."""
-    from harness_agents.legacy_forms import summary_of
+    from harness_agents.legacy_pairs import summary_of
 
     return summary_of(_content(path), path)
 
@@ -218,7 +218,7 @@ def typed_again(value: Any) -> Any:
 
 def scenario_name(text: str | None) -> str | None:
     """Written with `-` on one command line, with `_` on the other: one scenario."""
-    return text.strip().replace("-", "_") if text else None
+    return one_line(text, 60).replace("-", "_") if text else None
 
 
 def unlike(path: Path, value: Any) -> StoreError:

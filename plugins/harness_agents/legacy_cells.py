@@ -25,7 +25,7 @@ class Cells:
         self._file = file
 
     def text(self, name: str) -> str:
-        return self._row.fields[name].strip()
+        return one_line(self._row.fields[name], 300)
 
     def number(self, name: str) -> float | None:
         """None also where the table has no such column."""

@@ -88,6 +88,7 @@ def call_figures(call: LegacyCall, ttft: Ttft) -> tuple[MetricValue, ...]:
     if own:
         made.has(own, call.ttft_ms, "ms", "lower")
     made.has("generated_tokens", call.tokens, "tok")
+    made.has("prompt_chars", call.prompt_chars, "characters")
     if call.failed and not call.tokens:
         return tuple(made.found)  # the server's figures were to come in the line that never came
     made.has(
@@ -97,7 +98,6 @@ def call_figures(call: LegacyCall, ttft: Ttft) -> tuple[MetricValue, ...]:
     if own != "prompt_eval_ms":
         made.has("prompt_eval_ms", call.prompt_ms, "ms", "lower")
     made.has("eval_ms", call.eval_ms, "ms", "lower")
-    made.has("prompt_chars", call.prompt_chars, "characters")
     if ttft == "measured":
         accounted = total(call.load_ms, call.prompt_ms)
         made.follows("load_and_prompt_ms", accounted, "ms", "lower")

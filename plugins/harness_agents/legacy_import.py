@@ -13,15 +13,14 @@ goes along as harness.protocols.Stated; runs that should be there and are not, a
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from harness.errors import SpecError, StoreError
+from harness.errors import StoreError
 from harness.protocols import ImportedRow, ImportedRows, Stated
 from harness.text import one_line
 from harness_agents.chimeraforge import Options
@@ -44,54 +43,42 @@ from harness_agents.legacy_checks import (
     disagreeing_pair,
 )
 from harness_agents.legacy_figures import agent_figures, bounds_of, call_figures, pair_figures
+from harness_agents.legacy_folder import METRICS, SUMMARY, Folder, Source
 
 __all__ = ["rows_at"]
 
-METRICS, SUMMARY = "metrics.json", "summary.json"
 LATE: Final = "smol-1kb"
 """A build whose reader hands on nothing below a kilobyte: what it calls TTFT is none."""
-RUN: Final = re.compile(r"run_(\d+)")
-FILES_MAX: Final = 20_000
 
 
 def rows_at(path: Path, options: Options) -> ImportedRows:
     """Raises StoreError with file and field, SpecError for the option."""
     if path.is_dir():
-        return _Folder(path, options).rows()
+        return _Reader(path, options).rows()
     if path.suffix.lower() == ".csv":
         from harness_agents.legacy_tables import read_table
 
         return read_table(path)
-    return _Folder(path.parent, options, only=path).rows()
+    return _Reader(path.parent, options, only=path).rows()
 
 
-class _Source(msgspec.Struct, frozen=True):
-    """One file, and what its place says."""
+class _Reader:
+    """Collects rows, file by file."""
 
-    file: str
-    """Its path below PATH."""
-    cell: str
-    arm: str | None
-    launch: str
-
-
-class _Folder:
     def __init__(self, root: Path, options: Options, only: Path | None = None) -> None:
-        self._root = root
+        self._folder = Folder(root, options.arm)
         self._only = only
-        self._arm = _pattern(options.arm)
         self._seen: dict[str, str] = {}
         """File → digest."""
         self._forms: Counter[str] = Counter()
         self._rows: list[ImportedRow] = []
         self._pairs: dict[str, dict[int, LegacyPair]] = defaultdict(dict)
         """Folder of a configuration → run → what its own file says."""
-        self._gaps: list[str] = []
         self._started: list[str] = []
         self._models: dict[str, None] = {}
 
     def rows(self) -> ImportedRows:
-        files = [self._only] if self._only else [*self._walk(self._root)]
+        files = [self._only] if self._only else self._folder.files()
         summaries = {p.parent: p for p in files if _is_summary(p)}
         read = {path: self._summary(path) for path in summaries.values()}
         scenarios = {path.parent: one.scenario for path, one in read.items()}
@@ -103,27 +90,27 @@ class _Folder:
         if not self._rows:
             raise StoreError(
                 f"no {METRICS} and no {SUMMARY} is below it",
-                where=str(self._root),
+                where=str(self._folder.root),
                 remedy="the condensed tables are imported one by one: name the .csv",
             )
         return self._made()
 
     def _made(self) -> ImportedRows:
-        whole = self._only or self._root
+        name = one_line((self._only or self._folder.root).resolve().name, 200)
         arms = {row.arm for row in self._rows}
         lines = "".join(f"{name} {digest}\n" for name, digest in sorted(self._seen.items()))
         models = list(self._models)
         forms = dict(sorted(self._forms.items()))
         return ImportedRows(
-            name=whole.resolve().name.removesuffix(".json") or "chimeraforge",
-            file=whole.resolve().name,
+            name=name.removesuffix(".json") or "chimeraforge",
+            file=name,
             sha256=hashlib.sha256(lines.encode()).hexdigest(),
             rows=tuple(self._rows),
             of=len(self._rows),
             model=models[0] if len(models) == 1 else None,
             baseline=next((a for a in ("baseline", "baseline_vs_chimera") if a in arms), None),
             started=min(self._started, default=None),
-            gaps=tuple(self._gaps),
+            gaps=tuple(self._folder.gaps),
             bounds=bounds_of({metric.name for row in self._rows for metric in row.metrics}),
             about={"importer": "chimeraforge", "files": len(self._seen), "forms": forms},
             remarks=tuple(f"of the form {form}: {count}" for form, count in forms.items()),
@@ -131,46 +118,8 @@ class _Folder:
 
     # ---- which files
 
-    def _walk(self, folder: Path) -> Iterator[Path]:
-        """Every metrics.json and summary.json, in the order of names (run_2 before run_10)."""
-        try:
-            entries = sorted(folder.iterdir(), key=_natural)
-        except OSError as error:
-            raise StoreError(error.strerror or str(error), where=str(folder)) from None
-        if not entries and folder != self._root:
-            self._gaps.append(f"{self._below(folder)} is empty")
-        names = {entry.name for entry in entries}
-        run_folders = any(RUN.fullmatch(name) for name in names)
-        if RUN.fullmatch(folder.name) and entries and not run_folders and METRICS not in names:
-            self._gaps.append(f"{self._below(folder)} has no {METRICS}")
-        for entry in entries:
-            if entry.name.startswith(".") or entry.is_symlink():
-                continue
-            if entry.is_dir():
-                yield from self._walk(entry)
-            elif entry.name in (METRICS, SUMMARY):
-                if len(self._seen) >= FILES_MAX:
-                    raise StoreError(f"there are over {FILES_MAX} files", where=str(self._root))
-                yield entry
-
-    def _below(self, path: Path) -> str:
-        return path.relative_to(self._root).as_posix()
-
-    def _source(self, path: Path) -> _Source:
-        """Of run folders, and of `data/`, the configuration is what holds them."""
-        relative = path.parent.relative_to(self._root)
-        parts = list(relative.parts)
-        while parts and (RUN.fullmatch(parts[-1]) or parts[-1] == "data"):
-            parts.pop()
-        where = "/".join(parts)
-        found = self._arm.search(f"{where}/" if where else "")
-        if found is None:
-            return _Source(self._below(path), where or "base", None, relative.as_posix())
-        cell = f"{where[: found.start()]}/{where[found.end() :]}".strip("/").replace("//", "/")
-        return _Source(self._below(path), cell or "base", found[1], relative.as_posix())
-
     def _note(self, path: Path, started: str | None) -> None:
-        self._seen[self._below(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
+        self._seen[self._folder.below(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
         if started and (at := instant(started)):
             self._started.append(at)
 
@@ -180,19 +129,17 @@ class _Folder:
         found = read_metrics(path)
         self._note(path, found.started)
         self._forms[found.form] += 1
-        source = self._source(path)
+        source = self._folder.source(path)
         ttft: Ttft = "late" if found.ttft == "measured" and _is_late(source) else found.ttft
         if found.agents:
             self._single(found, ttft, source)
         for pair in found.pairs:
-            config = path.parent
-            while RUN.fullmatch(config.name) and config != self._root:
-                config = config.parent
+            config = self._folder.configuration(path)
             self._pairs[str(config)][pair.run] = pair
             named = pair.scenario or scenarios.get(config) or _inferred(pair)
             self._pair(pair, named, ttft, source)
 
-    def _single(self, found: LegacyMetrics, ttft: Ttft, source: _Source) -> None:
+    def _single(self, found: LegacyMetrics, ttft: Ttft, source: Source) -> None:
         """The arms are the two agents; of a file's statements on all its runs, the first row of the
         agent has what contradicts them."""
         factors = next((a.options for a in found.agents if a.role == "chimera"), {})
@@ -210,7 +157,7 @@ class _Folder:
                 launch=(source.launch, str(agent.run)),
                 factors=factors if agent.role == "chimera" else {},
                 options=agent.options,
-                model=agent.model,
+                model=_model(agent),
             )
             made = agent_figures(agent, ttft)
             if agent.told.figures or agent.execution_s is not None or agent.files is not None:
@@ -227,7 +174,7 @@ class _Folder:
             self._calls(agent.calls, ttft, place, source, wrong)
 
     def _delta(
-        self, found: LegacyMetrics, agent: LegacyAgent, told: dict[str, Any], source: _Source
+        self, found: LegacyMetrics, agent: LegacyAgent, told: dict[str, Any], source: Source
     ) -> list[Stated]:
         """Of the differences that are stated between the two agents."""
         whole = "delta" in told and agent.role == "chimera"
@@ -241,7 +188,7 @@ class _Folder:
         other = [a for a in found.agents if a.role == "baseline" and a.run == agent.run]
         return disagreeing_delta(delta, other[0].told, agent.told, source.file) if other else []
 
-    def _pair(self, pair: LegacyPair, named: str, ttft: Ttft, source: _Source) -> None:
+    def _pair(self, pair: LegacyPair, named: str, ttft: Ttft, source: Source) -> None:
         agents = pair.agents or ()
         for agent in agents:
             self._know(agent)
@@ -253,7 +200,7 @@ class _Folder:
             launch=(source.launch, str(pair.run)),
             factors={f"a_{k}": v for k, v in a.items()} | {f"b_{k}": v for k, v in b.items()},
             options=None,
-            model=next((agent.model for agent in agents if agent.model), None),
+            model=next((name for agent in agents if (name := _model(agent))), None),
         )
         wrong = disagreeing_pair(pair, ttft, source.file)
         for agent in agents:
@@ -276,7 +223,7 @@ class _Folder:
         calls: Iterable[LegacyCall],
         ttft: Ttft,
         place: _Place,
-        source: _Source,
+        source: Source,
         wrong: list[Stated],
         agent: str = "",
     ) -> None:
@@ -296,8 +243,8 @@ class _Folder:
             wrong = []
 
     def _know(self, agent: LegacyAgent) -> None:
-        if agent.model:
-            self._models[agent.model] = None
+        if name := _model(agent):
+            self._models[name] = None
 
     # ---- summary.json
 
@@ -309,7 +256,7 @@ class _Folder:
     def _compare(self, path: Path, summary: LegacySummary) -> None:
         """What it says of each run against the run's own file; runs without a file are gaps, and
         what the summary has of them is all there is. What it says of all against the runs."""
-        source = self._source(path)
+        source = self._folder.source(path)
         own = self._pairs.get(str(path.parent), {})
         wrong: list[Stated] = []
         for pair in summary.pairs:
@@ -325,12 +272,12 @@ class _Folder:
         if wrong:
             self._blame(source, wrong)
 
-    def _gap(self, summary: Path, run: int, source: _Source) -> None:
-        folder = f"{self._below(summary.parent)}/run_{run} ".removeprefix("./")
-        if not any(gap.startswith(folder) for gap in self._gaps):
-            self._gaps.append(f"run {run} of {source.file} has no {METRICS}")
+    def _gap(self, summary: Path, run: int, source: Source) -> None:
+        folder = f"{self._folder.below(summary.parent)}/run_{run} ".removeprefix("./")
+        if not any(gap.startswith(folder) for gap in self._folder.gaps):
+            self._folder.gaps.append(f"run {run} of {source.file} has no {METRICS}")
 
-    def _blame(self, source: _Source, wrong: list[Stated]) -> None:
+    def _blame(self, source: Source, wrong: list[Stated]) -> None:
         """The first row of the configuration has what its summary contradicts."""
         at = next(
             index
@@ -353,6 +300,10 @@ class _Place(msgspec.Struct, frozen=True, kw_only=True):
 
     def row(self, place: str, **what: Any) -> ImportedRow:
         return ImportedRow(place=one_line(place, 300), **msgspec.structs.asdict(self), **what)
+
+
+def _model(agent: LegacyAgent) -> str | None:
+    return one_line(agent.model, 120) if agent.model else None
 
 
 def _unlike(told: LegacyPair, own: LegacyPair, file: str) -> list[Stated]:
@@ -378,22 +329,5 @@ def _is_summary(path: Path) -> bool:
     return path.name == SUMMARY
 
 
-def _is_late(source: _Source) -> bool:
+def _is_late(source: Source) -> bool:
     return source.arm == LATE or f"runtime-{LATE}" in source.file
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    parts = re.split(r"(\d+)", path.name)
-    return [(int(part), "") if part.isdecimal() else (0, part) for part in parts]
-
-
-def _pattern(text: str) -> re.Pattern[str]:
-    try:
-        found = re.compile(text)
-    except re.error as error:
-        raise SpecError(f"no regular expression: {error}", where="$.options.arm") from None
-    if found.groups < 1:
-        raise SpecError(
-            "no group of it names the arm", where="$.options.arm", remedy="multi/(rust)"
-        )
-    return found

@@ -25,7 +25,7 @@ from harness_agents.legacy import LegacyAgent, LegacyCall, LegacyPair, Told, Ttf
 from harness_agents.legacy_cells import Cells, instant
 from harness_agents.legacy_checks import disagreeing_call, disagreeing_pair
 from harness_agents.legacy_figures import agent_figures, bounds_of, call_figures, pair_figures
-from harness_agents.legacy_forms import NO_TOKEN
+from harness_agents.legacy_parts import NO_TOKEN
 
 __all__ = ["TABLES", "read_table"]
 
@@ -99,7 +99,7 @@ def _call108(row: Row, file: str) -> ImportedRow:
         load_ms=_ms(cell.number("load_s")),
         prompt_ms=_ms(cell.number("prompt_eval_s")),
         eval_ms=_ms(cell.number("eval_s")),
-        prompt_chars=len(cell.text("prompt_text")),
+        prompt_chars=len(row.fields["prompt_text"]),
         place=f"line {row.place}",
     )
     return ImportedRow(

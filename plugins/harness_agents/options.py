@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 from msgspec import Meta, Struct
 
-__all__ = ["IN_PROCESS", "AgentOptions", "WorkloadOptions"]
+__all__ = ["IN_PROCESS", "AgentOptions", "TappedOptions", "WorkloadOptions"]
 
 Cpu: TypeAlias = Annotated[int, Meta(ge=0)]
 Positive: TypeAlias = Annotated[int, Meta(ge=1)]
@@ -63,7 +63,10 @@ class AgentOptions(WorkloadOptions, frozen=True, kw_only=True, forbid_unknown_fi
     cpus: tuple[Cpu, ...] = ()
     """CPUs that the program may use, from its birth on. Default: those of the harness."""
     timeout_s: Seconds = 600.0
-    """For one iteration, and for each call in it."""
+    """For one iteration, from its start until the program's result."""
+    call_timeout_s: Seconds | None = None
+    """For one call, which the agent then ends as `timeout`. Default: half of `timeout_s`, so that a
+    call that hangs is told of as such before the harness ends the program."""
     chunk_stamps: bool = False
     """Have the program say when it saw each chunk. Against the backend `sim` (with its option
     `log`), that gives its wake-up delay."""
@@ -71,7 +74,26 @@ class AgentOptions(WorkloadOptions, frozen=True, kw_only=True, forbid_unknown_fi
     def __post_init__(self) -> None:
         if self.command and not self.command[0]:
             raise ValueError("`command` begins with the program")
+        if self.call_timeout_s is not None and self.call_timeout_s > self.timeout_s:
+            raise ValueError("`call_timeout_s` is more than `timeout_s`: no call would meet it")
         if self.speaks != "protocol" and not self.command:
             raise ValueError(f"speaks {self.speaks!r} is of a `command`; registered agents speak")
         if self.streams > 1 and self.speaks != "protocol":
             raise ValueError("`streams` has no effect on a program that takes no job")
+
+
+class TappedOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is tapped, and for how long."""
+
+    program: tuple[str, ...] = ()
+    """With its arguments, in which `{url}` is replaced by the tap's address."""
+    name: str = "agent"
+    """Of the agent in the records."""
+    port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    """Where the tap listens, on 127.0.0.1. 0: any free port."""
+    calls: Positive | None = None
+    """It is over when so many calls are recorded."""
+    root: str = ""
+    """Path of the server's own root, where it has one …"""
+    base: str = "/v1"
+    """… and of its OpenAI API: what follows the tap's address in OPENAI_BASE_URL."""

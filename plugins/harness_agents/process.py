@@ -291,7 +291,18 @@ def _start(
             remedy="a program that is there and may be executed; `harness agents list`",
         ) from None
     warden.watch(child.pid)
+    _allow_files(child.pid)
     return child, spawned_ns
+
+
+def _allow_files(pid: int) -> None:
+    """A connection is a file, and a thousand of them are more than the usual soft limit allows:
+    the program gets all that the system lets it have, whatever its language does about that."""
+    with contextlib.suppress(ImportError, AttributeError, OSError, ValueError):
+        import resource
+
+        _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _abandon(starting: asyncio.Future[tuple[subprocess.Popen[bytes], int]]) -> None:

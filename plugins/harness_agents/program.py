@@ -114,6 +114,10 @@ class Program:
         self.job = job
         self.outcome: Outcome | None = None
         """Once it is over, also where `work` was cancelled."""
+        self.script: Transcript | None = None
+        """All that it said, once it is over."""
+        self.stopped = False
+        """It did not end by itself."""
         self._timeout_s = timeout_s
         self._ready_s = ready_s
         self._cpus, self._env, self._cwd = tuple(cpus), env, cwd
@@ -153,6 +157,8 @@ class Program:
         process.write(encode_line(self.job))
         hello, _ = await self._next(process)
         if isinstance(hello, Violation):
+            if hello.rule in ("event", "fields"):
+                return Violation("hello", f"the first line is none: {hello.what}")
             return hello
         if isinstance(hello, Failed):
             return Violation("version", f"it refuses the job: {one_line(hello.message, 200)}")
@@ -165,6 +171,8 @@ class Program:
             answer, heard_ns = await self._next(process)
             if isinstance(answer, Violation):
                 return answer
+            if isinstance(answer, Ready):
+                return Violation("ready", "it comes before the clock lines")
             if not isinstance(answer, Clock) or answer.n != n:
                 return Violation("clock", f"clock line {n} is not answered by its number")
             if not asked_ns <= answer.at_ns <= heard_ns:
@@ -227,6 +235,21 @@ class Program:
         self.failed = self.failed or Violation("interrupt", "it was not started: another failed")
         return await self._stop()
 
+    async def interrupt(self) -> float | None:
+        """SIGTERM; how many seconds it took to end, or None where it did not within two. `work`
+        goes on, and gives the Outcome."""
+        process = self._process
+        assert process is not None and process.ended is not None
+        before_ns = time.monotonic_ns()
+        process.terminate()
+        await asyncio.wait(_any(process.exited), timeout=_AFTER_RESULT_S)
+        return (time.monotonic_ns() - before_ns) / 1e9 if process.exited.done() else None
+
+    def kill(self) -> None:
+        """SIGKILL; `work` goes on, and gives the Outcome."""
+        if self._process is not None:
+            self._process.kill()
+
     async def discard(self) -> None:
         """Leave nothing running, whatever state this is in. Does nothing twice."""
         if self._process is not None and self.outcome is None:
@@ -258,7 +281,10 @@ class Program:
         """Have it gone, whatever it does, and read what it said."""
         process = self._process
         assert process is not None and process.ended is not None
+        if self._final.done() and not self._broken.done():  # it knows that it is over
+            await asyncio.wait(_any(process.ended), timeout=_AFTER_RESULT_S)
         if not process.ended.done():
+            self.stopped = True
             if self._broken.done():
                 process.kill()  # it has had its say
             await process.stop()
@@ -267,7 +293,7 @@ class Program:
         return self.outcome
 
     def _read(self, process: Process, exit_: Exit) -> Outcome:
-        script = read_transcript(self._lines)
+        self.script = script = read_transcript(self._lines)
         result = script.result
         failure = self._failure(script, exit_)
         return Outcome(

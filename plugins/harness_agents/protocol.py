@@ -293,7 +293,8 @@ def read_event(line: bytes) -> Event | Violation:
         if kind.startswith("x_"):
             return Extra(_extra_decoder.decode(line))
     except NOT_JSON as error:
-        return Violation("fields", f"{one_line(kind, 40)}: {one_line(str(error), 160)}")
+        rule: Rule = "hello" if kind == "hello" else "fields"
+        return Violation(rule, f"{one_line(kind, 40)}: {one_line(str(error), 160)}")
     return Violation("event", f"there is no event {one_line(kind, 60)!r}")
 
 

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 import h11
-from msgspec import Struct
+from msgspec import Struct, field
 
 __all__ = ["Given", "RecordingServer", "Seen", "pieces", "serving"]
 
@@ -40,6 +40,8 @@ class Seen(Struct, frozen=True, kw_only=True):
     """Names in lower case."""
     body: bytes
     arrived_ns: int
+    sent_ns: list[int] = field(default_factory=list)
+    """Right before each piece of the answer."""
 
 
 class RecordingServer:
@@ -58,7 +60,7 @@ class RecordingServer:
             while (seen := await _request(connection, reader)) is not None:
                 self.seen.append(seen)
                 self.first.set()
-                await _respond(connection, writer, self._answer(seen))
+                await _respond(connection, writer, self._answer(seen), seen.sent_ns)
                 connection.start_next_cycle()
         writer.close()
 
@@ -123,10 +125,13 @@ async def _request(connection: h11.Connection, reader: asyncio.StreamReader) -> 
     )
 
 
-async def _respond(connection: h11.Connection, writer: asyncio.StreamWriter, given: Given) -> None:
+async def _respond(
+    connection: h11.Connection, writer: asyncio.StreamWriter, given: Given, sent_ns: list[int]
+) -> None:
     fields = [(b"Content-Type", CONTENT_TYPES[given.dialect]), (b"Transfer-Encoding", b"chunked")]
     await _send(connection, writer, h11.Response(status_code=200, headers=fields))
     for piece in given.pieces:
+        sent_ns.append(time.monotonic_ns())
         await _send(connection, writer, h11.Data(data=piece))
         await asyncio.sleep(given.pause_s)
     if given.hold:

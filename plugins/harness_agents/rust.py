@@ -128,7 +128,7 @@ def sources_digest() -> str:
     digest = hashlib.sha256()
     for path in sorted(WORKSPACE.rglob("*")):
         inside = path.relative_to(WORKSPACE)
-        if inside.parts[0] == "target" or "tests" in inside.parts:
+        if inside.parts[0] in ("target", ".cargo") or "tests" in inside.parts:
             continue
         if path.suffix in (".rs", ".toml", ".lock") and path.is_file():
             digest.update(inside.as_posix().encode() + b"\0" + path.read_bytes() + b"\0")

@@ -52,6 +52,8 @@ class AgentScenario:
         self._options: AgentOptions = config.options
         if self._options.speaks == "protocol":
             self.planned_calls_per_iteration = self._options.planned_calls()
+        if not self._options.command and not self._within:
+            agent_named(self._options.agent)  # a name that nobody knows is refused in the plan
         self._corpus: Corpus | None = None
         self._summary_sha256: str | None = None
         self._command: list[str] = []
@@ -127,7 +129,7 @@ class AgentScenario:
                 calls,
                 job_id=f"{ctx.arm}/{ctx.cell or '-'}/{ctx.trial}.{ctx.phase[0]}{ctx.iteration}",
                 model=ctx.effective.model or "",
-                timeout_s=options.timeout_s,
+                timeout_s=options.call_timeout_s or options.timeout_s / 2,
                 options=ctx.effective.options,
                 chunk_stamps=options.chunk_stamps,
             )
@@ -196,11 +198,10 @@ class AgentScenario:
             shutil.rmtree(folder, ignore_errors=True)
 
     async def _run_unheard(self, url: str, folder: Path) -> tuple[Exit, str, int, bool]:
-        from harness_agents.tapped import TappedOptions, environment_for
+        from harness_agents.options import TappedOptions
+        from harness_agents.tapped import environment_for
 
-        words = [
-            word.replace("{url}", url).replace("{out}", str(folder)) for word in self._command
-        ]
+        words = [word.replace("{url}", url).replace("{out}", str(folder)) for word in self._command]
         start_ns = time.monotonic_ns()
         process = await Process.spawn(
             words,

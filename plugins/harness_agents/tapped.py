@@ -14,17 +14,16 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from msgspec import Struct
-
 from harness.errors import ScenarioError
 from harness.openend import open_end, wrote
 from harness.redaction import Redactor, environment_secrets
 from harness.text import one_line
+from harness_agents.options import TappedOptions
 
 if TYPE_CHECKING:
     from harness.protocols import AgentCalls, Context, ScenarioConfig
 
-__all__ = ["TappedOptions", "TappedScenario", "environment_for"]
+__all__ = ["TappedScenario", "environment_for"]
 
 SETTLE_S: Final = 0.2
 """How often what has ended is recorded: a kill loses no more than that."""
@@ -32,23 +31,6 @@ STDERR_KEPT: Final = 64 * 1024
 STDERR_SHOWN: Final = 400
 INTERRUPTED_S, TERMINATED_S = 5.0, 2.0
 """How long a program may take to end after SIGINT, and then after SIGTERM."""
-
-
-class TappedOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is tapped, and for how long."""
-
-    program: tuple[str, ...] = ()
-    """With its arguments, in which `{url}` is replaced by the tap's address."""
-    name: str = "agent"
-    """Of the agent in the records."""
-    port: int = 0
-    """Where the tap listens, on 127.0.0.1. 0: any free port."""
-    calls: int | None = None
-    """It is over when so many calls are recorded."""
-    root: str = ""
-    """Path of the server's own root, where it has one …"""
-    base: str = "/v1"
-    """… and of its OpenAI API: what follows the tap's address in OPENAI_BASE_URL."""
 
 
 class TappedScenario:

@@ -65,6 +65,8 @@ class Transcript(Struct, kw_only=True):
     failed: Failed | None = None
     extras: list[dict[str, Any]] = field(default_factory=list)
     extras_left_out: int = 0
+    unreadable: bool = False
+    """A line was not understood: what follows from all of them cannot be judged."""
 
 
 def read_transcript(lines: Iterable[bytes]) -> Transcript:
@@ -75,6 +77,7 @@ def read_transcript(lines: Iterable[bytes]) -> Transcript:
         event = read_event(line)
         if isinstance(event, Violation):
             script.broken.append(event)
+            script.unreadable |= event.rule != "event"
             continue
         if script.result is not None or script.failed is not None:
             script.broken.append(Violation("result", f"{_kind(event)} comes behind the end"))
@@ -153,7 +156,7 @@ def judge(script: Transcript, job: Job, *, start_ns: int | None) -> list[Violati
     """Every rule that these words break. `start_ns`: of the barrier; None: it was never given."""
     found = list(script.broken)
     found += _judge_opening(script)
-    if start_ns is not None:
+    if start_ns is not None and not script.unreadable:
         found += _judge_barrier(script, start_ns)
         found += _judge_phases(script, job)
         found += _judge_calls(script, job)

@@ -36,6 +36,7 @@ class WakeUps:
         self._why_not = why_not
         self._tail: LogTail | None = None
         self._serials: dict[str, int] = {}
+        self._chunks: dict[str, int] = {}
         self._sends: dict[int, list[Any]] = {}
         if folder is not None:
             from harness.testing.sim.log import LogTail
@@ -75,22 +76,27 @@ class WakeUps:
         ctx.note("wake_up", {"chunks": len(delays_ns), "calls_left_out": left_out})
 
     async def _read(self, tail: LogTail, calls: list[ReportedCall], start_ns: int) -> None:
-        """Until every call is in the log, or patience ends."""
+        """Until every call is in the log, with all of its sends, or patience ends."""
         self._serials.clear()
         self._sends.clear()
         wanted = {call.call for call in calls}
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_PATIENCE_S):
-                while not wanted <= self._serials.keys():
+                self._take(tail, start_ns)
+                while not all(map(self._whole, wanted)):
+                    await asyncio.sleep(_STEP_S)
                     self._take(tail, start_ns)
-                    if not wanted <= self._serials.keys():
-                        await asyncio.sleep(_STEP_S)
+
+    def _whole(self, call: str) -> bool:
+        serial = self._serials.get(call)
+        return serial is not None and len(self._sends.get(serial, ())) >= self._chunks[call]
 
     def _take(self, tail: LogTail, start_ns: int) -> None:
         log = tail.read()
         for serial, request in log.requests.items():
             if request.get("request_id") and request["arrived_ns"] >= start_ns:
                 self._serials[request["request_id"]] = serial
+                self._chunks[request["request_id"]] = request.get("chunks") or 0
         rows = log.rows
         content = rows[(rows["kind"] == _CONTENT) | (rows["kind"] == _REASONING)]
         for row in content:

@@ -1,10 +1,12 @@
 """Ends the programs that we have started, should we ourselves be killed.
 
 `harness.lifeline.guarded` stands between us and a program; here that would be in the figures: CPU
-time and memory of the program are those of our own child, and it is told everything on its standard
-input. So one process of ours stands beside all of them instead. It knows the process groups that
-are at work, and kills them when its standard input ends, or when we are gone (a pidfd says so, also
-where a copy of the pipe's other end lives on). It waits in poll(2), and costs nothing meanwhile.
+time and memory are those of our own child, and it is told everything on its standard input. So one
+process of ours stands beside all of them instead. It knows the process groups that are at work, and
+kills them when its standard input ends, or when we are gone (a pidfd says so, also where a copy of
+the pipe's other end lives on). What it was told before that, it still reads: it may be killed
+itself, but it is never too late. It waits in poll(2), and costs nothing meanwhile; it is run as a
+file, and imports nothing of ours.
 """
 
 from __future__ import annotations
@@ -18,8 +20,6 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-
-from harness.lifeline import die_with_parent, watch
 
 __all__ = ["Warden", "warden"]
 
@@ -65,7 +65,7 @@ class Warden:
         if process is None or self._owner != os.getpid():
             self._owner = os.getpid()
             self._process = process = subprocess.Popen(
-                [sys.executable, "-P", "-m", __name__, str(self._owner)],
+                [sys.executable, "-I", "-S", __file__, str(self._owner)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 bufsize=0,
@@ -86,25 +86,40 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _attend(parent: int) -> None:
-    die_with_parent(parent)
-    watched = watch(parent)
-    groups: set[int] = set()
     poller = select.poll()
-    for descriptor in (0, watched):
-        if descriptor is not None:
-            poller.register(descriptor, select.POLLIN)
-    rest = b""
-    while True:
+    poller.register(0, select.POLLIN)
+    watched = _pidfd(parent)
+    if watched is not None:
+        poller.register(watched, select.POLLIN)
+    said = b""
+    gone = False
+    while not gone:
         ready = {descriptor for descriptor, _ in poller.poll()}
-        said = os.read(0, 65536) if 0 in ready else b""
-        *lines, rest = (rest + said).split(b"\n")
-        for line in lines:
-            (groups.add if line[:1] == b"+" else groups.discard)(int(line[1:]))
-        if watched in ready or (0 in ready and not said):
-            break
-    for group in groups:
+        gone = watched in ready
+        more = os.read(0, 65536) if 0 in ready else b""
+        gone |= 0 in ready and not more
+        said += more
+        *lines, last = said.split(b"\n")
+        said = b"".join(b"+%d\n" % group for group in _at_work(lines)) + last
+    for group in _at_work(said.split(b"\n")):
         with contextlib.suppress(OSError):
             os.killpg(group, signal.SIGKILL)
+
+
+def _at_work(lines: list[bytes]) -> set[int]:
+    """Groups that were begun and not released."""
+    groups: set[int] = set()
+    for line in lines:
+        if line:
+            (groups.add if line[:1] == b"+" else groups.discard)(int(line[1:]))
+    return groups
+
+
+def _pidfd(parent: int) -> int | None:
+    """None where there is no such thing, or nobody to watch: then standard input ends."""
+    with contextlib.suppress(OSError, AttributeError):
+        return os.pidfd_open(parent)
+    return None
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ options.py      what can be asked for
 members.py      a form, a number or a list → who takes part
 workers.py      one agent of an iteration: within the harness, or a program
 scenario.py     MultiAgent: all at once, or (the solo arm) one after another
+recording.py    what an iteration leaves behind
 figures.py      calls as their agents tell of them → the figures of older reports
 report.py       combined_report.md: figures by code, the models' text fenced
 caveats.py      doubts about a finished run

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+from harness_agents.options import IN_PROCESS
 from msgspec import Struct
 
-from harness_multi_agent.options import IN_PROCESS, AgentOptions, MultiAgentOptions
+from harness_multi_agent.options import AgentOptions, MultiAgentOptions
 
 __all__ = ["COLLECTOR", "INSIGHT", "Member", "members_of"]
 
@@ -28,6 +29,8 @@ class Member(Struct, frozen=True, kw_only=True):
     label: str
     program: str
     """A registered agent; IN_PROCESS: none; empty: `command`."""
+    program_path: str = "agent"
+    """Where in the scenario's options it was named."""
     command: tuple[str, ...] = ()
     options: dict[str, Any] = {}
     """Of the backend, for this agent's calls; over those of the spec."""
@@ -51,6 +54,7 @@ def members_of(options: MultiAgentOptions) -> tuple[Member, ...]:
             name=one.name or f"agent{index + 1}",
             label=one.label or one.name or f"Agent {index + 1}",
             program="" if one.command else one.agent or options.agent,
+            program_path="agent" if one.agent is None else f"agents[{index}].agent",
             command=one.command,
             options=one.options,
             options_path=path,

@@ -6,16 +6,15 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from harness_agents.workload import WorkloadOptions
+from harness_agents.options import IN_PROCESS, WorkloadOptions
 from msgspec import Meta, Struct, field
 
-__all__ = ["IN_PROCESS", "AgentOptions", "Form", "MultiAgentOptions"]
+__all__ = ["AgentOptions", "Form", "MultiAgentOptions"]
 
 Form: TypeAlias = Literal["baseline_vs_chimera", "chimera_hetero", "chimera_homo"]
 Positive: TypeAlias = Annotated[int, Meta(ge=1)]
 NotNegative: TypeAlias = Annotated[int, Meta(ge=0)]
 
-IN_PROCESS: Final = "in_process"
 AGENTS_MAX: Final = 256
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _USES: Final[dict[Form | None, tuple[str, ...]]] = {
@@ -69,11 +68,13 @@ class MultiAgentOptions(WorkloadOptions, frozen=True, kw_only=True, forbid_unkno
     """Of the second agent of `chimera_hetero`."""
     agent: str = IN_PROCESS
     """What every agent is: `in_process` (the harness makes the calls), or a registered program
-    (`harness list` names them). A form's pair and a number of agents are all of this kind."""
+    (`harness agent list`). A form's pair and a number of agents are all of this kind."""
     endpoints: Literal["shared", "each"] = "shared"
     """All agents at the backend's first url, or each at its own, in order."""
     semaphore: Positive | None = None
     """How many agents may work at once; 1: one after another, by our own doing. None: all."""
+    timeout_s: Annotated[float, Meta(gt=0)] = 600.0
+    """Of programs: for the work of one iteration, and for each call in it."""
 
     def __post_init__(self) -> None:
         for problem in self._problems():

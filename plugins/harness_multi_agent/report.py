@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from harness_agents.program import Outcome
 from msgspec import Struct
 
+from harness.schema import Effective
 from harness.text import fenced, one_line, plain
 from harness_multi_agent.figures import AgentFigures, Told
 from harness_multi_agent.members import Member
@@ -27,6 +28,8 @@ class Work(Struct, frozen=True, kw_only=True):
     calls: tuple[Told, ...] = ()
     error: str = ""
     """Why it does not count."""
+    idle: bool = False
+    """It did nothing, because another one failed."""
     outcome: Outcome | None = None
     """Of a program."""
 
@@ -35,11 +38,14 @@ class Work(Struct, frozen=True, kw_only=True):
         return (self.end_ns - self.start_ns) / 1e9
 
 
-def combined_report(form: str, phase: str, iteration: int, works: Sequence[Work]) -> str:
+def combined_report(
+    form: str, phase: str, iteration: int, effective: Effective, works: Sequence[Work]
+) -> str:
     """`works` in the order of the spec, at least one."""
     lines = [
         f"# Combined report: {_inline(form)}, {phase} iteration {iteration}",
         "",
+        *_server(effective),
         *_together(phase, works),
     ]
     for work in works:
@@ -49,6 +55,15 @@ def combined_report(form: str, phase: str, iteration: int, works: Sequence[Work]
     for work in works:
         lines += _texts(work)
     return "\n".join(lines) + "\n"
+
+
+def _server(effective: Effective) -> list[str]:
+    lines = [f"- Model: {_inline(effective.model or 'unknown')}"]
+    if effective.simulated:
+        lines.append("- **Simulated**: a stub answered. These figures say nothing of any model.")
+    if effective.random_weights:
+        lines.append("- The model's weights are random: its text is noise, its speed is real.")
+    return lines
 
 
 def _together(phase: str, works: Sequence[Work]) -> list[str]:

@@ -3,7 +3,8 @@
 An iteration goes: every agent's way to the server is opened; every program is started and says that
 it is ready; then all are given one instant, a little in the future, at which they begin. In a solo
 iteration each is started, ready, and begins when the one before has ended. So both arms leave out
-the same things (starting a program, its imports, the handshake), and nothing else.
+the same things (starting a program, its imports, the handshake), and nothing else. Their order is
+drawn with the iteration's seed: the same in both, and in all arms.
 """
 
 from __future__ import annotations
@@ -15,12 +16,11 @@ from time import monotonic_ns
 from typing import Any, Final, TypeVar
 
 from harness.errors import ScenarioError
-from harness.protocols import AgentCalls, Context, ScenarioConfig
-from harness.text import one_line
-from harness_multi_agent.figures import AgentFigures
+from harness.protocols import Context, ScenarioConfig
 from harness_multi_agent.members import Member, members_of
 from harness_multi_agent.options import MultiAgentOptions
-from harness_multi_agent.report import Work, combined_report
+from harness_multi_agent.recording import record_spans, record_work
+from harness_multi_agent.report import Work
 from harness_multi_agent.workers import Worker, Workers
 
 __all__ = ["MultiAgent"]
@@ -45,35 +45,52 @@ class MultiAgent:
         self._form = options.form or "agents"
         self._members = members_of(options)
         self._workers = Workers(options, self._members)
+        self._made_of: dict[str, Any] = {}
         self.planned_calls_per_iteration = len(self._members) * options.planned_calls()
         self.request_options = {
             one.options_path: one.options for one in self._members if one.options_path
+        }
+        self.agents_used = {
+            one.program_path: one.program
+            for one in self._members
+            if one.program and not one.in_process
         }
         self.endpoints_used = 1 + max(one.endpoint for one in self._members)
 
     async def setup(self, ctx: Context) -> None:
         """Refuses an empty corpus, a program that is not there, a context that is too small."""
-        self._workers.setup()
+        self._made_of = await self._workers.setup()
 
     async def execute(self, ctx: Context) -> None:
         """One iteration. Raises ScenarioError where an agent failed; the others end their work."""
         ctx.note("form", self._form)
-        ctx.note("agents", [_noted(one) for one in self._members])
+        if self._made_of:
+            ctx.note("agent_about", self._made_of)
+            self._made_of = {}  # once a trial
         async with AsyncExitStack() as stack:
-            ways = [await stack.enter_async_context(_way(ctx, one)) for one in self._members]
-            pairs = zip(self._members, ways, strict=True)
-            workers = [self._workers.make(ctx, member, calls) for member, calls in pairs]
+            ways = {
+                one.name: await stack.enter_async_context(_way(ctx, one)) for one in self._members
+            }
+            workers = [self._workers.make(ctx, one, ways[one.name]) for one in self._members]
+            # Whoever comes first meets a colder server; it must not always be the same one.
+            ctx.rng.shuffle(workers)
             try:
                 alone = ctx.phase == "solo"
-                works = await (_one_by_one(workers) if alone else self._at_once(workers))
+                done = await (_one_by_one(workers) if alone else self._at_once(workers))
             finally:
                 await _all(worker.discard() for worker in workers)
-            for work, calls in zip(works, ways, strict=False):
-                _record_spans(work, calls)
-        _record(ctx, self._form, works)
-        for work in works:
+            works = sorted(done, key=lambda work: self._members.index(work.member))
+            for work in works:
+                record_spans(work, ways[work.member.name])
+        record_work(ctx, self._form, self._members, works)
+        for work in sorted(works, key=lambda one: one.idle):
             if work.error:
-                raise ScenarioError(work.error, where=f"agent {work.member.name}")
+                raise ScenarioError(
+                    work.error,
+                    where=f"agent {work.member.name}",
+                    remedy="the iteration's calls in `harness show`",
+                )
+        await self._workers.check_summaries(works)
 
     async def teardown(self, ctx: Context) -> None:
         pass
@@ -120,50 +137,5 @@ async def _all(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     return [task.result() for task in tasks]
 
 
-# ------------------------------------------------------------------------------- what is recorded
-
-
 def _way(ctx: Context, member: Member) -> Any:
     return ctx.agent(member.name, endpoint=member.endpoint, outside=not member.in_process)
-
-
-def _noted(member: Member) -> dict[str, Any]:
-    return {
-        "name": member.name,
-        "label": one_line(member.label, 100),
-        "agent": member.program or " ".join(member.command),
-        "endpoint": member.endpoint,
-        "options": member.options,
-    }
-
-
-def _record_spans(work: Work, calls: AgentCalls) -> None:
-    """`agent` only of work that counts: a time that ended with a failure is no time of the work."""
-    for name, start_ns, end_ns in work.phases:
-        calls.span(name, start_ns, end_ns)
-    if not work.error:
-        calls.span("agent", work.start_ns, work.end_ns)
-
-
-def _record(ctx: Context, form: str, works: Sequence[Work]) -> None:
-    found = {work.member.name: AgentFigures.of(work.calls) for work in works if not work.error}
-    for name, figures in found.items():
-        if figures.throughput_tok_s is not None:
-            rate = figures.throughput_tok_s
-            ctx.metric(f"{name}_throughput_tok_s", rate, "tok/s", better="higher")
-        if figures.ttft_ms is not None:
-            ctx.metric(f"{name}_ttft_ms", figures.ttft_ms, "ms", better="lower")
-    if len(found) == len(works) == 2:
-        _record_deltas(ctx, *found.values())
-    if works:
-        report = combined_report(form, ctx.phase, ctx.iteration, works)
-        ctx.artifact(f"combined_report.{ctx.phase[0]}{ctx.iteration}.md", report)
-
-
-def _record_deltas(ctx: Context, first: AgentFigures, second: AgentFigures) -> None:
-    """Second − first: candidate − baseline."""
-    for name, unit in (("throughput_tok_s", "tok/s"), ("ttft_ms", "ms")):
-        one, other = getattr(first, name), getattr(second, name)
-        if one is not None and other is not None:
-            stem, _, rest = name.partition("_")
-            ctx.metric(f"{stem}_delta_{rest}", other - one, unit)

@@ -11,15 +11,15 @@ import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from harness.errors import ScenarioError
-from harness.protocols import AgentCalls, Context
-from harness.text import one_line
 from harness_agents.ingest import ingest, sha256
 from harness_agents.program import Outcome, Program
 from harness_agents.protocol import Corpus
-from harness_agents.registered import agent_named
 from harness_agents.warden import warden
 from harness_agents.workload import Workload, corpus_of, in_process, job_for, workload
+
+from harness.errors import ScenarioError
+from harness.protocols import Agent, AgentCalls, Context
+from harness.text import one_line
 from harness_multi_agent.figures import told_by_program, told_by_record
 from harness_multi_agent.members import Member
 from harness_multi_agent.options import MultiAgentOptions
@@ -57,16 +57,17 @@ class Workers:
         BackendError for a program that is not there, SpecError for one that nobody registered."""
         self._corpus = corpus_of(self._options)
         made_of: dict[str, Any] = {}
+        about: dict[str, Any] = {}
         for one in self._members:
             if one.command:
                 self._commands[one.name] = [*one.command]
                 made_of[one.name] = {"command": [one_line(word, 200) for word in one.command]}
             elif not one.in_process:
-                agent = agent_named(one.program)
+                agent = _agent(one.program)
                 self._commands[one.name] = agent.command()
-                known = (made_of[o.name] for o in self._members if o.program == one.program)
-                first = next((m for m in known), None) if one.program in made_of else None
-                made_of[one.name] = first or await asyncio.to_thread(agent.about)
+                if one.program not in about:
+                    about[one.program] = await asyncio.to_thread(agent.about)
+                made_of[one.name] = about[one.program]
         if self._commands:
             warden.start()
         return made_of
@@ -190,14 +191,18 @@ class _Outside:
             member=self._member,
             start_ns=start_ns,
             end_ns=max(outcome.end_ns or 0, start_ns),
-            phases=tuple(
-                (one_line(name, 60), start, end) for name, start, end in outcome.phases
-            ),
+            phases=tuple((one_line(name, 60), start, end) for name, start, end in outcome.phases),
             calls=tuple(map(told_by_program, outcome.calls)),
             error=error,
             idle=idle,
             outcome=outcome,
         )
+
+
+def _agent(name: str) -> Agent:
+    from harness_agents.agents import agent_named
+
+    return agent_named(name)
 
 
 async def _until(at_ns: int) -> None:

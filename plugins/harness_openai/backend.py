@@ -109,8 +109,9 @@ class OpenAIBackend:
         return Exchange(url=url, headers=self._headers, body=body, framing="sse")
 
     def decode(self, request: Request, record: Record) -> Decoded:
-        whole = "stream" in request.options and request.options["stream"] is not True
-        decoded = decode(record, self.secret.redact, whole=whole)
+        others = "stream" in request.options  # another program's (harness.protocols.Reads)
+        whole = others and request.options["stream"] is not True
+        decoded = decode(record, self.secret.redact, whole=whole, others=others)
         error = decoded.error
         if error is None or error.code not in _NOT_THERE or not self._completes(request):
             return decoded

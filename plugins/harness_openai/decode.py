@@ -46,9 +46,12 @@ _FAILED: Final = ("error", "abort")
 _json_decoder = msgspec.json.Decoder()
 
 
-def decode(record: Record, redact: Callable[[str], str], *, whole: bool = False) -> Decoded:
+def decode(
+    record: Record, redact: Callable[[str], str], *, whole: bool = False, others: bool = False
+) -> Decoded:
     """Never raises on any bytes; `len(kinds) == len(record)`. Every string in the result has been
-    through `redact`. `whole`: an answer all at once was asked for, and is none of its faults."""
+    through `redact`. `whole`: an answer all at once was asked for, and is none of its faults.
+    `others`: another program asked, which may leave once it has `[DONE]`."""
     status = record.http_status
     if status is not None and status // 100 != 2:
         raw, message = error_of_body(b"\n".join(record.payloads()))
@@ -67,7 +70,10 @@ def decode(record: Record, redact: Callable[[str], str], *, whole: bool = False)
             reader.read_named(name, data, cut_off=index == torn)
         else:
             reader.read(payload, cut_off=index == torn)
-    return reader.result(complete, redact)
+    decoded = reader.result(complete, redact)
+    if others and record.outcome == "cancelled" and reader.is_done and decoded.error is None:
+        decoded.end = reader.done_at
+    return decoded
 
 
 class _Reader:
@@ -85,6 +91,11 @@ class _Reader:
         self._error: CallError | None = None
         self._server: dict[str, Any] = {}
         self._last_plain: bytes | None = None
+        self.done_at: int | None = None
+
+    @property
+    def is_done(self) -> bool:
+        return self.done_at is not None and self._finish_reason is not None
 
     def read_named(self, name: bytes, data: bytes, *, cut_off: bool) -> None:
         if name == b"error":
@@ -103,6 +114,7 @@ class _Reader:
             self._add_plain(plain)
             self._last_plain = payload
         elif payload.strip() == b"[DONE]":
+            self.done_at = len(self._kinds)
             self._add_empty()
         else:
             self._catch_up()

@@ -110,11 +110,11 @@ def without_instants(events):
 
 class Replay(Connections):
     """Answers each request by the vector whose number is its prompt, in HTTP chunks of `size`
-    bytes, and remembers the request's body by the call's name."""
+    bytes, and remembers the request's body by the call's name. `closes`: after each answer."""
 
-    def __init__(self, cases, size):
+    def __init__(self, cases, size, closes=False):
         super().__init__()
-        self.cases, self.size = cases, size
+        self.cases, self.size, self.closes = cases, size, closes
         self.bodies = {}
 
     async def __aenter__(self):
@@ -129,7 +129,8 @@ class Replay(Connections):
             names = [line for line in head.split(b"\r\n") if line.lower().startswith(b"x-request")]
             self.bodies[names[0].split(b": ")[1].decode()] = asked
             case = self.cases[int(asked["messages"][0]["content"])]
-            writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n")
+            writer.write(b"Connection: close\r\n\r\n" if self.closes else b"\r\n")
             data = vectors.body(case)
             for at in range(0, len(data), self.size):
                 piece = data[at : at + self.size]
@@ -137,3 +138,5 @@ class Replay(Connections):
                 await writer.drain()
             writer.write(b"0\r\n\r\n")
             await writer.drain()
+            if self.closes:
+                return

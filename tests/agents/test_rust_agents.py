@@ -40,8 +40,8 @@ def url(tmp_path_factory):
 class InThread:
     """A replay server with an event loop of its own."""
 
-    def __init__(self, cases, size):
-        self.server = Replay(cases, size)
+    def __init__(self, cases, size, **how):
+        self.server = Replay(cases, size, **how)
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever)
 
@@ -119,6 +119,7 @@ def test_the_truth_server_by_all_of_them(programs, url, dialect, tmp_path):
         talk.begin(job(url, stages, dialect=dialect, corpus=corpus))
         status, events = talk.end()
         assert status == 0, events
+        assert [event["t"] for event in events[:7]] == ["hello", *["clock"] * 5, "ready"]
         kinds = [event["t"] for event in events[7:]]
         call = ["call_sent", "call_first_token", "call_last_token", "call_end"]
         phase = ["phase_start", *call, "phase_end"]
@@ -147,6 +148,26 @@ def test_many_streams_at_once(programs, url):
         assert {end["status"] for end in ends(events).values()} == {"ok"}
         assert list(ends(events)) == [f"a.{n}.s" for n in range(40)]
         assert not [event for event in events if event["t"].startswith("phase")]
+
+
+@pytest.mark.parametrize("closes", [False, True])
+def test_a_connection_is_kept_for_as_long_as_the_server_keeps_it(programs, closes):
+    stages = [stage(name, "0") for name in ("one", "two", "three")]
+    fine = [case for case in vectors.STREAMS if case["name"] == "chat"]
+    dialect = fine[0]["dialect"]
+    for name, command in programs.items():
+        with InThread(fine, size=1000, closes=closes) as server:
+            status, _ = converse(command, job(server.url, stages, dialect=dialect))
+            assert status == 0, name
+            assert server.connections == (3 if closes else 1), name
+
+
+@pytest.mark.parametrize("name", rust.RUNTIMES)
+def test_every_rule_of_the_protocol_is_kept(programs, name):
+    from harness_agents.checking import check
+
+    found = asyncio.run(check([str(word) for word in programs[name]], answers=False))
+    assert {one.rule: one.evidence for one in found if one.status != "kept"} == {}
 
 
 def test_what_can_go_wrong_with_the_server(programs):
@@ -210,7 +231,7 @@ def test_a_job_that_cannot_be_done_is_refused(programs, name, change, said):
     talk.tell(job("http://127.0.0.1:1", [stage("s", "x")]) | change)
     status, events = talk.end()
     assert status == 1
-    assert [event["t"] for event in events] == ["hello", "error"]
+    assert [event["t"] for event in events] == ["error"]
     assert said in events[-1]["message"]
 
 

@@ -44,6 +44,13 @@ def test_the_plan_is_shown_and_nothing_started(harness_command, spec_file, tmp_p
     assert [path.name for path in tmp_path.iterdir()] == ["spec.yaml"]
 
 
+def test_a_level_that_is_a_mapping_is_shown_by_its_name(harness_command):
+    axis = "sweep.axes.backend.options={small step: {num_batch: 32}, large step: {num_batch: 64}}"
+    done = harness_command("run", "load", "--set", axis, "--dry-run")
+    assert done.status == 0, done.err
+    assert "small step" in done.out and "num_batch" not in done.out.partition("in this order")[0]
+
+
 def test_as_json_the_plan_is_whole(harness_command, spec_file):
     first = harness_command("run", spec_file, "--dry-run", "--json")
     plan = json.loads(first.out)

@@ -78,6 +78,10 @@ def test_an_agent_of_a_shell_and_curl(server, tmp_path):
     assert f"OPENAI_BASE_URL={url[1]}/v1\n" in done.stderr
     assert f"OLLAMA_HOST={url[1]}\n" in done.stderr
     assert '"done":true' in done.stdout  # what the program writes is passed on
+    cost = "through the tap: it held chunks for"
+    assert cost in " ".join(done.stdout.split())
+    page = (tmp_path / "run" / "reports" / "comparison_report.md").read_text("utf-8")
+    assert "it held chunks for" in page
     plan, work, whole = records(tmp_path / "run", CallRecord)
     assert {call.status for call in (plan, work, whole)} == {"ok"}
     assert [call.stamp_source for call in (plan, work, whole)] == ["tap"] * 3

@@ -8,6 +8,7 @@ from collections import Counter
 from typing import ClassVar
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -609,3 +610,40 @@ def test_a_conversation_is_read_out_of_the_body():
     assert request_of(b'{"system": "s", "prompt": "p"}', agent="", stage="").messages[1] == Message(
         role="user", content="p"
     )
+
+
+@pytest.mark.parametrize(("last", "status"), [(b"data: [DONE]\n\n", "ok"), (b"", "cancelled")])
+def test_a_client_may_leave_when_it_has_all(last, status):
+    chunks = [
+        {"choices": [{"delta": {"content": "hi"}}]},
+        {"choices": [{"delta": {}, "finish_reason": "stop"}]},
+    ]
+    parts = [b"data: " + msgspec.json.encode(chunk) + b"\n\n" for chunk in chunks]
+    seen = passed(asking(), respond([*parts, last])[:-1], path="/v1/chat/completions", left=True)
+    (call,) = calls(one_agent, [seen])
+    assert (call.status, call.text) == (status, "hi")
+    assert (call.instants.end_ns is not None) is (status == "ok")
+
+
+def test_letting_the_stamps_of_chunks_go_changes_no_figure():
+    from harness.metrics import CALL_METRICS, condense
+    from harness.metrics.call import TAPPED
+
+    seen = passed(asking(), ANSWER, path="/talk", headers=[("x-request-id", "n")])
+    sent_on = (seen.record.arrival_ns + seen.record.lag_ns)[:3]
+    stamps = np.add(sent_on, [3_000, 5_000, 10_000]).astype("<i8").tobytes()
+    said = {"first_token_ns": int(sent_on[0]) + 3_000, "last_token_ns": int(sent_on[2]) + 10_000}
+
+    async def work(ctx):
+        async with ctx.agent("a") as agent:
+            agent.report(told("n", said={**said, "chunk_ns": stamps}))
+
+    (call,) = calls(work, [seen])
+    figures = {one.name: one.formula(call) for one in CALL_METRICS}
+    assert figures == {one.name: one.formula(condense(call)) for one in CALL_METRICS}
+    assert [figures[name] for name in TAPPED] == pytest.approx(
+        [0.5, 3.0, 10.0, 5.0, 9.9, 1.0, 20.0, 20.0, 20.0]
+    )
+    early = msgspec.structs.replace(call.reported, chunk_ns=(sent_on - 1).astype("<i8").tobytes())
+    delay = next(one.formula for one in CALL_METRICS if one.name == "agent_chunk_delay_p50_us")
+    assert delay(msgspec.structs.replace(call, reported=early)) is None

@@ -96,6 +96,18 @@ def test_backends_may_be_an_axis(host):
     ]
 
 
+def test_an_arm_keeps_what_no_cell_speaks_of(host):
+    """A level that is a mapping is merged: it overrules what it names, and nothing else."""
+    levels = {"small": {"num_ctx": 1}, "large": {"num_ctx": 2}}
+    sweep = {"axes": {"backend.options": levels}}
+    made = plan(host, arms=ARMS, sweep=sweep)
+    found = {(a.name, a.cell): a.backend_config.options for a in made.arms}
+    assert found["chimera", "options=large"].max_tokens == 3
+    assert found["chimera", "options=large"].num_ctx == 2
+    with pytest.raises(SpecError, match="would overrule this"):
+        plan(host, arms={"a": {"backend": {"options": {"num_ctx": 3}}}}, sweep=sweep)
+
+
 def test_scenarios_of_both_kinds_need_to_say_which_load_is_whose(host):
     kinds = {"a": {"scenario": {"name": "two_steps"}}, "b": {}}
     with pytest.raises(SpecError, match="make their calls themselves") as caught:

@@ -86,6 +86,7 @@ if [ -n "$short" ]; then
         --deselect tests/native/test_framing_http.py::test_huge_head_costs_the_same_per_byte_however_it_comes \
         --deselect tests/native/test_recorder.py::test_a_million_chunks_cost_24_bytes_each_beyond_their_payload \
         --deselect tests/native/test_framing_frames.py::test_json_text_comes_through_as_it_was \
+        --deselect tests/transport/test_tap_native.py::test_a_thousand_connections_at_once \
         $api tests/native/test_framing_frames.py tests/native/test_framing_http.py \
         tests/native/test_reactor.py tests/native/test_reactor_ends.py \
         tests/native/test_reactor_life.py tests/native/test_recorder.py tests/sim/test_sender.py \

@@ -27,6 +27,9 @@ def test_the_wheel_holds_what_runs_and_no_native_source(distributions):
         assert f"{plugin}/__init__.py" in names
     assert any(n.startswith("harness_single_agent/corpus/") for n in names)
     assert "harness_single_agent/specs/demo.yaml" in names
+    rust = {n.removeprefix("harness_agents/rust/") for n in names if "_agents/rust/" in n}
+    assert {"Cargo.lock", "Cargo.toml", "agent-core/build.rs", "agent-core/src/lib.rs"} <= rust
+    assert not [n for n in rust if n.startswith("target/")]
     assert "harness/cli/templates/common/pyproject.toml.tmpl" in names
     assert "harness/engine/bands/stateset.yaml" in names
     assert "harness/report/templates/report.html" in names

@@ -131,7 +131,8 @@ def rust_agent(calls, seconds, options, *, v1, port):
                    "workflow": {"ingest_seconds": 0.0, "analysis_seconds": 2.0,
                                 "report_seconds": 3.0, "total_seconds": 5.0}}  # fmt: skip
     config = {"id": "a", "label": "A", "prompt": "p", "model": MODEL,
-              "base_url": f"http://localhost:{port}", "options": result["configuration"]}  # fmt: skip
+              "base_url": f"http://localhost:{port}",
+              "options": result["configuration"]}  # fmt: skip
     return {"config": config, "result": result, "execution_time_s": seconds}
 
 
@@ -276,7 +277,8 @@ def python_single(runs, *, head=False, files=0):
         for options, (tokens, rate, ttft) in zip(({}, OPTIONS), pair, strict=True):
             metrics = python_metrics(tokens, rate, ttft, options)
             one = {"report": "#", "metrics": metrics, "start_time": "2025-10-09T16:45:47.655478",
-                   "analysis": {"performance_metrics": {"total_files_analyzed": files}}}  # fmt: skip
+                   "analysis": {
+                       "performance_metrics": {"total_files_analyzed": files}}}  # fmt: skip
             if head:
                 told = metrics["aggregate_metrics"]
                 told["request_count"] = told.pop("total_requests")
@@ -335,12 +337,14 @@ def write_fixtures(root: Path) -> None:
     two = [[call(), call(150, 96.0, 44.0)], [call(220, 101.0), call(140, 95.0, 60.0)]]
     poisoned = [[call(), torn()], [call(210, 99.0), call(160, 97.0)]]
     pair = ([call(), call(180, 60.0, 900.0)], [call(210, 58.0), call(190, 61.0)])
+    later = [((900, 118.0, 210.0), (880, 119.0, 205.0))]
+    late = [call(300, 90.0, 2600.0)]
     for name, value in {
         "single-python": python_single([((1000, 99.0, 1400.0), (1010, 99.2, 1390.0))]),
-        "single-python-head": python_single([((900, 118.0, 210.0), (880, 119.0, 205.0))], head=True),
+        "single-python-head": python_single(later, head=True),
         "single-rust": rust_single(two, poisoned),
         "single-rust-v1": rust_single([[call()]], [[call(210, 99.0)]], v1=True),
-        "multi-rust-v1": rust_pair(1, [call()], [call(300, 90.0, 2600.0)], (4.0, 6.0), 6.1, v1=True),
+        "multi-rust-v1": rust_pair(1, [call()], late, (4.0, 6.0), 6.1, v1=True),
         "multi-rust-v2": rust_pair(2, *pair, (8.0, 7.5), 8.1),
         "multi-python": python_pair(1, (400, 43.0, 480.0, OPTIONS),
                                     (420, 63.0, 32_950.0, OPTIONS | {"num_ctx": 2048}),

@@ -1,15 +1,17 @@
-"""`harness import chimeraforge`: configurations become cells, runs trials, calls iterations; what a
-file states and its own data contradict is found; nothing is made up, and nothing lost in silence."""
+"""`harness import chimeraforge`: configurations become cells, runs trials, calls iterations; what
+a file states and its own data contradict is found; nothing is made up, nothing lost in silence."""
 
 from __future__ import annotations
 
 import json
 import math
+import os
 from statistics import fmean
 
+import msgspec
 import pytest
 from click.testing import CliRunner
-from harness_agents.chimeraforge import ChimeraforgeImporter, Options
+from harness_agents.chimeraforge import ChimeraforgeImporter, Options, harness_find_caveats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -116,6 +118,22 @@ def test_a_failed_call_counts_for_nothing_and_is_counted(tmp_path):
 def test_an_empty_input_is_found(tmp_path):
     run = write_run(run_of(read(FIXTURES / "single-python" / "metrics.json")), tmp_path / "run")
     assert "empty-input" in {one.code for one in audit_run(run).findings}
+
+
+def test_a_prompt_that_cannot_have_fitted_is_told(tmp_path):
+    value = rust_single([[call(), call()]], [[call(), call()]])
+    for role in ("baseline", "chimera"):
+        value[role]["llm_calls"][1]["prompt"] = "p" * (6 * OPTIONS["num_ctx"] + 1)
+    path = write(tmp_path / "metrics.json", value)
+    run = load_run(write_run(run_of(read(path)), tmp_path / "run"))
+    (said,) = harness_find_caveats(run)
+    assert said.code == "prompt-beyond-context"
+    assert [one["row"] for one in said.evidence["prompts"]] == [
+        "metrics.json $.chimera.llm_calls[1]"
+    ], "what the server's default holds is not known"
+    value["chimera"]["llm_calls"][1]["prompt"] = "p" * (6 * OPTIONS["num_ctx"])
+    whole = write_run(run_of(read(write(path, value))), tmp_path / "whole")
+    assert harness_find_caveats(load_run(whole)) == []
 
 
 # ---- pairs
@@ -262,6 +280,23 @@ def test_long_paths_stay_apart(tmp_path):
     assert len({cell for _, cell, _ in made.manifest.plan}) == 2
 
 
+def test_hostile_names_and_links_do_no_harm(tmp_path):
+    pair = rust_pair(1, [call()], [call()], (2.0, 2.1), 2.2, scenario="\x1b]0;owned\x07x")
+    pair["collector"]["result"]["model"] = "evil\u202ename"
+    pair["insight"]["result"]["configuration"] = {"num_ctx\x1b[2J": "\x1b[31mred", "nested": {}}
+    for name in (b"caf\xe9", b"\x1b[2Jfolder"):
+        write(tmp_path / os.fsdecode(name) / "run_1" / "metrics.json", pair)
+    (tmp_path / "link").symlink_to(tmp_path)
+    found = read(tmp_path)
+    made = run_of(found)
+    assert found.gaps == ("link is a link, which is not followed",)
+    everything = msgspec.json.encode(made).decode()
+    assert "u001b" not in everything
+    assert "\u202e" not in everything
+    assert len({cell for _, cell, _ in made.manifest.plan}) == 2
+    assert made.manifest.spec.backend.model == "toy:1b" or found.model is None
+
+
 def test_a_file_that_is_none_stops_the_import(tmp_path):
     folder_of_pairs(tmp_path)
     (tmp_path / "phase_1_test_001" / "run_2" / "metrics.json").write_text("{}")
@@ -284,9 +319,12 @@ def test_a_table_is_known_by_its_header_and_a_line_by_its_fields(tmp_path):
         read(path)
     source = (DATA / "chimeraforge" / "tr111v2_rust_single_228calls.csv").read_text()
     header, first, *_ = source.splitlines()
-    for old, new, says in (("676.806", "fast", "line 2, column ttft_ms"),
-                           ("1004", "1004.5", "is not a whole number"),
-                           ("676.806", "nan", None), ("676.806", "inf", "is not a number")):  # fmt: skip
+    for old, new, says in (
+        ("676.806", "fast", "line 2, column ttft_ms"),
+        ("1004", "1004.5", "is not a whole number"),
+        ("676.806", "nan", None),
+        ("676.806", "inf", "is not a number"),
+    ):
         path.write_text(f"{header}\n{first.replace(old, new)}\n")
         if says is None:
             assert "ttft_ms" not in of_row(read(path).rows[0])

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from harness_multi_agent.caveats import find_caveats
+from msgspec.structs import replace
 
 from harness.testing import ScriptedBackend, run_scripted
 
+HOSTILE = "\x1b]0;owned\x07\x1b[31m| x |\u202egnp"
 PAIR = {"form": "chimera_hetero", "chimera": {"temperature": 0.9}, "chimera2": {"temperature": 0.1}}
 
 
@@ -46,7 +51,7 @@ def test_alone_they_work_one_after_another_and_together_at_once():
     for one in run(PAIR).iterations:
         collector, insight = spans(one)["collector"], spans(one)["insight"]
         if one.phase == "solo":
-            assert collector[1] < insight[0]
+            assert collector[1] < insight[0] or insight[1] < collector[0]
         else:
             assert max(collector[0], insight[0]) < min(collector[1], insight[1])
 
@@ -76,8 +81,6 @@ def test_each_agent_has_its_own_options():
             self.asked = []
 
         def __call__(self, exchange):
-            import json
-
             body = json.loads(exchange.body)
             self.asked.append((body["agent"], body["stage"], body["options"], body["messages"]))
             return ScriptedBackend.answer([f"{body['agent']} says {body['stage']}"])
@@ -105,7 +108,7 @@ def test_the_older_figures_are_there_where_the_server_tells():
 
 
 def test_the_report_of_an_iteration_has_its_figures_and_fences_the_text():
-    ran = run(PAIR, answers=[ScriptedBackend.answer(["# Time: 1 s\n", "```\n", "| x |"])])
+    ran = run(PAIR, answers=[ScriptedBackend.answer(["# Time: 1 s\n", "```\n", HOSTILE])])
     reports = {path.rpartition("/")[2]: text for path, text in ran.artifacts.items()}
     assert {*reports} == {"combined_report.m0.md", "combined_report.s0.md"}
     together, alone = reports["combined_report.m0.md"], reports["combined_report.s0.md"]
@@ -116,46 +119,59 @@ def test_the_report_of_an_iteration_has_its_figures_and_fences_the_text():
     headings = [line for line in together.split("\n") if line.startswith("# ")]
     inside = together.partition("text of the model")[2]
     assert "````" in inside, "a fence that the text cannot close"
-    assert headings == ["# Combined report: chimera\\_hetero, measured iteration 0", "# Time: 1 s"] + [
-        "# Time: 1 s"
-    ] * 3
+    title, *rest = headings
+    assert title == "# Combined report: chimera\\_hetero, measured iteration 0"
+    assert rest == ["# Time: 1 s"] * 4, "the model's, within its fences"
+    assert "- **Simulated**" in together
+    assert not any(c in together for c in "\x1b\x07\u202e")
 
 
 def test_an_agent_that_fails_fails_the_iteration_and_the_other_ends_its_work():
     def answer(exchange):
-        import json
-
         broken = json.loads(exchange.body)["agent"] == "insight"
         return ScriptedBackend.answer(["word"])[: 1 if broken else None]
 
     ran = run(PAIR, answers=[answer])
     for one in ran.iterations:
         assert one.status == "error"
-        assert "agent insight: the analysis call ended as " in one.error.message
-        assert {*spans(one)} == {"collector"}, "a time that ended with a failure is none"
-        assert one.planned_calls == 4
+        assert "agent insight: its analysis call ended as " in one.error.message
         calls = [c for c in ran.calls if c.phase == one.phase]
-        assert len(calls) == 4, "planned and recorded balance"
-        assert sum(c.status == "ok" for c in calls) == 2
+        assert one.planned_calls == len(calls) == 4, "planned and recorded balance"
+        worked = sum(c.status == "ok" for c in calls)
+        if one.phase == "measured":
+            assert worked == 2
+        assert "insight" not in spans(one), "a time that ended with a failure is none"
+        assert len(spans(one)) == worked / 2
 
 
 def test_agents_that_were_to_differ_and_do_not_are_named():
-    codes = {}
-    for options in (
-        {"form": "chimera_hetero", "chimera": {"temperature": 0.9}},
-        {"form": "baseline_vs_chimera", "chimera": {"temperature": 0.0}},
-        {"form": "chimera_homo", "chimera": {"temperature": 0.9}},
-        PAIR,
+    hot = {"temperature": 0.9}
+    for options, expected in (
+        ({"form": "chimera_hetero", "chimera": hot}, ["note"]),
+        ({"form": "chimera_homo", "chimera": hot}, []),
+        ({"form": "baseline_vs_chimera", "chimera": hot}, []),
+        (PAIR, []),
     ):
-        caveats = run(options).data()
-        found = [c for c in _caveats(caveats) if c.code == "equal-agents"]
-        codes[options["form"], len(options)] = [c.severity for c in found]
-    assert codes["chimera_hetero", 2] == ["note"]
-    assert codes["chimera_homo", 2] == []
-    assert codes["chimera_hetero", 3] == []
+        assert [c.severity for c in find_caveats(run(options).data())] == expected, options
 
 
-def _caveats(data):
-    from harness_multi_agent.caveats import find_caveats
+def test_a_chimera_that_asks_for_what_the_baseline_has_anyway_is_doubtful():
+    ran = run({"form": "baseline_vs_chimera", "chimera": {"temperature": 0.9}})
+    (trial,) = ran.trials
+    sent = replace(trial.effective, options={"temperature": 0.9, "num_ctx": 4096})
+    ran.records[ran.records.index(trial)] = replace(trial, effective=sent)
+    (caveat,) = find_caveats(ran.data())
+    assert (caveat.code, caveat.severity) == ("equal-agents", "doubtful")
+    assert caveat.evidence["options"] == {"collector": {}, "insight": {"temperature": 0.9}}
 
-    return find_caveats(data)
+
+def test_who_is_first_alone_is_drawn_by_the_seed():
+    """The same in every arm of a block; not always the same agent."""
+    first = {}
+    ran = run({"agents": 2}, measured=8, arms={"one": {}, "two": {}})
+    for one in ran.iterations:
+        if one.phase == "solo":
+            found = min(spans(one).items(), key=lambda item: item[1])[0]
+            first.setdefault(one.arm, {})[one.iteration] = found
+    assert first["one"] == first["two"]
+    assert {*first["one"].values()} == {"agent1", "agent2"}

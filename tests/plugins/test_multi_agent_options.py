@@ -102,6 +102,11 @@ def test_each_has_an_endpoint_of_its_own():
             {"agents": [{}, {"options": {"top_kk": 1}}]},
             "$.scenario.options.agents[1].options.top_kk: there is no such field (try: top_k)",
         ),
+        ({"agent": "pyton"}, "$.scenario.options.agent: there is no agent 'pyton' (try: python)"),
+        (
+            {"agents": [{}, {"agent": "rust"}]},
+            "$.scenario.options.agents[1].agent: there is no agent 'rust'",
+        ),
         ({"endpoints": "each"}, "$.backend.url: the scenario makes use of 2 endpoints"),
         ({"agents": [{"endpoint": 3}]}, "makes use of 4 endpoints, and only the backend's own"),
     ],

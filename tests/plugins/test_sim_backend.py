@@ -170,3 +170,10 @@ def test_a_server_that_cannot_start_says_why():
 
     with pytest.raises(BackendError, match="does not start"):
         asyncio.run(life())
+
+
+@pytest.mark.parametrize(("servers", "status"), [(1, 2), (2, 0)])
+def test_a_plan_knows_how_many_addresses_there_will_be(servers, status):
+    words = ["multi_agent", "--backend", "sim", "-o", f"servers={servers}", "-o", "endpoints=each"]
+    done = subprocess.run([*RUN, *words, "--dry-run"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == status, done.stderr

@@ -1,4 +1,4 @@
-"""multi_metrics.json: every pair of iterations, agent by agent, and the figures of older reports."""
+"""multi_metrics.json: pairs of iterations, agent by agent, and the figures of older reports."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TOGETHER = {"insight": (100.0, 1700.0), "collector": (100.0, 1100.0)}
 ALONE = {"collector": (3000.0, 3800.0), "insight": (4000.0, 4800.0)}
 NOTED = {
     "form": "chimera_homo",
-    "agents": [{"name": "collector", "options": {"num_ctx": 512}}, {"name": "insight"}],
+    "agents": {"collector": {"options": {"num_ctx": 512}}, "insight": {}},
 }
 
 
@@ -96,7 +96,7 @@ def test_three_agents_have_no_delta_and_no_flag():
 
 def test_runs_without_agents_and_notes_of_strangers_do_no_harm():
     assert document(toy_run())["runs"] == []
-    for noted in ("text", [1, {"name": None}], {"name": "collector"}):
+    for noted in ("text", [1, {"name": None}], {"name": "collector"}, {"nobody": {}}):
         data = {"agents": noted}
         (entry,) = document(a_run(*calls_of(TOGETHER), of_agents(TOGETHER, data=data)))["runs"]
         assert [one["name"] for one in entry["agents"]] == [*TOGETHER]

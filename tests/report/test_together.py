@@ -140,6 +140,12 @@ def test_a_speed_up_is_compared_like_any_other_figure():
         assert sum(values) / len(values) == pytest.approx(summary[name].mean)
 
 
+def test_one_agent_at_once_with_itself_is_no_question():
+    """A cell of a sweep over their number."""
+    run = run_of_agents(agents=("only",))
+    assert gain(run) is None and "alone" in shown(run)
+
+
 def test_the_same_run_of_one_agent_has_none_of_it():
     run = run_of_agents(agents=("only",), solo=False)
     assert run.summary.arms[0].agents == () and "together" not in shown(run)

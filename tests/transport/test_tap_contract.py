@@ -474,12 +474,12 @@ async def test_instants_are_in_order_chunk_by_chunk(kind: Kind) -> None:
     record = seen.record
     assert (agents.outcome, record.outcome) == ("complete", "complete")
     assert agents.payloads() == record.payloads() == [b"%d" % index for index in range(20)]
-    assert agents.sent_ns <= seen.request_ns == record.due_ns <= record.sent_ns
-    assert record.sent_ns <= record.arrival_ns[0]
+    assert seen.request_ns == record.due_ns <= record.sent_ns <= record.arrival_ns[0]
     assert record.arrival_ns.tolist() == sorted(record.arrival_ns.tolist())
     assert record.lag_ns.max() < NEVER_SENT
     sent_on = record.arrival_ns + record.lag_ns
-    # The clocks of kernel stamps are mapped by each side for itself: 2 µs and what brackets differ.
+    # Kernel stamps are brought to our clock by each side for itself, which may differ a little.
+    assert agents.sent_ns <= seen.request_ns + 50_000
     assert (sent_on <= agents.arrival_ns + 50_000).all()
     assert sent_on[-1] <= seen.end_sent_ns + 50_000
     assert seen.end_sent_ns <= agents.body_end_ns + 50_000

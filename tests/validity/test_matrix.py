@@ -27,6 +27,7 @@ import pytest
 import trustme
 
 from harness.store.folder import MANIFEST, RECORDS
+from tests.plugins.legacy_builders import call, rust_pair, write
 from tests.sim.servers import sim
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -225,6 +226,19 @@ def table_of_results(place):
     return "import", "csv", "table.csv", "--map", "map.json", "--out", "run"
 
 
+def older_files(place, speedup=None, lost=None):
+    """Pairs of agents, as older programs wrote them down."""
+    for number in (1, 2, 3):
+        pair = rust_pair(number, [call()], [call(rate=90.0)], (2.0, 2.1), 2.2)
+        if speedup is not None:
+            pair["summary"]["concurrency_speedup"] = speedup
+        folder = place.folder / "sweep" / f"run_{number}"
+        folder.mkdir(parents=True)
+        if number != lost:
+            write(folder / "metrics.json", pair)
+    return "import", "chimeraforge", "sweep", "--out", "run"
+
+
 def taken_up(conditions):
     """A run whose log is cut in the middle, as by a kill, and then resumed; `conditions` change its
     account of the machine that it was begun on."""
@@ -322,6 +336,11 @@ CASES = (
          load("plain", "--set", "tags=[step]")),
     Case("imported", "a table of results", "note", 0,
          lambda place: place.ended(place.command(*table_of_results(place)))),
+    Case("stated-differs", "an older report's file, with a speed-up that its own times do not give",
+         "doubtful", 0,
+         lambda place: place.ended(place.command(*older_files(place, speedup=1.99)))),
+    Case("source-incomplete", "older reports' files, of which one run left none", "doubtful", 0,
+         lambda place: place.ended(place.command(*older_files(place, lost=2)))),
     Case("simulated", "the truth server", "doubtful", 0, load("plain")),
     Case("no-selfcheck", "no self-check was ever made here", "note", 0, load("plain")),
     Case("resumed", "the log is cut in the middle, and the run taken up again", "note", 0,

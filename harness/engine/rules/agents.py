@@ -23,6 +23,8 @@ __all__ = ["contention", "solo_missing", "unequal_work"]
 
 SHOWN_MAX: Final = 8
 """Pairs in the evidence."""
+QUEUE_SHOWN_MS: Final = 1.0
+"""Less than that is no queue: it is what two requests at the same instant cost."""
 
 
 def unequal_work(view: RunView) -> Iterator[Caveat]:
@@ -71,7 +73,11 @@ def contention(view: RunView) -> Iterator[Caveat]:
              for _, one in contended)
         )  # fmt: skip
         waits = [one.queue_excess_ms for _, one in contended if one.queue_excess_ms is not None]
-        queued = f", the queue residual grew by up to {max(waits):.3g} ms" if waits else ""
+        queued, shared = "", bool(waits) and max(waits) < QUEUE_SHOWN_MS
+        if shared:
+            queued = ", without a queue that shows: they shared what the server can do"
+        elif waits:
+            queued = f", the queue residual grew by up to {max(waits):.3g} ms"
         yield Caveat(
             code="contention",
             severity="note",
@@ -92,7 +98,9 @@ def contention(view: RunView) -> Iterator[Caveat]:
                     for pair, one in contended[:SHOWN_MAX]
                 ],
             },
-            remedy="as many slots of the server as there are agents, or an endpoint for each, if "
+            remedy="fewer agents at once, or a server for each on hardware of its own"
+            if shared
+            else "as many slots of the server as there are agents, or an endpoint for each, if "
             "they are not to wait for one another",
             arm=arm.name,
             cell=arm.cell,

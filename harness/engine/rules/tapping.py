@@ -12,8 +12,8 @@ __all__ = ["tap_bypassed"]
 
 
 def tap_bypassed(view: RunView) -> Iterator[Caveat]:
-    """Calls that an agent reports, and that the tap never saw: it reached the server another way, or
-    tells of what it did not do. Nothing but its word is known of them."""
+    """Calls that an agent reports, and that the tap never saw: it reached the server another way,
+    or tells of what it did not do. Nothing but its word is known of them."""
     manifest = view.manifest
     for arm in view.arms:
         asked = configuration(manifest.spec, arm.name, arm.summary.cell, manifest.cells)

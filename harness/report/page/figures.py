@@ -63,12 +63,12 @@ def _headlines(summary: Summary) -> list[tuple[str, str, str]]:
     named |= {name: head for name, head in _ALSO.items() if name in known}
     if not named:
         named = {name: name for name in list(known)[:5] if not name.startswith(COLD)}
-    return [(name, head, known[name]) for name, head in named.items()]
+    units = {name: "" if unit == "1" else unit for name, unit in known.items()}
+    return [(name, head, units[name]) for name, head in named.items()]
 
 
 _ALSO: Final = {
     "speedup": "Speed-up",
-    "efficiency": "Efficiency",
     "throughput_tok_s": "Throughput",
     "goodput_share": "Goodput",
     "goodput_per_s": "Goodput rate",

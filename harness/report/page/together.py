@@ -28,7 +28,7 @@ def agents_shown(summary: Summary) -> AgentsShown | None:
     if not any(arm.agents for arm in summary.arms):
         return None
     names = known_figures(summary)
-    columns = [Column(head="Arm"), Column(head="Agent"), Column(head="")]
+    columns = [Column(head="Arm"), Column(head="Agent"), Column(head="Worked")]
     columns += [Column(head=FIGURES[n][0], unit=FIGURES[n][1], numeric=True) for n in names]
     rows: list[list[Cell]] = []
     for arm in summary.arms:

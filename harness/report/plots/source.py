@@ -170,6 +170,8 @@ def _lags_us(call: CallRecord) -> tuple[NDArray[np.float32] | None, int]:
     if not columns.count or not len(columns.lag_ns) == len(columns.size) == 4 * columns.count:
         return None, 0
     kernel = np.frombuffer(columns.size, "<u4") & FLAG_USER_STAMP == 0
+    if call.stamp_source == "tap":  # their lag is the tap's own, and no client's
+        return None, int(columns.count - kernel.sum())
     if call.stamp_source != "kernel":
         return None, columns.count
     lags = np.frombuffer(columns.lag_ns, "<u4")[kernel] / 1e3

@@ -1,6 +1,6 @@
 """Which calls ran at the same time: one row per slot, a bar per call, its wait for the first token
 lighter than the stream that follows. Of one iteration per arm and cell, the first measured one.
-Where several agents worked at once, they have lanes of their own instead (lanes.py).
+Where several agents worked at once, they have lanes of their own instead (lanes.py, agentline.py).
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
-from harness.report.plots.lanes import agent_timelines, has_agents
+from harness.report.plots.agentline import agent_timelines
+from harness.report.plots.lanes import has_agents
 from harness.report.plots.layout import rows
 from harness.report.plots.plot import Plot
 from harness.report.plots.source import Key, Sample, Shot, Source, Unfit

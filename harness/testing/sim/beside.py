@@ -132,12 +132,20 @@ def pair(calls: Iterable[CallRecord], log: SimLog) -> Pairs:
     unnamed = unequal = 0
     for call in calls:
         serial = serial_of(call, log.boot)
+        reported = call.stamp_source == "agent"
+        if serial is None and reported:
+            serial = _serial_by_header(call, log)
         request = None if serial is None else log.requests.get(serial)
         if serial is None or request is None:
             unnamed += 1
             continue
         rows = sent.get(serial)
         stamps = np.frombuffer(call.chunks.arrival_ns, "<i8")
+        if rows is not None and reported:  # programs tell of content alone, and perhaps not when
+            rows = rows[np.isin(rows["kind"], (REASONING, CONTENT))]
+            if not len(stamps) and call.content_chunks == len(rows):
+                rows = rows[:1]
+                stamps = np.array([call.instants.first_token_ns or 0])
         if rows is None or len(rows) != len(stamps):
             unequal += 1
             continue
@@ -146,21 +154,22 @@ def pair(calls: Iterable[CallRecord], log: SimLog) -> Pairs:
         if not content.any() or instants.first_token_ns is None or instants.sent_ns is None:
             unequal += 1
             continue
-        lag_ns = np.frombuffer(call.chunks.lag_ns, "<u4")
+        lag_ns = np.frombuffer(call.chunks.lag_ns, "<u4") if not reported else 0
         first_ns = int(rows["before_ns"][content][0])
         columns["call"].append(np.full(len(rows), len(serials)))
         columns["errors"].append(stamps - rows["before_ns"])
         columns["lag"].append(stamps + lag_ns - rows["before_ns"])
         columns["send"].append(rows["after_ns"] - rows["before_ns"])
         columns["content"].append(content)
-        flagged = np.frombuffer(call.chunks.size, "<u4") & MERGED != 0
+        sizes = np.frombuffer(call.chunks.size, "<u4") if not reported else np.zeros(len(rows), int)
+        flagged = sizes & MERGED != 0
         columns["merged"].append(_before_content(flagged, content))
         columns["cut"].append(_cut(rows["due_ns"], content))
         columns["first"].append(instants.first_token_ns - first_ns)
         columns["reported"].append(instants.first_token_ns - instants.sent_ns)
         columns["true"].append(first_ns - request["arrived_ns"])
         serials.append(serial)
-        kernel.append(call.stamp_source == "kernel")
+        kernel.append(call.stamp_source in ("kernel", "tap"))
         arrival_by_kernel.append(request["arrived_by"] == "kernel")
     kinds = {"content": bool, "merged": bool, "cut": bool}
     whole = {name: np.array(columns[name], np.int64) for name in _CALLS}
@@ -241,7 +250,10 @@ def _ok_calls(run: Run) -> list[CallRecord]:
     found = [
         record
         for record in run.records()
-        if isinstance(record, CallRecord) and record.phase == "measured" and record.status == "ok"
+        if isinstance(record, CallRecord)
+        and record.phase == "measured"
+        and record.status == "ok"
+        and not record.no_first_token
     ]
     if not found:
         raise StoreError(
@@ -256,6 +268,22 @@ def serial_of(call: CallRecord, boot: str) -> int | None:
     """The number of the request that this call was to the server of that name; None: to another."""
     name, _, serial = _name(call).partition("-")
     return int(serial) if name == boot and serial.isdigit() else None
+
+
+def _serial_by_header(call: CallRecord, log: SimLog) -> int | None:
+    """Of a call that its program reports, and whose answer does not name itself in that report: its
+    X-Request-ID is agent, stream and stage (docs/agent-protocol.md), and it arrived meanwhile."""
+    begin_ns, end_ns = call.instants.sent_ns, call.instants.closed_ns
+    if begin_ns is None or end_ns is None:
+        return None
+    found = [
+        serial
+        for serial, request in log.requests.items()
+        if begin_ns <= request["arrived_ns"] <= end_ns
+        and str(request["request_id"]).startswith(f"{call.agent}.")
+        and str(request["request_id"]).endswith(f".{call.stage}")
+    ]
+    return found[0] if len(found) == 1 else None
 
 
 def _name(call: CallRecord) -> str:

@@ -161,8 +161,8 @@ class Sharing:
         if flow.ends:
             flow.work += (to_ns - flow.at_ns) / self.slowness(len(flow.ends))
         flow.at_ns = to_ns
-        # An end that rounding puts a hair ahead is now: waiting for it would take no time at all, and
-        # its last chunk must not be left over for whoever decodes next.
+        # An end that rounding puts a hair ahead is now: waiting for it would take no time at all,
+        # and its last chunk must not be left over for whoever decodes next.
         while flow.ends and self._next_end_ns(flow) <= to_ns:
             flow.work = max(flow.work, heappop(flow.ends)[0])
         while flow.joins and flow.joins[0][0] <= to_ns:

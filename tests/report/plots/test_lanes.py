@@ -8,7 +8,8 @@ from itertools import pairwise
 import pytest
 
 from harness.report.plots import choose
-from harness.report.plots.lanes import LANES_MAX, PLOTS_MAX, ROWS_MAX
+from harness.report.plots.agentline import PLOTS_MAX
+from harness.report.plots.lanes import LANES_MAX, ROWS_MAX
 from tests.report.agent_runs import run_of_agents
 from tests.report.plots import runs
 

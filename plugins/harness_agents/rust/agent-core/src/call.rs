@@ -104,21 +104,29 @@ impl Call {
         stage: &Stage,
         body: Vec<u8>,
     ) -> Outcome {
-        let request = match request(target, stage, &self.name, body) {
+        let mut request = match request(target, stage, &self.name, body) {
             Ok(request) => request,
             Err(error) => return failed("error", "request", error.to_string()),
         };
-        let sender = match link.stand::<R>(target).await {
-            Ok(sender) => sender,
-            Err(error) => return failed("error", "connect", error),
-        };
-        self.sent_ns = now_ns();
-        match sender.send_request(request).await {
-            Ok(response) => {
-                self.http_status = Some(response.status().as_u16());
-                self.read(response, target.reading).await
+        loop {
+            let (sender, kept) = match link.stand::<R>(target).await {
+                Ok(stands) => stands,
+                Err(error) => return failed("error", "connect", error),
+            };
+            self.sent_ns = now_ns();
+            let mut error = match sender.try_send_request(request).await {
+                Ok(response) => {
+                    self.http_status = Some(response.status().as_u16());
+                    return self.read(response, target.reading).await;
+                }
+                Err(error) => error,
+            };
+            // The server hung up between two calls, and nothing of this one has been written.
+            match error.take_message().filter(|_| kept) {
+                Some(unsent) => request = unsent,
+                None => return broken(&error.into_error()),
             }
-            Err(error) => broken(&error),
+            *link = Link(None);
         }
     }
 
@@ -193,20 +201,22 @@ impl Call {
 }
 
 impl Link {
+    /// The connection, and whether it has been used before.
     async fn stand<R: Runtime>(
         &mut self,
         target: &Target,
-    ) -> Result<&mut SendRequest<Full<Bytes>>, String> {
+    ) -> Result<(&mut SendRequest<Full<Bytes>>, bool), String> {
         // An answer of hyper's own: whether the connection can take another request.
-        let kept = match self.0.take() {
+        let usable = match self.0.take() {
             Some(mut sender) => sender.ready().await.is_ok().then_some(sender),
             None => None,
         };
-        let sender = match kept {
+        let kept = usable.is_some();
+        let sender = match usable {
             Some(sender) => sender,
             None => open::<R>(target).await?,
         };
-        Ok(self.0.insert(sender))
+        Ok((self.0.insert(sender), kept))
     }
 }
 

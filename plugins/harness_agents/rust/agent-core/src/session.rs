@@ -60,8 +60,6 @@ pub fn run<R: Runtime>(identity: &Identity) -> ExitCode {
 /// True if all went well.
 fn converse<R: Runtime>(identity: &Identity) -> Result<bool, String> {
     let interrupt = Interrupt::listen().map_err(|error| format!("no signal handler: {error}"))?;
-    let runtime = R::start().map_err(|error| format!("the runtime does not start: {error}"))?;
-    say(&hello(identity, runtime.threads())).map_err(gone)?;
     let mut lines = io::stdin().lock().lines();
     let mut next = || match lines.next() {
         Some(line) => line.map_err(gone),
@@ -69,6 +67,9 @@ fn converse<R: Runtime>(identity: &Identity) -> Result<bool, String> {
     };
     let job = Arc::new(Job::read(&next()?)?);
     let target = Arc::new(target(&job, identity.reading, interrupt)?);
+    let runtime = R::start().map_err(|error| format!("the runtime does not start: {error}"))?;
+    // Not before: a job that cannot be done is answered by `error` alone.
+    say(&hello(identity, runtime.threads())).map_err(gone)?;
     warm_up(&runtime);
     let start_ns = wait_for_start(next)?;
     sleep_until(start_ns);
@@ -144,7 +145,7 @@ fn hello(identity: &Identity, threads: usize) -> Value {
         "protocol": PROTOCOL,
         "name": identity.name,
         "version": env!("CARGO_PKG_VERSION"),
-        "language": "rust",
+        "language": "Rust",
         "runtime": format!("{} {version} {}", identity.runtime, identity.flavour).trim_end(),
         "about": about_of(identity, Some(threads)),
     })
