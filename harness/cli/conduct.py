@@ -7,7 +7,7 @@ import contextlib
 import logging
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final, TextIO, TypeAlias
@@ -93,7 +93,7 @@ def conduct(
             resume = Resume(run=resumed, begin=sink.resume, retry_failed=retry_failed)
         outcome = _measure(spec, host, sink, signals, resume, progress, enough)
         assert sink.writer is not None
-        summary, unwritten = _conclude(sink.writer, outcome, host)
+        made, unwritten = _conclude(sink.writer, outcome, host)
         if sink.writer.restored:
             say(
                 f"warning: {sink.writer.path} was deleted during the run, and was made again from "
@@ -103,15 +103,14 @@ def conduct(
             say(f"run folder: {sink.writer.path}")
             raise outcome.error
         try:
-            path = sink.writer.path
-            show(summary, outcome.manifest, path, as_json, lambda: load_run(path).records())
+            show(made, as_json)
             sys.stdout.flush()
         except BrokenPipeError:
             mute()  # the verdict is known all the same
-        _warn_of(summary)
+        _warn_of(made.summary)
         if unwritten:
             raise unwritten[0]
-        return signals.status or (INVALID if summary.verdict.state == "invalid" else DONE)
+        return signals.status or (INVALID if made.summary.verdict.state == "invalid" else DONE)
 
 
 def _warn_of(summary: Summary) -> None:
@@ -142,7 +141,7 @@ def _measure(
         raise
 
 
-def _conclude(writer: RunWriter, outcome: Outcome, host: Host) -> tuple[Summary, list[StoreError]]:
+def _conclude(writer: RunWriter, outcome: Outcome, host: Host) -> tuple[Run, list[StoreError]]:
     """`finish`; of a run that failed, its own error is the one to be told."""
     unwritten: list[StoreError] = []
     try:
@@ -207,9 +206,9 @@ def finish(
     outcome: Outcome,
     host: Host,
     unwritten: Callable[[StoreError], None] | None = None,
-) -> Summary:
-    """Summary and reports, from what is on disk and nothing else. Raises StoreError; a report that
-    the disk refuses goes to `unwritten`."""
+) -> Run:
+    """Summary and reports, from what is on disk and nothing else; the run with both. Raises
+    StoreError; a report that the disk refuses goes to `unwritten`."""
     from harness.engine.summary import derive_summary  # not before the first request
 
     manifest = outcome.manifest
@@ -228,7 +227,7 @@ def finish(
             if refused is not None and unwritten is not None:
                 unwritten(refused)
     host.run_finished(summary)
-    return summary
+    return run_data
 
 
 def _report(
@@ -246,14 +245,9 @@ def _report(
     return None
 
 
-def show(
-    summary: Summary,
-    manifest: Manifest,
-    path: Path,
-    as_json: bool,
-    records: Callable[[], Iterable[Record]],
-) -> None:
-    """`records` are asked for only where a line needs them."""
+def show(run: Run, as_json: bool) -> None:
+    """Print it; its records are read only where a line needs them."""
+    summary, path = run.summary, Path(run.path)
     if as_json:
         print_json(summary, indent=2)
         return
@@ -262,10 +256,10 @@ def show(
 
     out = console()
     line: str | None = None
-    if manifest.environment.selfcheck is not None:
+    if run.manifest.environment.selfcheck is not None:
         with contextlib.suppress(StoreError):  # a damaged log: the summary is still shown
-            line = instrument_line(manifest, records())
-    render_summary(summary, out, instrument=line, comparisons=_comparisons(summary, path))
+            line = instrument_line(run.manifest, run.records())
+    render_summary(summary, out, instrument=line, comparisons=_comparisons(run))
     out.print(f"\n{path}", markup=False, highlight=False, soft_wrap=True)
     for made in (path / "reports" / "comparison_report.md", path / "artifacts"):
         if made.exists():
@@ -286,15 +280,15 @@ def _following(summary: Summary, path: Path) -> Iterator[str]:
     yield f"export {run} --format html --out report.html"
 
 
-def _comparisons(summary: Summary, path: Path) -> tuple[Comparison, ...]:
+def _comparisons(run: Run) -> tuple[Comparison, ...]:
     """What the table may mark. Nothing is read where no arm has trials enough for words."""
     from harness.report.aggregate import TRIALS_FOR_WORDS
 
-    if sum(arm.trials >= TRIALS_FOR_WORDS for arm in summary.arms) < 2:
+    if sum(arm.trials >= TRIALS_FOR_WORDS for arm in run.summary.arms) < 2:
         return ()
     from harness.compare import compare_arms
 
     try:
-        return compare_arms(load_run(path))
+        return compare_arms(run)
     except HarnessError:  # a damaged log: the summary is still shown
         return ()

@@ -101,16 +101,14 @@ def _write(made: Imported, out: Path | None, as_json: bool) -> int:
     from harness.cli.conduct import finish, show
     from harness.cli.status import DONE, INVALID
     from harness.engine import Outcome
-    from harness.store import load_run
     from harness.store.writer import RunWriter
 
     with RunWriter.create(made.manifest, out) as writer:
         for record in made.records:
             writer.append(record)
-        summary = finish(writer, Outcome(manifest=made.manifest), load_host())
-        path = writer.path
-    show(summary, made.manifest, path, as_json, lambda: load_run(path).records())
-    return INVALID if summary.verdict.state == "invalid" else DONE
+        run = finish(writer, Outcome(manifest=made.manifest), load_host())
+    show(run, as_json)
+    return INVALID if run.summary.verdict.state == "invalid" else DONE
 
 
 def _tell(found: ImportedRows, made: Imported) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 
@@ -26,4 +24,4 @@ def command(run: str, as_json: bool, salvage: bool) -> None:
     loaded = load_run(run, salvage=salvage)
     for warning in loaded.warnings:
         say(f"warning: {warning}")
-    show(loaded.summary, loaded.manifest, Path(loaded.path), as_json, loaded.records)
+    show(loaded, as_json)

@@ -76,9 +76,10 @@ class Cargo(Struct, frozen=True):
         if force:
             packages = [word for one in sorted({p for p, _ in binaries}) for word in ("-p", one)]
             self._run(["clean", "--release", "-p", "agent-core", *packages], offline, told)
-        words = ["build", "--release", "--keep-going"]
-        for package, name in binaries:
-            words += ["-p", package, "--bin", name]
+        # --workspace: features of shared crates are the same, whichever binaries are asked for.
+        words = ["build", "--release", "--keep-going", "--workspace"]
+        for _, name in binaries:
+            words += ["--bin", name]
         return self._run(words, offline, told)
 
     def _run(self, words: list[str], offline: bool, told: Callable[[str], None]) -> Outcome:

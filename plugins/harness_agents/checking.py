@@ -50,6 +50,7 @@ Status = Literal["kept", "broken", "not reached"]
 
 _VECTORS: Final = Path(__file__).parent / "vectors"
 _EVIDENCE_MAX: Final = 5
+_STDERR_SHOWN: Final = 160
 _PAUSE_S: Final = 0.005
 _PIECE_BYTES: Final = 7
 _UNKNOWN_PROTOCOL: Final = 999
@@ -376,7 +377,9 @@ async def _run(program: Program, found: _Findings, session: str) -> Transcript |
     if script is None or outcome.start_ns is None or program.failed is not None:
         assert program.failed is not None
         found.reached.add(program.failed.rule)
-        broken = [program.failed]
+        end = one_line(outcome.stderr[-_STDERR_SHOWN:], _STDERR_SHOWN)
+        said = f"; its standard error ends with: {end}" if end else ""
+        broken = [Violation(program.failed.rule, program.failed.what + said)]
         if script is not None:
             broken += [one for one in script.broken if one.rule != program.failed.rule]
         found.add(session, broken)

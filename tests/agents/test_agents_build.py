@@ -113,7 +113,7 @@ def test_cargo_is_asked_for_what_was_asked_for(machine, elsewhere, tmp_path, mon
     assert run("--runtime", "rust-smol-1kb", "--offline", "--force").exit_code == 1
     clean, _, made, profile = heard.read_text().splitlines()
     assert clean.startswith("clean --release -p agent-core -p agent-smol --locked")
-    assert made.startswith("build --release --keep-going -p agent-smol --bin agent-smol-1kb")
+    assert made.startswith("build --release --keep-going --workspace --bin agent-smol-1kb")
     assert "--offline" in made.split()
     assert profile == "", "the profile is that of Cargo.toml"
 
