@@ -1,6 +1,8 @@
-# Starting a thread with real-time priority. Header-only.
+# How soon a thread gets its turn: real-time priority, or else short turns. Header-only.
 
-from linux cimport pthread_t
+from libc.stdint cimport uint64_t
+
+from linux cimport pthread_create, pthread_t
 
 cdef extern from "<pthread.h>" nogil:
     ctypedef struct pthread_attr_t:
@@ -13,10 +15,30 @@ cdef extern from "<pthread.h>" nogil:
     int pthread_attr_setinheritsched(pthread_attr_t* attributes, int inherit)
     int pthread_attr_setschedpolicy(pthread_attr_t* attributes, int policy)
     int pthread_attr_setschedparam(pthread_attr_t* attributes, sched_param* parameters)
-    int pthread_create(
-        pthread_t* thread, const pthread_attr_t* attributes, void* (*main)(void*) noexcept nogil,
-        void* arg
-    )
+
+# Of the calling thread: turns that are short and come soon (Linux 6.12 and later; others ignore it,
+# or refuse, and nothing is lost).
+cdef extern from *:
+    """
+    #define _GNU_SOURCE 1
+    #include <stdint.h>
+    #include <string.h>
+    #include <sys/syscall.h>
+    #include <unistd.h>
+    extern long syscall(long, ...);
+    /* struct sched_attr, first version; glibc has no name for it before 2.41. */
+    static void harness_ask_for_slice(uint64_t slice_ns) {
+        struct {
+            uint32_t size, policy; uint64_t flags; int32_t nice; uint32_t priority;
+            uint64_t runtime, deadline, period;
+        } attr;
+        memset(&attr, 0, sizeof(attr));
+        attr.size = sizeof(attr);
+        attr.runtime = slice_ns;
+        syscall(SYS_sched_setattr, 0, &attr, 0);
+    }
+    """
+    void ask_for_slice "harness_ask_for_slice"(uint64_t slice_ns) noexcept nogil
 
 
 cdef inline int start_realtime(

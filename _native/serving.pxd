@@ -16,31 +16,10 @@ from linux cimport (
     epoll_event, epoll_wait, monotonic_ns, pollfd, ppoll, prctl, read, timespec,
 )
 from plans cimport LISTENER_KEPT, conn_free, conn_t, plan_t, serving_t
+from priority cimport ask_for_slice
 from reporting cimport hand_over
 from requests cimport readable
 from stamps cimport clockmap_refresh
-
-cdef extern from *:
-    """
-    #define _GNU_SOURCE 1
-    #include <stdint.h>
-    #include <string.h>
-    #include <sys/syscall.h>
-    #include <unistd.h>
-    extern long syscall(long, ...);
-    /* struct sched_attr, first version; glibc has no name for it before 2.41. */
-    static void harness_ask_for_slice(uint64_t slice_ns) {
-        struct {
-            uint32_t size, policy; uint64_t flags; int32_t nice; uint32_t priority;
-            uint64_t runtime, deadline, period;
-        } attr;
-        memset(&attr, 0, sizeof(attr));
-        attr.size = sizeof(attr);
-        attr.runtime = slice_ns;
-        syscall(SYS_sched_setattr, 0, &attr, 0);
-    }
-    """
-    void harness_ask_for_slice(uint64_t slice_ns) noexcept nogil
 
 
 cdef enum:
@@ -116,7 +95,7 @@ cdef inline void* run_serving(void* arg) noexcept nogil:
     if not s.realtime:
         # Turns that are short and come soon (Linux 6.12 and later; others ignore it, or refuse, and
         # nothing is lost).
-        harness_ask_for_slice(SLICE_NS)
+        ask_for_slice(SLICE_NS)
     clockmap_refresh(&s.clock)
     while not s.over:
         now = monotonic_ns()

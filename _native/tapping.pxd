@@ -24,33 +24,12 @@ from linux cimport (
 )
 from libc.stdlib cimport free
 from parting cimport cancel, pair_free, refresh_clock, wake_listeners, watch
+from priority cimport ask_for_slice
 
 
 cdef enum:
     EVENTS_MAX = 256
     SLICE_NS = 100_000
-
-cdef extern from *:
-    """
-    #define _GNU_SOURCE 1
-    #include <stdint.h>
-    #include <string.h>
-    #include <sys/syscall.h>
-    #include <unistd.h>
-    extern long syscall(long, ...);
-    /* struct sched_attr, first version; glibc has no name for it before 2.41. */
-    static void harness_short_turns(uint64_t slice_ns) {
-        struct {
-            uint32_t size, policy; uint64_t flags; int32_t nice; uint32_t priority;
-            uint64_t runtime, deadline, period;
-        } attr;
-        memset(&attr, 0, sizeof(attr));
-        attr.size = sizeof(attr);
-        attr.runtime = slice_ns;
-        syscall(SYS_sched_setattr, 0, &attr, 0);
-    }
-    """
-    void harness_short_turns(uint64_t slice_ns) noexcept nogil
 
 
 cdef inline door_t* door_of(tap_t* t, int ident) noexcept nogil:
@@ -163,7 +142,7 @@ cdef inline void* run_tap(void* arg) noexcept nogil:
     prctl(PR_SET_TIMERSLACK, 1)
     if not t.realtime:
         # Turns that are short and come soon (Linux 6.12 and later; others ignore it, or refuse).
-        harness_short_turns(SLICE_NS)
+        ask_for_slice(SLICE_NS)
     refresh_clock(t)
     while not swap_int(&t.stopping, 0, __ATOMIC_ACQ_REL):
         n = epoll_wait(t.ep, events, EVENTS_MAX, patience_ms(t, monotonic_ns()))

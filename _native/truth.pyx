@@ -19,21 +19,10 @@ from plans cimport (
     ENDING_HOLD, LISTENER_KEPT, block_t, conn_free, conn_t, event_t, plan_new, plan_t, row_t,
     serving_t,
 )
+from priority cimport start_realtime
 from requests cimport READ_SIZE
 from serving cimport run_serving
 from stamps cimport hold_stamps_on
-
-cdef extern from "<pthread.h>" nogil:
-    ctypedef struct pthread_attr_t:
-        pass
-    struct sched_param:
-        int sched_priority
-    enum: PTHREAD_EXPLICIT_SCHED, SCHED_FIFO
-    int pthread_attr_init(pthread_attr_t* attributes)
-    int pthread_attr_destroy(pthread_attr_t* attributes)
-    int pthread_attr_setinheritsched(pthread_attr_t* attributes, int inherit)
-    int pthread_attr_setschedpolicy(pthread_attr_t* attributes, int policy)
-    int pthread_attr_setschedparam(pthread_attr_t* attributes, sched_param* parameters)
 
 KEEP = 0
 CLOSE = 1
@@ -43,21 +32,6 @@ REQUEST = 0
 FINISHED = 1
 GONE = 2
 ROW_SIZE = sizeof(row_t)
-
-
-cdef inline int start_realtime(pthread_t* thread, serving_t* s) noexcept nogil:
-    """An error where that priority is not ours to have."""
-    cdef pthread_attr_t attributes
-    cdef sched_param parameters
-    cdef int error
-    parameters.sched_priority = 1
-    pthread_attr_init(&attributes)
-    pthread_attr_setinheritsched(&attributes, PTHREAD_EXPLICIT_SCHED)
-    pthread_attr_setschedpolicy(&attributes, SCHED_FIFO)
-    pthread_attr_setschedparam(&attributes, &parameters)
-    error = pthread_create(thread, &attributes, run_serving, s)
-    pthread_attr_destroy(&attributes)
-    return error
 
 
 cdef inline void free_all(link_t* one) noexcept nogil:
@@ -111,7 +85,7 @@ cdef class Sender:
         pthread_sigmask(SIG_SETMASK, &every, &before)
         if realtime:
             s.realtime = True
-            error = start_realtime(&self.thread, s)
+            error = start_realtime(&self.thread, run_serving, s)
             s.realtime = error == 0
         if error:       # not asked for, or not granted
             error = pthread_create(&self.thread, NULL, run_serving, s)

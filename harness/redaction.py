@@ -122,7 +122,11 @@ def header_secrets(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
             continue
         scheme, _, rest = value.strip().partition(" ")
         secret = rest.strip() if rest and scheme.lower() in _SCHEMES else value.strip()
-        found[f"header {name}"] = secret
+        label, count = f"header {name}", 1
+        while found.get(label, secret) != secret:  # said twice, and not the same
+            count += 1
+            label = f"header {name} {count}"
+        found[label] = secret
     return found
 
 

@@ -24,7 +24,7 @@ difference is always candidate − baseline; the unit of analysis is the trial.
 from __future__ import annotations
 
 from harness.compare.asked import Asked
-from harness.compare.comparing import compare, compare_arms, why_not
+from harness.compare.comparing import arms_of, compare, compare_arms, why_not
 from harness.compare.conditions import conditions, explain
 from harness.compare.gates import GateSpec, gate_status, parse_gate
 from harness.compare.sides import Pairing, Place, Ref, find_ref, pair_keys, pairs
@@ -37,6 +37,7 @@ __all__ = [
     "Pairing",
     "Place",
     "Ref",
+    "arms_of",
     "compare",
     "compare_arms",
     "conditions",

@@ -28,7 +28,7 @@ from harness.protocols import RunData
 from harness.schema import Comparison, Condition, Effect, GateResult, Side
 from harness.statistics import holm
 
-__all__ = ["compare", "compare_arms", "why_not"]
+__all__ = ["arms_of", "compare", "compare_arms", "why_not"]
 
 
 class _Question(Struct, frozen=True, kw_only=True):
@@ -76,17 +76,22 @@ def compare_arms(run: RunData) -> tuple[Comparison, ...]:
     there is one arm and cell."""
     with contextlib.suppress(KeyError, TypeError):  # not every stranger's run can be a key
         return _MADE[run]
-    pairs = [
+    pairs = arms_of(run)
+    made = compare(pairs, Asked()) if pairs else ()
+    with contextlib.suppress(TypeError):
+        _MADE[run] = made
+    return made
+
+
+def arms_of(run: RunData) -> list[tuple[Place, Place]]:
+    """Every arm with the baseline, cell by cell."""
+    return [
         (
             Place(run=run, name=run.manifest.name, arm=a[0], cell=a[1]),
             Place(run=run, name=run.manifest.name, arm=b[0], cell=b[1]),
         )
         for a, b in pair_keys(_keys(run))
     ]
-    made = compare(pairs, Asked()) if pairs else ()
-    with contextlib.suppress(TypeError):
-        _MADE[run] = made
-    return made
 
 
 _MADE: Final[weakref.WeakKeyDictionary[RunData, tuple[Comparison, ...]]] = (

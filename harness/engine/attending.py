@@ -18,7 +18,13 @@ from harness.engine.calls import Caller
 from harness.engine.matching import match
 from harness.engine.sealing import CallPlace
 from harness.engine.tapping import KeptDoor
-from harness.engine.witnessed import asked_by, exchange_of, seal_reported, seal_tapped
+from harness.engine.witnessed import (
+    Headers,
+    asked_by,
+    exchange_of,
+    seal_reported,
+    seal_tapped,
+)
 from harness.errors import SpecError
 from harness.schema import CallRecord, Exchange, ReportedCall, Request, Span
 from harness.transport.tap import Tapped
@@ -43,8 +49,10 @@ class Attending:
         port: int = 0,
         ordinal: Callable[[], int],
         span: Callable[[Span], None],
+        hide: Callable[[Headers], None],
     ) -> None:
-        """`ordinal()` gives the next call's number within the iteration; `span` keeps one."""
+        """`ordinal()` gives the next call's number within the iteration; `span` keeps one; `hide`
+        is told headers whose values must not reach the disk, whoever says them."""
         self._caller = caller
         self._place = place
         self._name = name
@@ -53,11 +61,12 @@ class Attending:
         self._port = port
         self._ordinal = ordinal
         self._span = span
+        self._hide = hide
         self._door: KeptDoor | None = None
         self._reported: list[ReportedCall] = []
         self._prepared: dict[str, tuple[Request, Exchange]] = {}
         """Stage → what was prepared for it."""
-        self._headers: tuple[tuple[str, str], ...] = ()
+        self._headers: Headers = ()
         """Of what was prepared: the program was given them, and may say them back."""
         self._paths: set[str] = set()
         self._settled = 0
@@ -102,6 +111,7 @@ class Attending:
         rest = exchange.url.removeprefix(origin_of(exchange.url))
         self._paths.add(urlsplit(exchange.url).path)
         self._headers = tuple(dict.fromkeys((*self._headers, *exchange.headers)))
+        self._hide(exchange.headers)
         self._prepared[request.stage] = named, exchange
         return msgspec.structs.replace(exchange, url=self.url + rest)
 
@@ -150,6 +160,8 @@ class Attending:
 
     def _model_calls(self, tapped: list[Tapped]) -> list[Tapped]:
         """The others were passed on, and are counted."""
+        for one in tapped:
+            self._hide(exchange_of(one, self._upstream).headers)
         calls = [one for one in tapped if self._caller.reads(one.method, one.path, self._paths)]
         self._caller.passed_on(len(tapped) - len(calls))
         return calls

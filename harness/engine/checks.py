@@ -15,7 +15,14 @@ from harness.protocols import BackendFactory
 from harness.registry import AgentRegistry, Entry
 from harness.schema import ClosedLoad, Load, OpenLoad, RunSpec
 
-__all__ = ["check_load", "check_numbers", "check_requests", "check_search_size", "unknown_metric"]
+__all__ = [
+    "check_agents",
+    "check_load",
+    "check_numbers",
+    "check_requests",
+    "check_search_size",
+    "unknown_metric",
+]
 
 
 def check_numbers(spec: RunSpec) -> None:
@@ -92,6 +99,12 @@ def check_requests(
             where=f"{where}.backend.url",
             remedy="-o endpoints=each, or fewer urls",
         )
+
+
+def check_agents(names: Iterable[str], agents: AgentRegistry) -> None:
+    """The programs are there. Raises BackendError with the command that builds or installs one."""
+    for name in names:
+        agents.get(name).factory().command()
 
 
 def _check_placement(spec: RunSpec) -> None:

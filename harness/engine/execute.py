@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from harness._native.clock import realtime_offset_ns
+from harness.engine.checks import check_agents
 from harness.engine.crew import work
 from harness.engine.environment import collect_environment
 from harness.engine.limits import provide_files
@@ -53,7 +54,8 @@ async def run(
     missing of that earlier run of the same spec. `executor` places the trials that are to run in
     processes of their own; it is closed at the end.
 
-    Raises SpecError before anything is started. An interrupt (task cancellation) is not raised but
+    Raises SpecError before anything is started, and BackendError where an agent's program is not
+    there. An interrupt (task cancellation) is not raised but
     is the outcome's state, so that the caller can save what there is; so is a failure of the first
     trial. Failures of later trials are recorded, and the run goes on, unless it is the sink that
     failed. StoreError, if the sink takes no record at all.
@@ -64,6 +66,7 @@ async def run(
         plan = same_plan(resume, plan, host)
         asked = plan.spec
     spec = plan.spec
+    check_agents(dict.fromkeys(name for arm in plan.arms for name in arm.agents), host.agents)
     provide_files(plan)
     environment = collect_environment(spec, host)
     schedule = make_schedule(plan)

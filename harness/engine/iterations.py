@@ -27,6 +27,7 @@ from harness.engine.token_checks import CallSample, check_tokens
 from harness.engine.workflow import WorkflowContext
 from harness.errors import HarnessError, StoreError
 from harness.protocols import RequestScenario, WorkflowScenario
+from harness.redaction import Redactor
 from harness.schema import (
     Artifact,
     CallError,
@@ -158,16 +159,18 @@ class Iterations:
             self._instruments.stop()
             host = self._host_load()  # before we use the machine ourselves
             planned = max(context.calls, declared)
-            artifacts, refused = self._artifacts(context)
+            redactor = context.redactor()
+            error = redactor.value(error)
+            artifacts, refused = self._artifacts(context, redactor)
             if refused is not None:
                 status, error = "error", CallError(code="store", message=str(refused)[:500])
             noted = msgspec.structs.replace(
                 begun,
                 planned_calls=planned,
-                spans=tuple(context.spans),
-                metrics=tuple(context.metrics),
+                spans=redactor.value(tuple(context.spans)),
+                metrics=redactor.value(tuple(context.metrics)),
                 artifacts=artifacts,
-                data=context.data,
+                data=redactor.value(context.data),
                 host=host,
                 token_checks=check_tokens(sample, self.count_tokens) if status == "ok" else (),
             )
@@ -182,13 +185,13 @@ class Iterations:
             self._deliver(unmade(place, ordinal, "not_sent", reason))
 
     def _artifacts(
-        self, context: WorkflowContext
+        self, context: WorkflowContext, redactor: Redactor
     ) -> tuple[tuple[Artifact, ...], StoreError | None]:
         """Those that could be kept, and why the next one could not."""
         kept: list[Artifact] = []
         for name, content in context.artifacts:
             try:
-                path = self._scene.sink.artifact(context.trial, name, content)
+                path = self._scene.sink.artifact(context.trial, name, redactor.value(content))
             except StoreError as error:
                 return tuple(kept), error
             kept.append(Artifact(name=name, path=path))

@@ -52,6 +52,8 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the scenario makes its calls itself; else it takes a load."""
     is_solo: bool = False
     """Whether its measured iterations have one of phase `solo` beside them."""
+    agents: tuple[str, ...] = ()
+    """Names of the registered agents that it starts."""
     load: Load | None
 
     def own_backend_config(self) -> BackendConfig:
@@ -231,6 +233,7 @@ def _resolve(
         scenario_options=options,
         is_workflow=is_workflow,
         is_solo=is_workflow and bool(getattr(made, "solo", False)),
+        agents=tuple(dict.fromkeys(getattr(made, "agents_used", {}).values())),
         load=asked.load,
     )
 

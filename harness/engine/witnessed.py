@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from harness._native.recorder import Record as WireRecord
 
-__all__ = ["asked_by", "exchange_of", "seal_reported", "seal_tapped"]
+__all__ = ["Headers", "asked_by", "exchange_of", "seal_reported", "seal_tapped"]
 
 NEVER_SENT_NS: Final = 2**32 - 1
 """`lag_ns` of a chunk that did not get through to the agent."""

@@ -12,6 +12,7 @@ from harness.engine.attending import Attending
 from harness.engine.calls import Caller
 from harness.engine.sealing import CallPlace
 from harness.protocols import AgentCalls
+from harness.redaction import Redactor, environment_secrets, header_secrets
 from harness.schema import CallRecord, Effective, MetricValue, Request, Span
 
 __all__ = ["WorkflowContext"]
@@ -45,6 +46,7 @@ class WorkflowContext:
         self.metrics: list[MetricValue] = []
         self.artifacts: list[tuple[str, str | bytes]] = []
         self.data: dict[str, Any] = {}
+        self._hidden: dict[tuple[str, str], None] = {}
 
     async def call(self, request: Request) -> CallRecord:
         return await self._caller.call(request, self._place, self._ordinal())
@@ -61,6 +63,7 @@ class WorkflowContext:
             port=port,
             ordinal=self._ordinal,
             span=self.spans.append,
+            hide=lambda headers: self._hidden.update(dict.fromkeys(headers)),
         )
 
     @contextmanager
@@ -87,6 +90,11 @@ class WorkflowContext:
 
     def note(self, key: str, value: Any) -> None:
         self.data[key] = value
+
+    def redactor(self) -> Redactor:
+        """For what agents say of themselves: they know the keys that their requests carried, and
+        those of our environment."""
+        return Redactor(environment_secrets() | header_secrets(self._hidden))
 
     def _ordinal(self) -> int:
         self.calls += 1

@@ -26,15 +26,17 @@ ROWS_MAX: Final = 30
 SIDE_BY_SIDE_MAX: Final = 3
 MIB: Final = 2**20
 ARM_MAX: Final = 14
+CELL_MAX: Final = 30
 
 
 class Layout(Struct, frozen=True):
     """How wide a metric's name may get, how many of the figures stand beside it, and how wide a
-    level of an axis may get."""
+    level of an axis may get; `by_name`: a cell is one column, however many axes there are."""
 
     name_max: int
     figures: int
     level_max: int = LEVEL_MIN
+    by_name: bool = False
 
 
 LAYOUTS: Final = (
@@ -44,6 +46,8 @@ LAYOUTS: Final = (
     Layout(26, 2, LEVEL_MAX),
     Layout(26, 2),
     Layout(20, 1),
+    Layout(26, 1, by_name=True),
+    Layout(20, 1, by_name=True),
 )
 """Tried in this order until one fits."""
 FIGURES: Final = ("median", "n", "min", "max")
@@ -103,11 +107,13 @@ def _below(
 ) -> tuple[Table, list[list[str]]]:
     """A row for each figure, arm and cell, with the axes of the sweep as columns; the name of a
     figure stands in the first of its rows."""
-    places = [list(_place(arm, summary)) for arm in summary.arms]
+    places = [list(_place(arm, summary, layout.by_name)) for arm in summary.arms]
     table = _table("per iteration", layout)
     if _several(summary):
         table.add_column("arm", overflow="fold", max_width=ARM_MAX)
-    for index, axis in enumerate(axes(summary.cells), _several(summary)):
+    if layout.by_name and summary.cells:
+        table.add_column("cell", overflow="fold", max_width=CELL_MAX)
+    for index, axis in enumerate(() if layout.by_name else axes(summary.cells), _several(summary)):
         axis_column(table, axis.head, [place[index] for place in places], layout.level_max)
     _figures(table, FIGURES[: layout.figures])
     rows = []
@@ -131,12 +137,15 @@ def _several(summary: Summary) -> bool:
     return not summary.cells or len({arm.arm for arm in summary.arms}) > 1
 
 
-def _place(arm: ArmSummary, summary: Summary) -> Iterator[str]:
+def _place(arm: ArmSummary, summary: Summary, by_name: bool) -> Iterator[str]:
     if not summary.cells:
         yield label(arm, summary)
         return
     if _several(summary):
         yield arm.arm
+    if by_name:
+        yield arm.cell or "—"
+        return
     yield from (level(summary.cells, arm.cell, axis) for axis in axes(summary.cells))
 
 

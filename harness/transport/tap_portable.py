@@ -145,6 +145,9 @@ class PortableDoor:
         named = request.target.decode("ascii")
         if not named.startswith("/"):  # absolute form: only its path counts here
             parts = urlsplit(named)
+            if parts.scheme not in ("http", "https") or not parts.netloc:
+                # Behind our origin it would be more of its host's name: `.elsewhere.net/`.
+                raise SpecError("a request's target begins with a slash, or is a whole address")
             named = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         left_out = HOP_BY_HOP | {"accept-encoding"}
         return Exchange(

@@ -1,4 +1,4 @@
-"""`harness import chimeraforge PATH`, as a plugin: its options and its hooks. legacy_import.py
+"""`harness import chimeraforge PATH`, as a plugin: its options and its hooks. importing.py
 does the work, and is imported when somebody asks for it."""
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class ChimeraforgeImporter:
         self._options = options
 
     def read(self, path: Path) -> ImportedRows:
-        from harness_agents.legacy_import import rows_at
+        from harness_agents.legacy.importing import rows_at
 
         return rows_at(path, self._options)
 
@@ -45,7 +45,7 @@ class ChimeraforgeImporter:
 def harness_find_caveats(result: RunData) -> list[Caveat] | None:
     if result.manifest.spec.scenario.options.get("importer") != NAME:
         return None
-    from harness_agents.legacy_caveats import caveats
+    from harness_agents.legacy.caveats import caveats
 
     return list(caveats(result))
 

@@ -44,6 +44,19 @@ class WorkloadOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     unique_prefix: bool = True
     """Begin every prompt with a tag that no other has, so that no prefix cache knows it."""
 
+    timeout_s: Seconds = 600.0
+    """Of a program: for one iteration, from its start until its result."""
+    call_timeout_s: Seconds | None = None
+    """Of a program: for one call, which it then ends as `timeout`. Default: half of `timeout_s`, so
+    that a call that hangs is told of as such before the harness ends the program."""
+
+    def __post_init__(self) -> None:
+        if self.call_timeout_s is not None and self.call_timeout_s > self.timeout_s:
+            raise ValueError("`call_timeout_s` is more than `timeout_s`: no call would meet it")
+
+    def seconds_per_call(self) -> float:
+        return self.call_timeout_s or self.timeout_s / 2
+
     def planned_calls(self) -> int:
         """Of one agent, in one iteration."""
         return self.streams * (1 if self.prompt is not None else 2)
@@ -62,20 +75,14 @@ class AgentOptions(WorkloadOptions, frozen=True, kw_only=True, forbid_unknown_fi
     metrics.json of an older form into the folder `{out}`."""
     cpus: tuple[Cpu, ...] = ()
     """CPUs that the program may use, from its birth on. Default: those of the harness."""
-    timeout_s: Seconds = 600.0
-    """For one iteration, from its start until the program's result."""
-    call_timeout_s: Seconds | None = None
-    """For one call, which the agent then ends as `timeout`. Default: half of `timeout_s`, so that a
-    call that hangs is told of as such before the harness ends the program."""
     chunk_stamps: bool = False
-    """Have the program say when it saw each chunk. Against the backend `sim` (with its option
-    `log`), that gives its wake-up delay."""
+    """Have the program say when it saw each chunk. Against the backend `sim`, that gives its
+    wake-up delay."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.command and not self.command[0]:
             raise ValueError("`command` begins with the program")
-        if self.call_timeout_s is not None and self.call_timeout_s > self.timeout_s:
-            raise ValueError("`call_timeout_s` is more than `timeout_s`: no call would meet it")
         if self.speaks != "protocol" and not self.command:
             raise ValueError(f"speaks {self.speaks!r} is of a `command`; registered agents speak")
         if self.streams > 1 and self.speaks != "protocol":

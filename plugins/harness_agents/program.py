@@ -160,8 +160,6 @@ class Program:
             if hello.rule in ("event", "fields"):
                 return Violation("hello", f"the first line is none: {hello.what}")
             return hello
-        if isinstance(hello, Failed):
-            return Violation("version", f"it refuses the job: {one_line(hello.message, 200)}")
         if not isinstance(hello, Hello) or hello.protocol != self.job.protocol:
             return Violation("hello", "the first line is no hello of this protocol")
         self._hello = hello
@@ -208,6 +206,11 @@ class Program:
                 return Violation("ready", f"it ended before it was ready: {_ending(process)}"), 0
             line, heard_ns = getting.result()
             event = read_event(line)
+            if isinstance(event, Failed):
+                said = one_line(event.message, 200)
+                if self._hello is None:
+                    return Violation("version", f"it refuses the job: {said}"), 0
+                return Violation("ready", f"it cannot go on: {said}"), 0
             if not isinstance(event, Extra):
                 return event, heard_ns
 

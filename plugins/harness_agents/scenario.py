@@ -52,8 +52,8 @@ class AgentScenario:
         self._options: AgentOptions = config.options
         if self._options.speaks == "protocol":
             self.planned_calls_per_iteration = self._options.planned_calls()
-        if not self._options.command and not self._within:
-            agent_named(self._options.agent)  # a name that nobody knows is refused in the plan
+        programs = not self._options.command and not self._within
+        self.agents_used = {"agent": self._options.agent} if programs else {}
         self._corpus: Corpus | None = None
         self._summary_sha256: str | None = None
         self._command: list[str] = []
@@ -129,7 +129,7 @@ class AgentScenario:
                 calls,
                 job_id=f"{ctx.arm}/{ctx.cell or '-'}/{ctx.trial}.{ctx.phase[0]}{ctx.iteration}",
                 model=ctx.effective.model or "",
-                timeout_s=options.call_timeout_s or options.timeout_s / 2,
+                timeout_s=options.seconds_per_call(),
                 options=ctx.effective.options,
                 chunk_stamps=options.chunk_stamps,
             )
@@ -269,7 +269,7 @@ def outcome_note(outcome: Outcome) -> dict[str, Any]:
 
 
 def _record_files(ctx: Context, folder: Path) -> None:
-    from harness_agents.files import legacy_metrics
+    from harness_agents.legacy.named import legacy_metrics
 
     path = folder / "metrics.json"
     if not path.is_file():

@@ -81,7 +81,7 @@ def read_transcript(lines: Iterable[bytes]) -> Transcript:
             continue
         if script.result is not None or script.failed is not None:
             script.broken.append(Violation("result", f"{_kind(event)} comes behind the end"))
-        if not script.events and not isinstance(event, Hello):
+        if not script.events and not isinstance(event, Hello | Failed):  # a refusal comes first
             script.broken.append(Violation("hello", f"{_kind(event)} comes before hello"))
         script.events.append(event)
         script.broken += _note(script, event, open_phases)

@@ -46,12 +46,11 @@ class WakeUps:
     @classmethod
     def of(cls, effective: Effective) -> WakeUps:
         """For the backend that was opened; it may not know its server's log."""
-        details = effective.details
-        sim = details.get("sim")
-        found = details.get("log") or (sim.get("log") if isinstance(sim, dict) else None)
+        sim = effective.details.get("sim")
+        found = sim.get("live_log") if isinstance(sim, dict) else None
         if isinstance(found, str) and found:
             return cls(Path(found))
-        return cls(None, "the server leaves no log of its sends (backend sim, option log)")
+        return cls(None, "only the truth server says when it sent what: --backend sim")
 
     async def measure(self, ctx: Context, outcome: Outcome) -> None:
         """Metrics `wake_up_p50_us`, `wake_up_p99_us`, `wake_up_max_us`; or a note why not."""

@@ -73,10 +73,9 @@ class MultiAgentOptions(WorkloadOptions, frozen=True, kw_only=True, forbid_unkno
     """All agents at the backend's first url, or each at its own, in order."""
     semaphore: Positive | None = None
     """How many agents may work at once; 1: one after another, by our own doing. None: all."""
-    timeout_s: Annotated[float, Meta(gt=0)] = 600.0
-    """Of programs: for the work of one iteration, and for each call in it."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for problem in self._problems():
             raise ValueError(problem)
 

@@ -90,7 +90,7 @@ class Workers:
             calls,
             job_id=f"{ctx.arm}/{ctx.cell or '-'}/{ctx.trial}.{ctx.phase[0]}{ctx.iteration}",
             model=ctx.effective.model or "",
-            timeout_s=self._options.timeout_s,
+            timeout_s=self._options.seconds_per_call(),
             options={**ctx.effective.options, **member.options},
         )
         command = self._commands[member.name]

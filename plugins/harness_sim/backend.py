@@ -37,6 +37,9 @@ _STOP_S: Final = 60.0
 """A log of many millions of sends is read once more at the end."""
 
 _numbers = count(1)
+LIVE_LOG: Final = "live_log"
+"""Of `details["sim"]`: where the server's log is while the server runs, kept or not."""
+
 log = logging.getLogger("harness.sim")
 
 
@@ -79,7 +82,8 @@ class SimBackend:
         told = msgspec.to_builtins(self.spec)
         kept = bool(self.options.log)
         servers = [
-            {name: ready[name] for name in ("url", "pid", "log") if name != "log" or kept}
+            {"url": ready["url"], "pid": ready["pid"], LIVE_LOG: ready["log"]}
+            | ({"log": ready["log"]} if kept else {})
             for ready in self._ready
         ]
         details = {"sim": {**servers[0], "spec": told, "servers": servers}}

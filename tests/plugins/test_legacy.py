@@ -6,7 +6,9 @@ import json
 import math
 
 import pytest
-from harness_agents.legacy import FORMS, read_metrics, read_summary, typed_again
+from harness_agents.legacy.parts import typed_again
+from harness_agents.legacy.reading import read_metrics, read_summary
+from harness_agents.legacy.records import FORMS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -102,6 +102,7 @@ def test_all_exporters_are_registered_by_the_hook(monkeypatch):
         "parquet-iterations": None,
         "html": None,
         "metrics.json": "metrics.json",
+        "multi_metrics.json": None,
         "comparison_report.md": "comparison_report.md",
     }
     run = builders.toy_run()

@@ -87,6 +87,18 @@ async def test_a_request_line_does_not_say_where_it_goes(kind: Kind) -> None:
     assert not elsewhere.requests
 
 
+@pytest.mark.parametrize("target", [b".elsewhere/x", b"@elsewhere/x", b":1/x", b"0/x", b"x"])
+async def test_a_target_that_is_no_path_goes_nowhere(kind: Kind, target: bytes) -> None:
+    async with RawServer([OK]) as server, tapped(kind, server.origin) as (_, door):
+        async with Agent(door) as agent:
+            await agent.say(b"GET " + target + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+            got = await agent.response()
+            assert await agent.at_end()
+        assert door.take() == []
+    assert (got.status, got.body[:10]) == (400, b'{"error":"')
+    assert not server.requests
+
+
 @pytest.mark.parametrize(
     "pieces",
     [

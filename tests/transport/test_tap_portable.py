@@ -8,6 +8,7 @@ import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import h11
 import httpx
 import pytest
 import trustme
@@ -156,6 +157,14 @@ async def test_what_a_tap_does_not_pass_on() -> None:
         async with client() as agent:
             assert (await agent.post(door.url + "/x", content=b"{}")).status_code == 200
         assert server.requests and len(server.requests) == 1
+
+
+@pytest.mark.parametrize("target", [".elsewhere.example/x", "x", "*", "ftp://a/x", "http:x"])
+async def test_a_target_does_not_change_the_servers_name(target: str) -> None:
+    request = h11.Request(method="GET", target=target, headers=[("Host", "a")])
+    async with door_to("http://server.example") as door:
+        with pytest.raises(SpecError, match="begins with a slash"):
+            door.exchange(request, b"")
 
 
 async def test_a_port_that_is_taken_is_said() -> None:

@@ -10,6 +10,7 @@ from harness.engine.cells import BASE_CELL
 from harness.schema import (
     ArmSummary,
     CallRecord,
+    Effective,
     IterationRecord,
     Load,
     Manifest,
@@ -82,7 +83,11 @@ class RunView(Struct, frozen=True, kw_only=True):
 
 def places(arms: list[ArmView], view: RunView) -> list[str | None]:
     """Where to say it: once for the whole run, if it is so everywhere."""
-    return [None] if arms and len(arms) == len(view.arms) else [arm.name for arm in arms]
+    # An arm of which every trial was lost before its server could say anything is no exception.
+    known = [a for a in view.arms if any(t.effective != Effective() for t in a.trials)]
+    if arms and len(arms) == len(known):
+        return [None]
+    return [*dict.fromkeys(arm.name for arm in arms)]
 
 
 def label(arm: ArmView, view: RunView) -> str:

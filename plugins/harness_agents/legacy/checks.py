@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from harness.protocols import Stated
-from harness_agents.legacy import LegacyCall, LegacyPair, Told, Ttft
-from harness_agents.legacy_sums import (
+from harness_agents.legacy.records import LegacyCall, LegacyPair, Told, Ttft
+from harness_agents.legacy.sums import (
     CONTENTION_BELOW,
     RATE,
     TOKENS,

@@ -12,7 +12,7 @@ from typing import Any
 from harness.errors import StoreError
 from harness.tables import Row
 from harness.text import one_line
-from harness_agents.legacy import typed_again
+from harness_agents.legacy.parts import typed_again
 
 __all__ = ["Cells", "instant"]
 

@@ -1,30 +1,11 @@
-"""Reads the metrics.json files that older agent benchmarks left behind (the Chimeraforge project's,
-in Rust and in Python), strictly, and gives them one form: agents' runs and their calls.
-
-    single, Python        a list of runs, each a baseline and a chimera agent
-    single, Rust          baseline and chimera, each with the calls of all runs
-    multi, Rust v1        collector and insight, with `individual_runs`: one call each
-    multi, Rust v2        the same, with `llm_calls` and a `workflow`
-    multi, Python         collector and insight, aggregates; a later form has one call
-    summary.json          what a folder of multi runs came to; read_summary
-
-legacy_fields.py has their fields. What is null or NaN is unknown. A call without a final line was
-written down as 0 tokens at 0 tok/s: it failed, and is so here. Options that went through 32-bit
-floats (0.800000011920929) are what was typed again.
-"""
+"""The one form that all of those files are given: agents' runs and their calls, pairs of agents,
+and what a file states of several together. Figures as the file has them; None: unknown."""
 
 from __future__ import annotations
 
-import json
-import math
-import struct
-from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
-
-from harness.errors import StoreError
-from harness.text import listed, one_line
 
 __all__ = [
     "FORMS",
@@ -36,12 +17,7 @@ __all__ = [
     "LegacySummary",
     "Told",
     "Ttft",
-    "read_metrics",
-    "read_summary",
 ]
-
-SIZE_MAX: Final = 64 * 2**20
-"""Bytes; the largest known has 150 KB."""
 
 Ttft: TypeAlias = Literal["measured", "late", "load+prompt", "prompt"]
 """What a form calls TTFT: measured by the client; measured by one that reads too late to see a
@@ -160,75 +136,3 @@ class LegacySummary(msgspec.Struct, frozen=True, kw_only=True):
     pairs: tuple[LegacyPair, ...]
     told: Told
     started: str | None = None
-
-
-def read_metrics(path: Path) -> LegacyMetrics:
-    """A metrics.json of any of the forms. Raises StoreError with file and field."""
-    from harness_agents.legacy_forms import forms_of
-
-    return forms_of(_content(path), path)
-
-
-def read_summary(path: Path) -> LegacySummary:
-    """The summary.json of a folder of multi runs. Raises StoreError with file and field."""
-    from harness_agents.legacy_pairs import summary_of
-
-    return summary_of(_content(path), path)
-
-
-# ---- JSON as it was written
-
-
-def _content(path: Path) -> Any:
-    """What the file holds: NaN and infinities as None, as they stand for nothing known."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(SIZE_MAX + 1)
-    except OSError as error:
-        raise StoreError(error.strerror or str(error), where=str(path)) from None
-    if len(content) > SIZE_MAX:
-        raise StoreError(f"it has more than {SIZE_MAX // 2**20} MiB", where=str(path))
-    try:
-        return json.loads(
-            content, parse_constant=lambda _: None, parse_float=_number, parse_int=_whole
-        )
-    except (ValueError, RecursionError) as error:
-        raise StoreError(f"not JSON: {one_line(str(error), 200)}", where=str(path)) from None
-
-
-def _number(text: str) -> float | None:
-    value = float(text)
-    return value if math.isfinite(value) else None
-
-
-def _whole(text: str) -> int | float | None:
-    """What no 64-bit program can have counted is no count."""
-    return int(text) if len(text) < 19 else _number(text)
-
-
-def typed_again(value: Any) -> Any:
-    """An option's value as somebody typed it: 0.8 where a 32-bit float made it
-    0.800000011920929. What is no such float stays."""
-    if not isinstance(value, float) or abs(value) > 3e38:
-        return value
-    short = float(f"{value:.7g}")
-    (again,) = struct.unpack("<f", struct.pack("<f", short))
-    return short if again == value else value
-
-
-def scenario_name(text: str | None) -> str | None:
-    """Written with `-` on one command line, with `_` on the other: one scenario."""
-    return one_line(text, 60).replace("-", "_") if text else None
-
-
-def unlike(path: Path, value: Any) -> StoreError:
-    """It is none of the forms."""
-    if isinstance(value, dict):
-        what = f"an object with {listed([one_line(str(key), 40) for key in value]) or 'nothing'}"
-    else:
-        what = {list: "a list", str: "text", type(None): "null"}.get(type(value), "a number")
-    return StoreError(
-        f"{what} is none of the known forms of metrics.json",
-        where=str(path),
-        remedy="a list of runs, `baseline` and `chimera`, or `collector` and `insight`",
-    )

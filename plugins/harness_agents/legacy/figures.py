@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from typing import Final, Literal
 
 from harness.schema import MetricValue
-from harness_agents.legacy import LegacyAgent, LegacyCall, LegacyPair, Ttft
-from harness_agents.legacy_sums import (
+from harness_agents.legacy.records import LegacyAgent, LegacyCall, LegacyPair, Ttft
+from harness_agents.legacy.sums import (
     CONTENTION_BELOW,
     RATE,
     TOKENS,

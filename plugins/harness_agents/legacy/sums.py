@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from statistics import fmean, stdev
 from typing import Final
 
-from harness_agents.legacy import LegacyAgent, LegacyCall, Told
+from harness_agents.legacy.records import LegacyAgent, LegacyCall, Told
 
 __all__ = [
     "CONTENTION_BELOW",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness_agents.legacy import LegacyAgent, LegacyMetrics, Told
-from harness_agents.legacy_fields import Figures, PythonAgentRun, PythonRun, RustSingle
-from harness_agents.legacy_parts import failed, options, rust_calls, spans, told, without_tokens
+from harness_agents.legacy.fields import Figures, PythonAgentRun, PythonRun, RustSingle
+from harness_agents.legacy.parts import failed, options, rust_calls, spans, told, without_tokens
+from harness_agents.legacy.records import LegacyAgent, LegacyMetrics, Told
 
 __all__ = ["python_single", "rust_single"]
 

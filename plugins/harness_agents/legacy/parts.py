@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -10,17 +11,19 @@ import msgspec
 
 from harness.errors import StoreError
 from harness.text import one_line
-from harness_agents.legacy import LegacyCall, Told, typed_again
-from harness_agents.legacy_fields import Figures, RustCall, RustResult, RustWorkflow
+from harness_agents.legacy.fields import Figures, RustCall, RustResult, RustWorkflow
+from harness_agents.legacy.records import LegacyCall, Told
 
 __all__ = [
     "NO_TOKEN",
     "failed",
     "options",
     "rust_calls",
+    "scenario_name",
     "spans",
     "told",
     "typed",
+    "typed_again",
     "without_tokens",
 ]
 
@@ -111,3 +114,18 @@ def told(raw: Figures, place: str) -> Told:
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
     return Told(figures=numbers, place=place)
+
+
+def typed_again(value: Any) -> Any:
+    """An option's value as somebody typed it: 0.8 where a 32-bit float made it
+    0.800000011920929. What is no such float stays."""
+    if not isinstance(value, float) or abs(value) > 3e38:
+        return value
+    short = float(f"{value:.7g}")
+    (again,) = struct.unpack("<f", struct.pack("<f", short))
+    return short if again == value else value
+
+
+def scenario_name(text: str | None) -> str | None:
+    """Written with `-` on one command line, with `_` on the other: one scenario."""
+    return one_line(text, 60).replace("-", "_") if text else None

@@ -26,7 +26,7 @@ def legacy_metrics(path: Path) -> Iterator[tuple[str, float, str]]:
     """(name, value, unit): what the file states, under the names that it uses, each with the role
     or the run that it is said of where there are several. Raises StoreError for a file that is none
     of the forms."""
-    from harness_agents.legacy import read_metrics
+    from harness_agents.legacy.reading import read_metrics
 
     found = read_metrics(path)
     several = len(found.told) + len(found.agents) + len(found.pairs) > 1

@@ -7,17 +7,7 @@ from typing import Any
 
 import msgspec
 
-from harness_agents.legacy import (
-    Form,
-    LegacyAgent,
-    LegacyCall,
-    LegacyMetrics,
-    LegacyPair,
-    LegacySummary,
-    Told,
-    scenario_name,
-)
-from harness_agents.legacy_fields import (
+from harness_agents.legacy.fields import (
     HeadAgent,
     HeadPair,
     PythonPair,
@@ -26,15 +16,25 @@ from harness_agents.legacy_fields import (
     RustPairSummary,
     Summary,
 )
-from harness_agents.legacy_parts import (
+from harness_agents.legacy.parts import (
     NO_TOKEN,
     failed,
     options,
     rust_calls,
+    scenario_name,
     spans,
     told,
     typed,
     without_tokens,
+)
+from harness_agents.legacy.records import (
+    Form,
+    LegacyAgent,
+    LegacyCall,
+    LegacyMetrics,
+    LegacyPair,
+    LegacySummary,
+    Told,
 )
 
 __all__ = ["head_multi", "python_multi", "rust_multi", "summary_of"]

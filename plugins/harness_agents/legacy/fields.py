@@ -1,5 +1,5 @@
 """The fields of the legacy forms: every Struct is what the writing program wrote. What becomes of
-them is in legacy_single.py and legacy_pairs.py.
+them is in single.py and pairs.py.
 
 Decoded strictly: a field that it always wrote must be there, with its type; what it left null is
 unknown; what else is in the file is not read.
