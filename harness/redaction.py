@@ -116,17 +116,17 @@ NOTHING: Final = Redactor({})
 def header_secrets(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
     """What the headers of a request hold that nobody else may read: every value but those of a few
     headers that are known to hold none. `Authorization: Bearer KEY` has the secret KEY."""
-    found = {}
+    found: dict[str, str] = {}
+    times: dict[str, int] = {}
     for name, value in headers:
         if name.lower() in _PLAIN_HEADERS:
             continue
         scheme, _, rest = value.strip().partition(" ")
         secret = rest.strip() if rest and scheme.lower() in _SCHEMES else value.strip()
-        label, count = f"header {name}", 1
-        while found.get(label, secret) != secret:  # said twice, and not the same
-            count += 1
-            label = f"header {name} {count}"
-        found[label] = secret
+        label = f"header {name}"
+        if found.setdefault(label, secret) != secret:  # said again, and otherwise
+            times[name] = times.get(name, 1) + 1
+            found[f"{label} {times[name]}"] = secret
     return found
 
 

@@ -73,6 +73,8 @@ def command(
     if program and shutil.which(program[0]) is None:
         raise click.UsageError(f"There is no program {program[0]!r} to be run.", ctx)
     host = load_host()
+    if port is not None:
+        _check_free(port)
     spec = spec_from(
         _spec(
             url,
@@ -114,10 +116,31 @@ def _spec(
     }
 
 
+def _check_free(port: int) -> None:
+    """Raises SpecError, before a run is begun that can record nothing."""
+    import os
+    import socket
+
+    from harness.errors import SpecError
+
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+            probe.listen()
+        except OSError as error:
+            raise SpecError(
+                f"cannot listen on 127.0.0.1:{port}: {os.strerror(error.errno or 0)}",
+                where="--port",
+                remedy="another port, or leave it out: any that is free",
+            ) from None
+
+
 def _asked(root: str) -> str:
     """Which of the dialects the server speaks: only Ollama tells its version there."""
     from harness.cli.background import run_async
     from harness.control import ControlClient, json_object
+    from harness.errors import BackendError
     from harness.schema import TimeoutsSpec
 
     async def ask() -> str:
@@ -126,7 +149,11 @@ def _asked(root: str) -> str:
         found = json_object(answer.content) if answer.status == 200 else None
         return "ollama" if found and isinstance(found.get("version"), str) else "openai"
 
-    return run_async(ask())
+    try:
+        return run_async(ask())
+    except BackendError as error:  # the address is no option here
+        remedy = error.remedy.replace("--url with the address", "the address")
+        raise BackendError(error.what, where=error.where, remedy=remedy) from None
 
 
 class _View:

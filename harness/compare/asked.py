@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -50,15 +51,21 @@ def with_stated(asked: Asked, specs: Sequence[RunSpec], sides: Sequence[Measured
     return replace(asked, margins=tuple(margins))
 
 
+AGENT_COSTS: Final = ("span.agent.agent_ms", "start_up_ms", "cpu_ms", "rss_max_bytes")
+"""What two agent programs differ in, when the server answers both alike."""
+
+
 def headlines_of(a: Measured, b: Measured) -> tuple[str, ...]:
     """What is read first, of what both sides have: latencies (from the due instant in an open loop)
-    and throughput, of agents at once the speed-up before them; the time and the own figures of
-    what makes no calls."""
+    and throughput, of agents at once the speed-up before them, of agent programs what each costs
+    behind them; the time and the own figures of what makes no calls."""
     due = "_from_due" if b.is_open else ""
     first = ("speedup", f"ttft{due}_ms", "tpot_ms", f"e2e{due}_ms", "throughput_tok_s")
     found = [name for name in first if _has(a, name) or _has(b, name)]
     if found:
-        return tuple(found)
+        programs = all(_has(side, "start_up_ms") for side in (a, b))
+        costs = AGENT_COSTS if programs else ()
+        return (*found, *(name for name in costs if _has(a, name) and _has(b, name)))
     own = [
         one.name for one in b.series.values() if one.of == "iteration" and one.better != "neither"
     ]

@@ -103,10 +103,12 @@ def _doubt(arm: ArmSummary, caveats: Sequence[Caveat]) -> str:
     mine = [
         one.code
         for one in caveats
-        if one.severity == "doubtful"
+        if (one.severity == "doubtful" or one.code == "held-back")
         and one.arm in (None, arm.arm)
         and one.cell in (None, "base", arm.cell, *(c for c in one.more_cells if c == arm.cell))
     ]
+    if "held-back" in mine:
+        return "; but a semaphore of ours let them wait for one another, not the server"
     if "unequal-work" in mine:
         return "; but the agents did not do the same work together and alone"
     if "solo-missing" in mine:

@@ -19,6 +19,7 @@ import h11
 import httpx
 
 from harness._native.clock import monotonic_ns
+from harness._native.recorder import Recorder
 from harness.errors import SpecError
 from harness.schema import Exchange, TimeoutsSpec
 from harness.transport.files import connections_max
@@ -92,7 +93,7 @@ class PortableTap:
 
     async def close(self) -> None:
         for door in self._doors:
-            await door.close()
+            await door.shut()
         await self._routes.close()
 
     def route(self, target: Target) -> Route:
@@ -107,7 +108,7 @@ class PortableDoor:
         self.target = parse_url(upstream)
         before, _, rest = upstream.partition("://")
         self._origin = f"{before}://{rest.partition('/')[0]}"
-        self._prefix = self.target.path.rstrip("/")
+        self.prefix = self.target.path.rstrip("/")
         self.url = ""
         self.closed = False
         self._ended: list[Tapped] = []
@@ -131,6 +132,11 @@ class PortableDoor:
         return found
 
     async def close(self) -> list[Tapped]:
+        await self.shut()
+        return self.take()
+
+    async def shut(self) -> None:
+        """As close, but what is left stays to be taken."""
         if self._server is not None:
             self._server.close()
             self._server, self.closed = None, True
@@ -138,7 +144,6 @@ class PortableDoor:
             for visit in self._visits:
                 visit.cancel()
             await asyncio.gather(*self._visits, return_exceptions=True)
-        return self.take()
 
     def exchange(self, request: h11.Request, body: bytes) -> Exchange:
         """As it goes to the server. SpecError for a target that cannot be sent."""
@@ -151,7 +156,7 @@ class PortableDoor:
             named = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         left_out = HOP_BY_HOP | {"accept-encoding"}
         return Exchange(
-            url=self._origin + self._prefix + named,
+            url=self._origin + self.prefix + named,
             method=request.method.decode("ascii"),
             headers=tuple(field for field in _fields(request) if field[0].lower() not in left_out),
             body=body,
@@ -197,7 +202,7 @@ class _Visit:
         while not self._door.closed and (asked := await self._request()) is not None:
             request, body = asked
             if request.method == b"CONNECT" or _upgrades(request):
-                self._refuse(501, "the tap passes on requests, not tunnels")
+                self._refuse_and_record(501, "the tap passes on requests, not tunnels", request)
                 return
             if not await self._pass_on(request, body):
                 return
@@ -224,7 +229,8 @@ class _Visit:
             elif isinstance(event, h11.Data):
                 size += len(event.data)
                 if size > _BODY_MAX:
-                    self._refuse(413, f"a request of over {_BODY_MAX} bytes")
+                    assert request is not None
+                    self._refuse_and_record(413, f"a request of over {_BODY_MAX} bytes", request)
                     return None
                 body.append(bytes(event.data))
             elif isinstance(event, h11.EndOfMessage):
@@ -254,18 +260,8 @@ class _Visit:
             return False
         door.tap.requests += 1
         record = await self._until_over(asyncio.ensure_future(course.run()))
-        door.add(
-            Tapped(
-                method=exchange.method,
-                path=parse_url(exchange.url).path.removeprefix(door._prefix),
-                headers=tuple((n.lower(), v) for n, v in _fields(request)),
-                body=body,
-                request_ns=request_ns,
-                request_by_kernel=False,
-                record=record,
-                end_sent_ns=onward.end_ns,
-            )
-        )
+        path = parse_url(exchange.url).path.removeprefix(door.prefix)
+        door.add(_tapped(request, path, body, request_ns, record, onward.end_ns))
         if onward.begun and onward.end_ns is None:
             self._writer.transport.abort()  # so the agent sees that it is not whole
         elif not onward.begun and record.outcome == "connect":
@@ -305,6 +301,15 @@ class _Visit:
             course.cancel()
         else:
             self._http.receive_data(data)
+
+    def _refuse_and_record(self, status: int, why: str, request: h11.Request) -> None:
+        """A request that was understood, and is not passed on."""
+        self._refuse(status, why)
+        sealed = Recorder(due_ns=self._read_ns, reserve=0).seal(
+            "not_sent", closed_ns=monotonic_ns(), detail=why
+        )
+        path = request.target.decode("ascii")
+        self._door.add(_tapped(request, path, b"", self._read_ns, sealed, None))
 
     def _refuse(self, status: int, why: str) -> None:
         import msgspec
@@ -360,6 +365,26 @@ class _Onward:
 
 
 _NOT_PASSED_BACK: Final = frozenset({"connection", "keep-alive", "transfer-encoding", "upgrade"})
+
+
+def _tapped(
+    request: h11.Request,
+    path: str,
+    body: bytes,
+    request_ns: int,
+    record: Record,
+    end_sent_ns: int | None,
+) -> Tapped:
+    return Tapped(
+        method=request.method.decode("ascii"),
+        path=path,
+        headers=tuple((name.lower(), value) for name, value in _fields(request)),
+        body=body,
+        request_ns=request_ns,
+        request_by_kernel=False,
+        record=record,
+        end_sent_ns=end_sent_ns,
+    )
 
 
 def _fields(request: h11.Request) -> list[tuple[str, str]]:

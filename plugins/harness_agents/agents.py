@@ -98,7 +98,7 @@ def agent_named(name: str) -> Agent:
     for known, factory, _ in offered():
         if known == name:
             return factory()
-    return _host().agents.get(name, "agent").factory()
+    return _host().agents.get(name, "$.scenario.options.agent").factory()
 
 
 @cache

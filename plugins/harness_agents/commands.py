@@ -104,13 +104,17 @@ def list_agents(as_json: bool) -> None:
 
 
 def _command(words: tuple[str, ...]) -> list[str]:
-    """A registered agent's, where the one word names one."""
+    """A registered agent's, where the one word names one. Raises SpecError for a bare word that is
+    neither that nor a program."""
+    import shutil
+
     from harness import Host
 
     if len(words) == 1:
         agents = Host.load().agents
-        if words[0] in agents:
-            return agents.get(words[0]).factory().command()
+        bare = "/" not in words[0] and shutil.which(words[0]) is None
+        if words[0] in agents or bare:
+            return agents.get(words[0], "COMMAND").factory().command()
     return list(words)
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -216,11 +216,14 @@ class Program:
 
     # ----------------------------------------------------------------------------------- the work
 
-    async def work(self, at_ns: int) -> Outcome:
-        """Start it at that instant, and hear it to the end. Cancelled: it is interrupted, and what
-        it said until then is in `outcome`."""
+    async def work(self, at_ns: int, done: Callable[[], None] | None = None) -> Outcome:
+        """Start it at that instant, and hear it to the end. `done` is called when its result is
+        heard, if it comes: it has yet to exit. Cancelled: it is interrupted, and what it said until
+        then is in `outcome`."""
         process = self._process
         assert process is not None and process.ended is not None
+        if done is not None:
+            self._final.add_done_callback(lambda _: done())
         if self.failed is None:
             self._start_ns = at_ns
             process.write(encode_line({"t": "start", "at_ns": at_ns}))

@@ -256,16 +256,38 @@ def outcome_note(outcome: Outcome) -> dict[str, Any]:
         "rss_exact": exit_.rss_exact if exit_ else None,
         "start_ns": outcome.start_ns,
         "begin_ns": outcome.begin_ns,
-        "data": storable(without_surrogates(outcome.data)),
-        "events": storable(without_surrogates(list(outcome.extras))),
+        "data": _bounded(outcome.data),
+        "events": _events(outcome),
     }
     if hello is not None:
         note["name"] = one_line(hello.name, 100)
         note["version"] = one_line(hello.version, 100)
         note["language"] = one_line(hello.language, 100)
         note["runtime"] = one_line(hello.runtime or "", 200)
-        note["about"] = storable(without_surrogates(hello.about))
+        note["about"] = _bounded(hello.about)
     return note
+
+
+def _events(outcome: Outcome) -> list[Any]:
+    """The first of them, for as long as there is room."""
+    kept: list[Any] = []
+    left = _NOTE_BYTES
+    for event in outcome.extras:
+        left -= len(msgspec.json.encode(event))
+        if left < 0:
+            kept.append({"left_out": len(outcome.extras) - len(kept)})
+            break
+        kept.append(storable(without_surrogates(event)))
+    return kept
+
+
+def _bounded(told: dict[str, Any]) -> dict[str, Any]:
+    """As the record log can hold it; too large, and only its size is kept."""
+    size = len(msgspec.json.encode(told))
+    if size > _NOTE_BYTES:
+        return {"left_out_bytes": size}
+    kept: dict[str, Any] = storable(without_surrogates(told))
+    return kept
 
 
 def _record_files(ctx: Context, folder: Path) -> None:

@@ -31,6 +31,8 @@ class Warden:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = 0
+        self._groups: set[int] = set()
+        """At work. Should somebody kill the process, the next one is told of them."""
 
     def start(self) -> None:
         """Have it running. A process that was forked from us gets its own."""
@@ -38,11 +40,16 @@ class Warden:
             self._running()
 
     def watch(self, group: int) -> None:
-        self._tell(f"+{group}\n")
+        with self._lock:
+            self._running()
+            self._groups.add(group)
+            self._tell(f"+{group}\n")
 
     def release(self, group: int) -> None:
         """Before the group's leader is reaped: afterwards the number may be somebody else's."""
-        self._tell(f"-{group}\n")
+        with self._lock:
+            self._groups.discard(group)
+            self._tell(f"-{group}\n")
 
     def close(self) -> None:
         with self._lock:
@@ -51,18 +58,20 @@ class Warden:
                 _end(process)
 
     def _tell(self, line: str) -> None:
-        with self._lock:
-            process = self._running()
-            assert process.stdin is not None
-            try:
-                process.stdin.write(line.encode())
-            except OSError:  # somebody killed it; the next gets a new one
-                _end(process)
-                self._process = None
+        process = self._running()
+        assert process.stdin is not None
+        try:
+            process.stdin.write(line.encode())
+        except OSError:  # somebody killed it
+            _end(process)
+            self._process = None
+            self._running()
 
     def _running(self) -> subprocess.Popen[bytes]:
         process = self._process
         if process is None or self._owner != os.getpid():
+            if self._owner not in (0, os.getpid()):
+                self._groups.clear()  # not ours: we were forked
             self._owner = os.getpid()
             self._process = process = subprocess.Popen(
                 [sys.executable, "-I", "-S", __file__, str(self._owner)],
@@ -72,6 +81,9 @@ class Warden:
                 start_new_session=True,  # Ctrl-C is ours to handle
                 cwd=Path("/"),
             )
+            assert process.stdin is not None
+            with contextlib.suppress(OSError):
+                process.stdin.write(b"".join(b"+%d\n" % group for group in self._groups))
         return process
 
 
@@ -101,9 +113,19 @@ def _attend(parent: int) -> None:
         said += more
         *lines, last = said.split(b"\n")
         said = b"".join(b"+%d\n" % group for group in _at_work(lines)) + last
-    for group in _at_work(said.split(b"\n")):
+    _kill(_at_work(said.split(b"\n")))
+
+
+def _kill(leaders: set[int]) -> None:
+    """Their groups; and who took a group of its own within the session."""
+    for leader in leaders:
         with contextlib.suppress(OSError):
-            os.killpg(group, signal.SIGKILL)
+            os.killpg(leader, signal.SIGKILL)
+    names = os.listdir("/proc") if leaders and sys.platform == "linux" else []
+    for name in names:
+        with contextlib.suppress(OSError, ValueError):
+            if os.getsid(int(name)) in leaders:
+                os.kill(int(name), signal.SIGKILL)
 
 
 def _at_work(lines: list[bytes]) -> set[int]:

@@ -10,7 +10,7 @@ drawn with the iteration's seed: the same in both, and in all arms.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack
 from time import monotonic_ns
 from typing import Any, Final, TypeVar
@@ -64,6 +64,8 @@ class MultiAgent:
     async def execute(self, ctx: Context) -> None:
         """One iteration. Raises ScenarioError where an agent failed; the others end their work."""
         ctx.note("form", self._form)
+        if (self._options.semaphore or len(self._members)) < len(self._members):
+            ctx.note("semaphore", self._options.semaphore)
         if self._made_of:
             ctx.note("agent_about", self._made_of)
             self._made_of = {}  # once a trial
@@ -96,7 +98,8 @@ class MultiAgent:
         pass
 
     async def _at_once(self, workers: Sequence[Worker]) -> list[Work]:
-        """Behind one barrier; with a semaphore, so many at a time."""
+        """Behind one barrier; with a semaphore, so many at a time: whose turn comes begins at once,
+        while the program before it is still on its way out. Their time lies within that of all."""
         ready = await _all(worker.prepare() for worker in workers)
         if not all(ready):
             return await _all(worker.abandon() for worker in workers)
@@ -105,11 +108,27 @@ class MultiAgent:
         turns = asyncio.Semaphore(at_once)  # first come, first served
 
         async def in_turn(index: int, worker: Worker) -> Work:
-            async with turns:
-                at_ns = start_ns if index < at_once else monotonic_ns() + LEAD_NS
-                return await worker.work(at_ns)
+            await turns.acquire()
+            over = _Once(turns.release)
+            try:
+                at_ns = start_ns if index < at_once else monotonic_ns()
+                return await worker.work(at_ns, over)
+            finally:
+                over()
 
         return await _all(in_turn(*one) for one in enumerate(workers))
+
+
+class _Once:
+    """Calls `what` the first time it is called itself."""
+
+    def __init__(self, what: Callable[[], None]) -> None:
+        self._what: Callable[[], None] | None = what
+
+    def __call__(self) -> None:
+        what, self._what = self._what, None
+        if what is not None:
+            what()
 
 
 async def _one_by_one(workers: Sequence[Worker]) -> list[Work]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from harness_agents.ingest import ingest, sha256
@@ -32,8 +32,9 @@ class Worker(Protocol):
     async def prepare(self) -> bool:
         """All that comes before the work. False: it will never be ready, and `abandon` says why."""
 
-    async def work(self, at_ns: int) -> Work:
-        """Begin at that instant of CLOCK_MONOTONIC. What goes wrong is in the Work."""
+    async def work(self, at_ns: int, done: Callable[[], None] | None = None) -> Work:
+        """Begin at that instant of CLOCK_MONOTONIC. `done` is called when the work is, before what
+        comes after it: a program's exit. What goes wrong is in the Work."""
 
     async def abandon(self) -> Work: ...
 
@@ -129,19 +130,19 @@ class _Inside:
     async def prepare(self) -> bool:
         return True
 
-    async def work(self, at_ns: int) -> Work:
+    async def work(self, at_ns: int, done: Callable[[], None] | None = None) -> Work:
         await _until(at_ns)
-        done = await in_process(self._work, self._calls)
+        made = await in_process(self._work, self._calls)
         why = ""
-        if (failed := done.failed) is not None:
+        if (failed := made.failed) is not None:
             said = f": {failed.error.code}: {failed.error.message}" if failed.error else ""
             why = f"its {failed.stage} call ended as {failed.status}{said}"
         return Work(
             member=self._member,
-            start_ns=done.begin_ns,
-            end_ns=done.end_ns,
-            phases=done.phases,
-            calls=tuple(map(told_by_record, done.calls)),
+            start_ns=made.begin_ns,
+            end_ns=made.end_ns,
+            phases=made.phases,
+            calls=tuple(map(told_by_record, made.calls)),
             error=why,
         )
 
@@ -166,8 +167,8 @@ class _Outside:
     async def prepare(self) -> bool:
         return await self._program.prepare()
 
-    async def work(self, at_ns: int) -> Work:
-        return self._told(await self._program.work(at_ns))
+    async def work(self, at_ns: int, done: Callable[[], None] | None = None) -> Work:
+        return self._told(await self._program.work(at_ns, done))
 
     async def abandon(self) -> Work:
         was_ready = self._program.failed is None

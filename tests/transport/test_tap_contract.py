@@ -383,9 +383,12 @@ async def test_tunnels_are_refused(kind: Kind, said: bytes, status: int) -> None
         await agent.say(said)
         got = await agent.response()
         assert await agent.at_end()
+        (seen,) = await ended(door)
     assert got.status == status
     assert got.body.startswith(b'{"error":"')
     assert not server.requests
+    assert (seen.method, seen.path) == tuple(said.decode().split(" ")[:2])
+    assert (seen.record.outcome, seen.end_sent_ns) == ("not_sent", None)
 
 
 async def test_expect_100_continue_does_not_hang(kind: Kind) -> None:
@@ -448,6 +451,15 @@ async def test_a_tap_can_be_closed_twice(kind: Kind) -> None:
         await tap.close()
         assert door.take() == []
         assert tap.stats()["requests"] == 1
+
+
+async def test_what_came_through_outlives_the_tap(kind: Kind) -> None:
+    async with RawServer([OK]) as server, tapped(kind, server.origin) as (tap, door):
+        async with Agent(door) as agent:
+            await agent.ask()
+        await tap.close()
+        (seen,) = door.take()
+    assert seen.record.outcome == "complete"
 
 
 async def test_addresses_that_cannot_be_used(kind: Kind) -> None:

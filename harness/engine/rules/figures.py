@@ -109,7 +109,7 @@ def too_few(view: RunView) -> Iterator[Caveat]:
             severity="note",
             message=f"a p95 needs {needs} values; there are {have}",
             evidence={name: {"n": one.n, "needs": one.needs} for name, one in lacking.items()},
-            remedy=_flags(view.manifest.spec, times, runs)
+            remedy=_more(view.manifest.spec, times, runs)
             if view.state == "finished"
             else "let it run to its end",
         )
@@ -118,8 +118,21 @@ def too_few(view: RunView) -> Iterator[Caveat]:
             code="single-launch",
             severity="note",
             message="one trial per arm: what differs from launch to launch is in no interval",
-            remedy="that is all the table has" if _is_imported(view) else f"--runs {runs}",
+            remedy="that is all the table has"
+            if _is_imported(view)
+            else f"a spec with trials: {runs} and the scenario tapped (docs/tap.md)"
+            if _is_open_tap(view.manifest.spec)
+            else f"--runs {runs}",
         )
+
+
+def _is_open_tap(spec: RunSpec) -> bool:
+    """Whether `harness tap` made it: that takes no --runs."""
+    return spec.scenario.name == "tapped" and list(spec.arms) == ["tapped"]
+
+
+def _more(spec: RunSpec, times: float, runs: int) -> str:
+    return "more calls through the tap" if _is_open_tap(spec) else _flags(spec, times, runs)
 
 
 def _shown(arm: ArmView) -> tuple[str, ...]:
