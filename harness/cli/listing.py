@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -15,6 +15,9 @@ from harness.strict import nearest
 
 if TYPE_CHECKING:
     from harness.registry import Entry, Registry
+
+ABREAST_MIN: Final = 110
+"""Columns of a terminal, from which on an option's words have room beside its type and default."""
 
 
 @click.command("list", short_help="List backends, scenarios, exporters and plugins.")
@@ -110,6 +113,7 @@ def _described(kind: str, entry: Entry[Any]) -> dict[str, Any]:
 
 
 def _print_one(one: dict[str, Any]) -> None:
+    from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
@@ -119,6 +123,12 @@ def _print_one(one: dict[str, Any]) -> None:
         out.print(Text(one["summary"]))
     if not one["options"]:
         out.print(Text("takes no options"))
+        return
+    if out.width < ABREAST_MIN:
+        for option in one["options"]:
+            default = f", default {option.default}" if option.default else ""
+            out.print(Text.assemble((option.name, "bold"), f"  {option.type}{default}"))
+            out.print(Padding(Text(option.doc), (0, 0, 0, 4)))
         return
     table = Table(box=None, padding=(0, 2, 0, 0))
     for head in ("option", "type", "default", ""):

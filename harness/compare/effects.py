@@ -96,7 +96,7 @@ def effect_of(
         p_mcnemar=p_mcnemar(a, b, name),
     )
     if not min(found.n):
-        return replace(found, more_trials=GROUPS_MIN - min(found.n))
+        return _without_values(found, a.by_block(name), b.by_block(name))
     found = _described(found, one, other)
     if min(found.n) < 2:
         return replace(found, more_trials=GROUPS_MIN - min(found.n))
@@ -104,6 +104,14 @@ def effect_of(
     if without_spread(found.unit, *([*side.values()] for side in means)):
         return replace(found, because=NO_SPREAD)
     return _inferred(found, *means, margin, _floors(name, (a, b), means))
+
+
+def _without_values(found: Effect, one: ByBlock, other: ByBlock) -> Effect:
+    """If one side has the figure, it is the other that lacks it, though no block has both."""
+    if bool(one) != bool(other):
+        values = (sum(map(len, one.values())), sum(map(len, other.values())))
+        found = replace(found, n=(len(one), len(other)), values=values)
+    return replace(found, more_trials=GROUPS_MIN - min(found.n))
 
 
 def missing_effect(name: str, a: Measured, b: Measured, *, paired: bool) -> Effect:

@@ -52,7 +52,7 @@ def gain_of(arm: ArmSummary, caveats: Sequence[Caveat] = ()) -> Gain | None:
     agents = _agents(arm, found)
     if agents == 1:  # a cell of a sweep over their number: it did the same thing twice
         return None
-    who = f"{agents} at once" if agents else "all at once"
+    who = f"{agents} agents at once" if agents else "all at once"
     if not found.n or found.mean is None:
         return Gain(
             words="not enough data",

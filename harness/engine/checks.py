@@ -11,7 +11,7 @@ from harness.margins import parse_margin
 from harness.metrics import CALL_METRICS, CONCURRENCY_METRICS, ITERATION_METRICS, check_slo
 from harness.metrics.iteration import GOODPUT
 from harness.metrics.slo import bounds
-from harness.protocols import BackendFactory
+from harness.protocols import BackendConfig, BackendFactory
 from harness.registry import AgentRegistry, Entry
 from harness.schema import ClosedLoad, Load, OpenLoad, RunSpec
 
@@ -71,12 +71,12 @@ def check_requests(
     scenario: Any,
     backend: Entry[BackendFactory],
     asked: dict[str, Any],
-    urls: int,
+    config: BackendConfig,
     agents: AgentRegistry,
     where: str,
 ) -> None:
     """What a scenario says that it makes use of (harness.protocols.WorkflowScenario) is to be had:
-    of this backend, asked for with these options and so many urls, and of the registered agents.
+    of this backend, asked for with these options, and of the registered agents.
     Raises SpecError."""
     options = f"{where}.scenario.options"
     for path, name in getattr(scenario, "agents_used", {}).items():
@@ -86,12 +86,18 @@ def check_requests(
     used = getattr(scenario, "endpoints_used", None)
     if used is None:
         return
+    # A backend that starts its own servers says by `endpoints` of its options how many, and by
+    # `endpoints_option` how to ask for more.
+    starts = not config.urls and hasattr(config.options, "endpoints")
+    urls = config.options.endpoints if starts else len(config.urls)
     if used > max(1, urls):
         have = f"there is {urls}" if urls else "only the backend's own is there"
         raise SpecError(
             f"the scenario makes use of {used} endpoints, and {have}",
             where=f"{where}.backend.url",
-            remedy="--url once for each, or -o endpoints=shared",
+            remedy=f"-o {config.options.endpoints_option}={used}, or -o endpoints=shared"
+            if starts
+            else "--url once for each, or -o endpoints=shared",
         )
     if urls > used:
         raise SpecError(

@@ -220,9 +220,7 @@ def _resolve(
             remedy="leave it out; iterations and trials say how often it runs",
         )
     check_load(asked.load, f"{where}.load")
-    # A backend that starts its own servers says by `endpoints` of its options how many.
-    urls = len(config.urls) or getattr(config.options, "endpoints", 0)
-    check_requests(made, backend, asked.backend.options, urls, host.agents, where)
+    check_requests(made, backend, asked.backend.options, config, host.agents, where)
     return Arm(
         name=name,
         cell=cell,

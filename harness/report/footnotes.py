@@ -43,6 +43,9 @@ def footnotes(summary: Summary, layout: Layout) -> Iterator[str]:
         yield f"p95 left out for want of room: {where}"
     elif tails := _without_tails(summary):
         yield tails
+    if silent := [label(arm, summary) for arm in summary.arms if _sees_no_first(arm)]:
+        why = "`no_first_token` in a jsonl export says why"
+        yield f"{UNKNOWN} TTFT: no first token is known of {listed(silent, 4)}; {why}"
     if layout.rest:
         if bare := [label(arm, summary) for arm in summary.arms if _has_no_tpot(arm)]:
             yield f"{UNKNOWN} TPOT needs time between tokens, and their count: {listed(bare, 4)}"
@@ -69,6 +72,11 @@ def _without_tails(summary: Summary) -> str:
     more = [", …"] if len(fewer) > _FEWER_MAX else []
     parts = [f"{UNKNOWN} a p95 needs n = {needs}", *fewer[:_FEWER_MAX]]
     return "; ".join(parts) + "".join(more) if needs else ""
+
+
+def _sees_no_first(arm: ArmSummary) -> bool:
+    first = metric(arm, "ttft_ms")
+    return first is not None and not first.n and first.missing > 0
 
 
 def _has_no_tpot(arm: ArmSummary) -> bool:

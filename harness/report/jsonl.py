@@ -32,6 +32,7 @@ def _row(record: CallRecord, effective: Effective | None) -> dict[str, Any]:
         **ordered,
         "error": record.error,
         **row,
+        "no_first_token": record.no_first_token or None,
         "finish_reason": record.finish_reason,
         "server": record.server,
         "effective": effective,

@@ -7,7 +7,7 @@ native.py          the Linux reactor behind protocols.Transport
 portable.py        httpx behind it; portable_call.py, portable_body.py: one exchange, its body;
                    portable_routes.py: connections
 tap.py             the proxy that stamps what other programs ask; tap_native.py: asyncio's side
-                   of its native thread; tap_portable.py: in asyncio and httpx
+                   of its native thread; tap_portable.py, tap_visit.py: in asyncio and httpx
 
 Both give the same chunks for the same bytes and pass the same contract tests. They differ in their
 stamps: the kernel's, or taken in user space and marked so. Nothing here falls back silently.

@@ -2,22 +2,24 @@
 
 tapped.py        scenario `tapped`: whatever programs do through the tap
 protocol.py      the events, decoded strictly; the job
-transcript.py    all that a program said, in order, and judged by the rules
+transcript.py    all that a program said, in order; judging.py: by the rules
 reporting.py     what it told of its calls, as the harness records it
 process.py       one program as a process: its CPUs, its pipes, what it used, its end
 warden.py        ends the programs, should we ourselves be killed
-program.py       one program does one job: greeted, started, heard to its end
+program.py       one program does one job: greeted, started, heard to its end (hearing.py)
+outcome.py       what became of its work
 team.py          several at once behind one barrier, or one after another
-workload.py      the work: corpus and stages, as a job or for an agent within the harness
+workload.py      the work: stages of calls, made of a corpus (corpus.py)
+jobs.py          … as a job for a program; within.py: done by the harness itself
 options.py       what can be asked for
 scenario.py      scenario `agent`: one program, with what it costs
 wakeups.py       how long a chunk was on its way from the truth server to the agent
-files.py         figures of programs that only write an older metrics.json
 agents.py        the agents that are registered
 python_agent.py  the reference agent, with answers.py and ingest.py; node/ has its twin
 recording.py     a small server that keeps what it was sent
-checking.py      `harness agent check`: the rules, one by one
+checking/        `harness agent check`: the rules, one by one
 commands.py      `harness agent`: check, list, build
+legacy/          what older agent benchmarks left behind; chimeraforge.py imports it
 vectors/         streams and summaries to test an agent with
 """
 

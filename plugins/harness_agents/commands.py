@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -59,7 +62,9 @@ def check(ctx: click.Context, command: tuple[str, ...], as_json: bool, timeout_s
 
     from harness_agents.checking import check as examine
 
-    found = asyncio.run(examine(_command(command), timeout_s=timeout_s))
+    words = _command(command)
+    with _told() as began:
+        found = asyncio.run(examine(words, timeout_s=timeout_s, began=began))
     if as_json:
         _print_json(command, found)
     else:
@@ -98,9 +103,9 @@ def list_agents(as_json: bool) -> None:
     width = max((len(str(row["name"])) for row in rows), default=0)
     for row in rows:
         mark = "there " if row["there"] else "absent"
-        click.echo(f"{row['name']:<{width}}  {mark}  {one_line(str(row['summary']))}")
+        _hang(f"{row['name']:<{width}}  {mark}  ", one_line(str(row["summary"])))
         if not row["there"]:
-            click.echo(f"{'':<{width}}          {one_line(str(row['reason']))}")
+            _hang(" " * (width + 10), one_line(str(row["reason"])))
 
 
 def _command(words: tuple[str, ...]) -> list[str]:
@@ -109,13 +114,20 @@ def _command(words: tuple[str, ...]) -> list[str]:
     import shutil
 
     from harness import Host
+    from harness.errors import SpecError
+    from harness.text import one_line
 
-    if len(words) == 1:
-        agents = Host.load().agents
-        bare = "/" not in words[0] and shutil.which(words[0]) is None
-        if words[0] in agents or bare:
-            return agents.get(words[0], "COMMAND").factory().command()
-    return list(words)
+    if len(words) != 1 or "/" in words[0]:
+        return list(words)
+    agents = Host.load().agents
+    if words[0] not in agents and shutil.which(words[0]) is not None:
+        return list(words)
+    try:
+        entry = agents.get(words[0])
+    except SpecError as error:
+        what = f"there is neither an agent nor a program {one_line(words[0], 60)!r}"
+        raise SpecError(what, where="COMMAND", remedy=error.remedy) from None
+    return entry.factory().command()
 
 
 def _print_json(command: tuple[str, ...], found: list[Checked]) -> None:
@@ -135,10 +147,48 @@ def _print_table(found: list[Checked]) -> None:
 
     width = max(len(one.rule) for one in found)
     for one in found:
-        first, *others = one.evidence or ("",)
-        click.echo(f"{one.rule:<{width}}  {_MARKS[one.status]:<6}  {first}".rstrip())
+        first, *others = _gathered(one.evidence) or ("",)
+        _hang(f"{one.rule:<{width}}  {_MARKS[one.status]:<6}  ", first)
         for line in others:
-            click.echo(f"{'':<{width}}  {'':<6}  {line}")
+            _hang(" " * (width + 10), line)
     counts = Counter[str](one.status for one in found)
     said = [f"{counts[status]} {status}" for status in _MARKS if counts[status]]
     click.echo(f"{len(found)} rules: {', '.join(said)}")
+
+
+def _gathered(evidence: tuple[str, ...]) -> list[str]:
+    """What several sessions found alike stands there once, with their names."""
+    sessions: dict[str, list[str]] = {}
+    for line in evidence:
+        session, _, what = line.partition(": ")
+        sessions.setdefault(what, []).append(session)
+    return [f"{', '.join(dict.fromkeys(names))}: {what}" for what, names in sessions.items()]
+
+
+def _hang(head: str, text: str) -> None:
+    """Print `text` beside `head`, no wider than the terminal."""
+    import shutil
+    import textwrap
+
+    wide = max(shutil.get_terminal_size().columns, len(head) + 20)
+    wrapped = textwrap.wrap(
+        text, wide, initial_indent=head, subsequent_indent=" " * len(head), break_on_hyphens=False
+    )
+    for line in wrapped or [head]:
+        click.echo(line.rstrip())
+
+
+@contextmanager
+def _told() -> Iterator[Callable[[str], None]]:
+    """Somebody at a terminal sees which session it is: each may take as long as --timeout."""
+    live = sys.stderr.isatty()
+
+    def began(session: str) -> None:
+        if live:
+            click.echo(f"\r\x1b[2Ksession: {session}", nl=False, err=True)
+
+    try:
+        yield began
+    finally:
+        if live:
+            click.echo("\r\x1b[2K", nl=False, err=True)

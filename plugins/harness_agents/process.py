@@ -337,18 +337,18 @@ def _members(leader: int) -> list[int]:
     """Processes of its session, but for itself, that have not ended."""
     members = []
     with contextlib.suppress(OSError):
-        for name in os.listdir("/proc"):
-            if not name.isdigit() or int(name) == leader:
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit() or (pid := int(entry.name)) == leader:
                 continue
             with contextlib.suppress(OSError):
-                if os.getsid(int(name)) == leader and not _is_over(int(name)):
-                    members.append(int(name))
+                if os.getsid(pid) == leader and not _is_over(entry):
+                    members.append(pid)
     return members
 
 
-def _is_over(pid: int) -> bool:
+def _is_over(process: Path) -> bool:
     """A zombie, or about to be one."""
-    stat = Path(f"/proc/{pid}/stat").read_bytes()
+    stat = (process / "stat").read_bytes()
     return stat[stat.rindex(b")") + 2 :][:1] in (b"Z", b"X")
 
 

@@ -18,82 +18,29 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from msgspec import Struct
-
-from harness.errors import ScenarioError
-from harness.schema import ReportedCall
 from harness.text import one_line
+from harness_agents.hearing import Hearing
+from harness_agents.outcome import Failure, Outcome, what_failed
 from harness_agents.process import Exit, Process
 from harness_agents.protocol import (
-    LINE_BYTES_MAX,
-    OUTPUT_BYTES_MAX,
-    AgentMetric,
     Clock,
     Extra,
     Failed,
     Hello,
     Job,
     Ready,
-    Rule,
     Violation,
     encode_line,
     read_event,
-    type_of,
 )
 from harness_agents.reporting import reported_calls
-from harness_agents.transcript import Transcript, judge, read_transcript
+from harness_agents.transcript import Transcript, read_transcript
 
 __all__ = ["Failure", "Outcome", "Program"]
 
 READY_S: Final = 30.0
 _AFTER_RESULT_S: Final = 2.0
 _CLOCKS: Final = 5
-_LOOKED_AT_BYTES: Final = 64 * 1024
-_STDERR_SHOWN: Final = 400
-
-
-class Failure(Struct, frozen=True, kw_only=True):
-    """Why an agent's work does not count."""
-
-    agent: str
-    rule: Rule | None
-    """None: it kept to the rules, and says that it failed."""
-    what: str
-    stderr: str = ""
-
-    def error(self) -> ScenarioError:
-        by = f" (rule `{self.rule}`)" if self.rule else ""
-        end = self.stderr[-_STDERR_SHOWN:]
-        said = f"; its standard error ends with: {one_line(end, _STDERR_SHOWN)}" if end else ""
-        return ScenarioError(
-            f"{one_line(self.what, 300)}{by}{said}",
-            where=f"agent {one_line(self.agent, 60)}",
-            remedy="`harness agent check -- PROGRAM …`" if self.rule else "the call's record",
-        )
-
-
-class Outcome(Struct, frozen=True, kw_only=True):
-    """What became of one program's work."""
-
-    agent: str
-    hello: Hello | None = None
-    start_up_ns: int | None = None
-    """From before it was started until it was ready."""
-    start_ns: int | None = None
-    """The barrier's instant that it was given."""
-    begin_ns: int | None = None
-    end_ns: int | None = None
-    """When its work was done, by itself."""
-    phases: tuple[tuple[str, int, int], ...] = ()
-    """(name, start_ns, end_ns)"""
-    calls: tuple[ReportedCall, ...] = ()
-    """Also of a program that failed: what it told of."""
-    metrics: tuple[AgentMetric, ...] = ()
-    data: dict[str, Any] = {}
-    extras: tuple[dict[str, Any], ...] = ()
-    exit: Exit | None = None
-    stderr: str = ""
-    failure: Failure | None = None
 
 
 class Program:
@@ -122,16 +69,10 @@ class Program:
         self._ready_s = ready_s
         self._cpus, self._env, self._cwd = tuple(cpus), env, cwd
         self._process: Process | None = None
-        self._lines: list[bytes] = []
-        self._rest = bytearray()
-        self._heard_bytes = 0
-        self._opening: asyncio.Queue[tuple[bytes, int]] | None = asyncio.Queue()
+        self._heard = Hearing()
         self._hello: Hello | None = None
         self._start_up_ns: int | None = None
         self._start_ns: int | None = None
-        loop = asyncio.get_running_loop()
-        self._broken: asyncio.Future[Violation] = loop.create_future()
-        self._final: asyncio.Future[None] = loop.create_future()
         self.failed: Violation | None = None
 
     # -------------------------------------------------------------------------------- the opening
@@ -150,7 +91,7 @@ class Program:
         except asyncio.CancelledError:
             await self._stop()
             raise
-        self._opening = None
+        self._heard.opening = None
         return self.failed is None
 
     async def _greet(self, process: Process) -> Violation | None:
@@ -190,19 +131,20 @@ class Program:
     async def _next(self, process: Process) -> tuple[Any, int]:
         """The next event that is not the program's own, or what is wrong with it; and when its
         line was heard."""
-        assert process.ended is not None and self._opening is not None
+        assert process.ended is not None and self._heard.opening is not None
         while True:
-            getting = asyncio.ensure_future(self._opening.get())
+            getting = asyncio.ensure_future(self._heard.opening.get())
             try:
                 await asyncio.wait(
-                    _any(getting, process.ended, self._broken), return_when=asyncio.FIRST_COMPLETED
+                    _any(getting, process.ended, self._heard.broken),
+                    return_when=asyncio.FIRST_COMPLETED,
                 )
             finally:
                 if not getting.done():
                     getting.cancel()
             if not getting.done() or getting.cancelled():
-                if self._broken.done():
-                    return self._broken.result(), 0
+                if self._heard.broken.done():
+                    return self._heard.broken.result(), 0
                 return Violation("ready", f"it ended before it was ready: {_ending(process)}"), 0
             line, heard_ns = getting.result()
             event = read_event(line)
@@ -223,7 +165,7 @@ class Program:
         process = self._process
         assert process is not None and process.ended is not None
         if done is not None:
-            self._final.add_done_callback(lambda _: done())
+            self._heard.final.add_done_callback(lambda _: done())
         if self.failed is None:
             self._start_ns = at_ns
             process.write(encode_line({"t": "start", "at_ns": at_ns}))
@@ -265,20 +207,20 @@ class Program:
     async def _until_over(self, process: Process, lead_s: float) -> Violation | None:
         assert process.ended is not None
         await asyncio.wait(
-            _any(process.ended, self._broken, self._final),
+            _any(process.ended, self._heard.broken, self._heard.final),
             timeout=lead_s + self._timeout_s,
             return_when=asyncio.FIRST_COMPLETED,
         )
-        if self._final.done() and not self._broken.done():
+        if self._heard.final.done() and not self._heard.broken.done():
             await asyncio.wait(
-                _any(process.ended, self._broken),
+                _any(process.ended, self._heard.broken),
                 timeout=_AFTER_RESULT_S,
                 return_when=asyncio.FIRST_COMPLETED,
             )
-            if not process.ended.done() and not self._broken.done():
+            if not process.ended.done() and not self._heard.broken.done():
                 return Violation("exit", f"it still runs {_AFTER_RESULT_S:g} s after its result")
-        if self._broken.done():
-            return self._broken.result()
+        if self._heard.broken.done():
+            return self._heard.broken.result()
         if not process.ended.done():
             return Violation("result", f"there is none within {self._timeout_s:g} s")
         return None
@@ -287,11 +229,11 @@ class Program:
         """Have it gone, whatever it does, and read what it said."""
         process = self._process
         assert process is not None and process.ended is not None
-        if self._final.done() and not self._broken.done():  # it knows that it is over
+        if self._heard.final.done() and not self._heard.broken.done():  # it knows that it is over
             await asyncio.wait(_any(process.ended), timeout=_AFTER_RESULT_S)
         if not process.ended.done():
             self.stopped = True
-            if self._broken.done():
+            if self._heard.broken.done():
                 process.kill()  # it has had its say
             await process.stop()
         loop = asyncio.get_running_loop()
@@ -299,9 +241,9 @@ class Program:
         return self.outcome
 
     def _read(self, process: Process, exit_: Exit) -> Outcome:
-        self.script = script = read_transcript(self._lines)
+        self.script = script = read_transcript(self._heard.lines)
         result = script.result
-        failure = self._failure(script, exit_)
+        failure = self.failed or what_failed(script, self.job, exit_, start_ns=self._start_ns)
         return Outcome(
             agent=self.job.agent,
             hello=self._hello,
@@ -326,63 +268,15 @@ class Program:
             ),
         )
 
-    def _failure(self, script: Transcript, exit_: Exit) -> Violation | str | None:
-        if self.failed is not None:
-            return self.failed
-        if script.failed is not None:
-            return f"it cannot go on: {one_line(script.failed.message, 200)}"
-        if script.result is None:
-            if script.broken:
-                return script.broken[0]
-            return Violation("result", f"it ended without one: {exit_.words}")
-        broken = judge(script, self.job, start_ns=self._start_ns)
-        if broken:
-            return broken[0]
-        if (script.result.status == "ok") != (exit_.status == 0):
-            return Violation("exit", f"{exit_.words} after a result that is {script.result.status}")
-        if script.result.status != "ok":
-            return _why(script)
-        return None
-
     # ------------------------------------------------------------------------------------ hearing
 
     def _hear(self, data: bytes) -> None:
         heard_ns = time.monotonic_ns()
-        if self._broken.done():
-            return
-        if self._process is not None and self._start_ns is not None and not self._final.done():
+        heard = self._heard
+        works = self._start_ns is not None and not heard.final.done()
+        if self._process is not None and works and not heard.broken.done():
             self._process.look()
-        self._heard_bytes += len(data)
-        self._rest += data
-        if b"\n" in data:
-            *lines, rest = bytes(self._rest).split(b"\n")
-            self._rest = bytearray(rest)
-            for line in lines:
-                self._take(line, heard_ns)
-        if len(self._rest) > LINE_BYTES_MAX:
-            self._break("json", f"a line of more than {LINE_BYTES_MAX >> 20} MiB")
-        if self._heard_bytes > OUTPUT_BYTES_MAX:
-            self._break("json", f"more than {OUTPUT_BYTES_MAX >> 20} MiB of output")
-
-    def _take(self, line: bytes, heard_ns: int) -> None:
-        if len(line) > LINE_BYTES_MAX:
-            self._break("json", f"a line of more than {LINE_BYTES_MAX >> 20} MiB")
-            return
-        self._lines.append(line)
-        if self._opening is not None:
-            self._opening.put_nowait((line, heard_ns))
-        # Who speaks nonsense is ended at once; a long line can wait, unless it may be the last.
-        if len(line) > _LOOKED_AT_BYTES and b'"result"' not in line:
-            return
-        kind = type_of(line)
-        if isinstance(kind, Violation):
-            self._break(kind.rule, kind.what)
-        elif kind in ("result", "error") and not self._final.done():
-            self._final.set_result(None)
-
-    def _break(self, rule: Rule, what: str) -> None:
-        if not self._broken.done():
-            self._broken.set_result(Violation(rule, what))
+        heard.hear(data, heard_ns)
 
 
 def _any(*futures: asyncio.Future[Any]) -> set[asyncio.Future[Any]]:
@@ -391,13 +285,3 @@ def _any(*futures: asyncio.Future[Any]) -> set[asyncio.Future[Any]]:
 
 def _ending(process: Process) -> str:
     return process.exited.result().words if process.exited.done() else "it is gone"
-
-
-def _why(script: Transcript) -> str:
-    """What a program that failed by the rules has to say for itself."""
-    for call in script.calls.values():
-        if call.end is not None and call.end.error is not None:
-            error = call.end.error
-            told = f"{call.name} ended as {call.end.status}: {error.code}: {error.message}"
-            return f"its work failed: {one_line(told, 240)}"
-    return "its work failed, and no call of its says why"

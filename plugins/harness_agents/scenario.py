@@ -16,11 +16,15 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from harness.errors import ScenarioError
 from harness.protocols import AgentCalls, Context, ScenarioConfig
 from harness.text import listed, one_line, storable, without_surrogates
 from harness_agents.agents import agent_named
+from harness_agents.corpus import corpus_of
 from harness_agents.ingest import ingest, sha256
+from harness_agents.jobs import job_for
 from harness_agents.options import IN_PROCESS, AgentOptions
 from harness_agents.process import Exit, Process
 from harness_agents.program import Outcome, Program
@@ -28,19 +32,16 @@ from harness_agents.protocol import Corpus
 from harness_agents.team import run_team
 from harness_agents.wakeups import WakeUps
 from harness_agents.warden import warden
-from harness_agents.workload import (
-    Workload,
-    corpus_of,
-    in_process,
-    job_for,
-    workload,
-)
+from harness_agents.within import in_process
+from harness_agents.workload import Workload, workload
 
 __all__ = ["AgentScenario", "exit_metrics", "outcome_note"]
 
 NAME: Final = "agent"
 """Of the agent, within the run."""
 _STDERR_SHOWN: Final = 400
+_NOTE_BYTES: Final = 256 * 1024
+"""Of what a program says of itself, in the iteration's data."""
 
 
 class AgentScenario:
@@ -273,21 +274,20 @@ def _events(outcome: Outcome) -> list[Any]:
     kept: list[Any] = []
     left = _NOTE_BYTES
     for event in outcome.extras:
-        left -= len(msgspec.json.encode(event))
+        said = storable(without_surrogates(event))
+        left -= len(msgspec.json.encode(said))
         if left < 0:
             kept.append({"left_out": len(outcome.extras) - len(kept)})
             break
-        kept.append(storable(without_surrogates(event)))
+        kept.append(said)
     return kept
 
 
 def _bounded(told: dict[str, Any]) -> dict[str, Any]:
     """As the record log can hold it; too large, and only its size is kept."""
-    size = len(msgspec.json.encode(told))
-    if size > _NOTE_BYTES:
-        return {"left_out_bytes": size}
     kept: dict[str, Any] = storable(without_surrogates(told))
-    return kept
+    size = len(msgspec.json.encode(kept))
+    return kept if size <= _NOTE_BYTES else {"left_out_bytes": size}
 
 
 def _record_files(ctx: Context, folder: Path) -> None:

@@ -121,11 +121,11 @@ def _kill(leaders: set[int]) -> None:
     for leader in leaders:
         with contextlib.suppress(OSError):
             os.killpg(leader, signal.SIGKILL)
-    names = os.listdir("/proc") if leaders and sys.platform == "linux" else []
-    for name in names:
+    entries = Path("/proc").iterdir() if leaders and sys.platform == "linux" else ()
+    for entry in entries:
         with contextlib.suppress(OSError, ValueError):
-            if os.getsid(int(name)) in leaders:
-                os.kill(int(name), signal.SIGKILL)
+            if os.getsid(int(entry.name)) in leaders:
+                os.kill(int(entry.name), signal.SIGKILL)
 
 
 def _at_work(lines: list[bytes]) -> set[int]:

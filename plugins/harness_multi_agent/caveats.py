@@ -22,8 +22,8 @@ def find_caveats(result: RunData) -> list[Caveat] | None:
     held: dict[tuple[str, str], tuple[int, int]] = {}
     """(arm, cell) → how many may work at once, of how many."""
     for record in result.records():
-        if isinstance(record, IterationRecord) and record.data.get("semaphore"):
-            of = len(record.data.get("agents", ()))
+        if isinstance(record, IterationRecord) and {"semaphore", "agents"} <= {*record.data}:
+            of = len(record.data["agents"])
             held.setdefault((record.arm, record.cell), (record.data["semaphore"], of))
         if isinstance(record, IterationRecord) and record.data.get("form") in _MEANT_TO_DIFFER:
             options = {name: one["options"] for name, one in record.data["agents"].items()}

@@ -11,11 +11,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from harness_agents.corpus import corpus_of
 from harness_agents.ingest import ingest, sha256
+from harness_agents.jobs import job_for
 from harness_agents.program import Outcome, Program
 from harness_agents.protocol import Corpus
 from harness_agents.warden import warden
-from harness_agents.workload import Workload, corpus_of, in_process, job_for, workload
+from harness_agents.within import in_process
+from harness_agents.workload import Workload, workload
 
 from harness.errors import ScenarioError
 from harness.protocols import Agent, AgentCalls, Context

@@ -74,8 +74,13 @@ class SimOptions(SimSpec, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     @property
     def endpoints(self) -> int:
-        """Addresses that there will be."""
+        """Addresses that there will be …"""
         return self.servers
+
+    @property
+    def endpoints_option(self) -> str:
+        """… and the option that says so."""
+        return "servers"
 
 
 def spec_of(options: SimOptions, seed: int) -> SimSpec:

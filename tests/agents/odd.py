@@ -24,6 +24,9 @@ if HOW == "greet wrongly":
     print("Hello, world!", flush=True)
     signal.pause()
 say(t="hello", protocol=1, name="odd", version="1", language="Python")
+if HOW == "refuse late":
+    say(t="error", message="no licence")
+    sys.exit(3)
 for line in sys.stdin:
     message = json.loads(line)
     if message["t"] == "start":
@@ -59,6 +62,14 @@ if HOW == "leave a child":
     if os.fork() == 0:
         signal.pause()
     print("child", flush=True, file=sys.stderr)
+if HOW == "leave a job" and os.fork() == 0:
+    os.setpgid(0, 0)
+    signal.pause()
+if HOW == "say too much":
+    for _ in range(100):
+        say(t="x_much", text="m" * 10_000)
+    say(t="result", at_ns=time.monotonic_ns(), status="ok", data={"much": "d" * 2**20})
+    sys.exit(0)
 if HOW == "give up":
     say(t="error", message="no such model")
     sys.exit(1)

@@ -59,3 +59,12 @@ def test_the_command_prints_rules_and_exits_by_them():
     assert rules["hello"]["status"] == "kept"
     # It knows one stream and one dialect: the many answers are too much for it.
     assert any("answers (openai)" in line for one in told["rules"] for line in one["evidence"])
+
+
+def test_a_name_that_is_neither_an_agent_nor_a_program():
+    command = [sys.executable, "-m", "harness", "agent", "check", "pyton"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: COMMAND: there is neither an agent nor a program 'pyton' (try: python)\n"
+    )

@@ -4,6 +4,7 @@ and its standard error, and nothing is left running."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -15,10 +16,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+from harness_agents import hearing as hearing_module
 from harness_agents import process as process_module
 from harness_agents import program as program_module
 from harness_agents.program import Program
 from harness_agents.protocol import Endpoint, Job, Stage
+from harness_agents.scenario import outcome_note
 from harness_agents.team import run_alone, run_team
 
 from harness.errors import BackendError, SpecError
@@ -116,6 +119,10 @@ def test_what_goes_wrong(how, rule, what):
     assert what in failure.what
 
 
+def test_who_cannot_go_on_before_ready_says_why():
+    assert "it cannot go on: no licence" in failure_of("refuse late").what
+
+
 def test_an_error_says_who_which_rule_and_what_was_on_standard_error():
     message = str(failure_of("die").error())
     assert message.startswith("agent a: it ended without one: exit status 5 (rule `result`)")
@@ -124,7 +131,7 @@ def test_an_error_says_who_which_rule_and_what_was_on_standard_error():
 
 
 def test_a_flood_ends_at_the_limit(monkeypatch):
-    monkeypatch.setattr(program_module, "OUTPUT_BYTES_MAX", 4 * 2**20)
+    monkeypatch.setattr(hearing_module, "OUTPUT_BYTES_MAX", 4 * 2**20)
     failure = failure_of("flood")
     assert (failure.rule, failure.what) == ("json", "more than 4 MiB of output")
 
@@ -153,8 +160,27 @@ def test_who_lingers_after_the_result(monkeypatch):
     assert "still runs" in failure.what
 
 
-def test_what_it_leaves_behind_is_ended():
-    assert asyncio.run(outcome_of("leave a child")).failure is None  # and see nothing_is_left
+@pytest.mark.parametrize("how", ["leave a child", "leave a job"])
+def test_what_it_leaves_behind_is_ended(how):
+    assert asyncio.run(outcome_of(how)).failure is None
+    # What it left is no child of ours any more; it may take a moment to die.
+    left = [one for one in psutil.process_iter() if how in _command(one)]
+    assert psutil.wait_procs(left, timeout=30)[1] == []
+
+
+def _command(process):
+    with contextlib.suppress(psutil.Error):
+        if process.status() != psutil.STATUS_ZOMBIE:
+            return process.cmdline()
+    return []
+
+
+def test_not_all_that_it_says_is_kept():
+    note = outcome_note(asyncio.run(outcome_of("say too much")))
+    assert note["data"] == {"left_out_bytes": 2**20 + 11}
+    *kept, last = note["events"]
+    assert 0 < len(kept) < 100
+    assert last == {"left_out": 100 - len(kept)}
 
 
 def test_a_call_that_was_sent_and_never_ended_is_an_error():
@@ -185,7 +211,7 @@ def test_cancelling_leaves_nothing_and_keeps_what_was_said():
 
 
 async def _said(program, what):
-    while not any(what in line for line in program._lines):  # noqa: ASYNC110
+    while not any(what in line for line in program._heard.lines):  # noqa: ASYNC110
         await asyncio.sleep(0.01)
 
 
@@ -194,6 +220,14 @@ def test_a_program_that_is_not_there():
         await run_team([Program(["/nowhere/agent"], job(), timeout_s=1)])
 
     with pytest.raises(BackendError, match="/nowhere/agent: cannot be started"):
+        asyncio.run(run())
+
+
+def test_a_word_that_no_command_line_can_hold():
+    async def run():
+        await run_team([Program(["a\0b"], job(), timeout_s=1)])
+
+    with pytest.raises(BackendError, match="cannot be started: embedded null byte"):
         asyncio.run(run())
 
 
@@ -264,14 +298,20 @@ def test_alone_they_work_one_after_another():
 
 STARTER = """
 import asyncio, sys
+from harness_agents.warden import warden
 from harness_agents.program import Program
 from tests.agents.test_program import job, ODD
 
 async def main():
     program = Program([*ODD, "ignore everything"], job(), timeout_s=600)
     assert await program.prepare()
+    if sys.argv[1] == "alone":  # the one that watches is killed, and another program is started
+        warden._process.kill()
+        warden._process.wait()
+        other = Program([*ODD, "hang"], job(), timeout_s=600)
+        assert await other.prepare()
     working = asyncio.ensure_future(program.work(0))
-    while not any(b"begin" in line for line in program._lines):
+    while not any(b"begin" in line for line in program._heard.lines):
         await asyncio.sleep(0.01)
     print(program._process.pid, flush=True)
     await working
@@ -280,10 +320,14 @@ asyncio.run(main())
 """
 
 
-def test_it_dies_with_us_however_we_die():
+@pytest.mark.parametrize("how", ["watched", "alone"])
+def test_it_dies_with_us_however_we_die(how):
     root = HERE.parents[1]
     ours = subprocess.Popen(
-        [sys.executable, "-c", STARTER], stdout=subprocess.PIPE, cwd=root, start_new_session=True
+        [sys.executable, "-c", STARTER, how],
+        stdout=subprocess.PIPE,
+        cwd=root,
+        start_new_session=True,
     )
     with ours:
         pid = int(ours.stdout.readline())

@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from harness_agents import rust
+from harness_agents.corpus import corpus_of
 from harness_agents.ingest import ingest, sha256
 from harness_agents.options import WorkloadOptions
-from harness_agents.workload import corpus_of, filled, workload
+from harness_agents.workload import filled, workload
 
-from harness.errors import ScenarioError, SpecError
+from harness.errors import BackendError, ScenarioError, SpecError
 from harness.testing import run_in_memory
 
 HERE = Path(__file__).parent
@@ -224,6 +226,19 @@ def test_mistakes_are_named(options, what):
         assert what in str(error)
     else:
         assert what in str(ran.error) + str([trial.error for trial in ran.trials])
+
+
+def test_a_wrong_name_is_named_in_the_plan():
+    with pytest.raises(SpecError) as refused:
+        run_in_memory(spec({"agent": "pyton"}))
+    assert refused.value.where == "$.scenario.options.agent"
+
+
+def test_a_program_that_is_not_built_is_missed_before_anything_starts(monkeypatch, tmp_path):
+    monkeypatch.setattr(rust, "target_folder", lambda: tmp_path)
+    with pytest.raises(BackendError) as missed:
+        run_in_memory(spec({"agent": "rust-smol"}))
+    assert "harness agents build" in str(missed.value)
 
 
 # ------------------------------------------------------------------------------------ the workload

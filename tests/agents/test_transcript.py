@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from harness_agents.judging import judge
 from harness_agents.protocol import Endpoint, Job, Stage, Violation, read_event
 from harness_agents.reporting import reported_calls, usage_of
-from harness_agents.transcript import judge, read_transcript
+from harness_agents.transcript import read_transcript
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -113,3 +114,9 @@ def test_usage_is_what_the_server_said():
         5,
         None,
     )
+
+
+def test_a_refusal_comes_in_place_of_hello():
+    script = read_transcript([b'{"t":"error","message":"protocol 999?"}'])
+    assert script.failed is not None
+    assert script.broken == []

@@ -242,3 +242,17 @@ def test_mistakes(tmp_path, words, status, said):
     done = tap(tmp_path, *words)
     assert (done.returncode, said in done.stderr) == (status, True), done.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_what_cannot_be_recorded_makes_no_run(server, tmp_path):
+    port = server.url.rpartition(":")[2]
+    taken = tap(tmp_path, server.url, "--port", port, "--", "true")
+    assert taken.returncode == 2
+    assert taken.stderr.startswith(f"error: --port: cannot listen on 127.0.0.1:{port}: ")
+    assert "(try: another port, " in taken.stderr
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))  # bound and not listening: whoever connects is refused
+        dead = tap(tmp_path, f"http://127.0.0.1:{free.getsockname()[1]}", "--", "true")
+    assert dead.returncode == 2
+    assert "(try: start it, or the address of a running one)" in dead.stderr
+    assert not (tmp_path / "runs").exists()

@@ -89,12 +89,10 @@ def test_many_values_of_one_launch_are_one_trial():
 def test_a_side_without_figures_has_not_enough_data():
     run = run_of({"baseline": BASE, "chimera": []}, plan=(("chimera", "base", 99),))
     found = effect(compare_one(place(run), place(run, "chimera")))
-    assert (found.n, found.words) == ((0, 0), "not enough data")  # no block has both
+    said = "not enough data: 5 more trials each (the candidate has none)"
+    assert (found.n, found.sentence) == ((6, 0), said)  # though no block has both
     found = effect(compare_one(place(run), place(run, "chimera"), paired=False))
-    assert (found.n, found.sentence) == (
-        (6, 0),
-        "not enough data: 5 more trials each (the candidate has none)",
-    )
+    assert (found.n, found.sentence) == ((6, 0), said)
 
 
 def test_scatter_asks_for_trials_that_would_show_five_percent():

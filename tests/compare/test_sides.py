@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from harness.compare import find_ref, pair_keys, pairs
+from harness.compare.asked import headlines_of
 from harness.errors import SpecError
 from tests.compare.runs import run_of
 
@@ -125,3 +128,15 @@ def test_a_folder_may_have_a_colon_in_its_name(tmp_path, monkeypatch):
     assert find_ref("a:b:chimera", load).arm == "chimera"
     assert find_ref("latest:chimera", load).arm == "chimera"
     assert opened == ["a:b", "a:b", "latest"]
+
+
+def test_two_agent_programs_are_compared_by_what_they_cost_too():
+    """The server answers both alike: what they differ in is behind the latencies."""
+    ours = ("ttft_ms", "span.agent.agent_ms", "start_up_ms", "cpu_ms", "rss_max_bytes")
+    program, within = side(*ours), side("ttft_ms", "span.agent.agent_ms", "cpu_ms")
+    assert headlines_of(program, program) == ours
+    assert headlines_of(program, within) == ("ttft_ms",)
+
+
+def side(*names):
+    return SimpleNamespace(is_open=False, series={n: SimpleNamespace(values=[1.0]) for n in names})

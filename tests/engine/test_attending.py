@@ -19,7 +19,7 @@ from harness.engine.asked import request_of
 from harness.engine.matching import match
 from harness.engine.prompts import facts_of
 from harness.engine.summary import derive_summary
-from harness.errors import SpecError
+from harness.errors import ScenarioError, SpecError
 from harness.host import Host
 from harness.schema import (
     CallError,
@@ -237,6 +237,35 @@ def test_no_secret_of_the_request_is_in_the_record():
     (call,) = calls(one_agent, [seen])
     assert KEY not in repr(call)
     assert "sesame" not in repr(call)
+
+
+def test_nor_in_what_the_agent_says_of_itself(monkeypatch):
+    """The tap has seen its keys; and ours are in its environment."""
+    ours, other = "sk-ours-0123456789abcdef", "of-a-query-0123"
+    monkeypatch.setenv("SOME_API_KEY", ours)
+    keys = [
+        ("authorization", f"Bearer {KEY}"),
+        ("x-api-key", "one-1234"),
+        ("x-api-key", "two-1234"),
+    ]
+    everything = [KEY, ours, other, "one-1234", "two-1234"]
+
+    async def work(ctx):
+        async with ctx.agent("a") as agent:
+            pass
+        agent.span(f"with {KEY}", 1, 2)
+        ctx.note("said", {other: everything})
+        ctx.artifact("stderr.txt", " ".join(everything))
+        ctx.artifact("stderr.bin", " ".join(everything).encode())
+        raise ScenarioError(f"it failed: {everything}")
+
+    seen = passed(asking(), ANSWER, path=f"/v1/models?api={other}", headers=keys)
+    _, sink, _ = execute(work, [seen])
+    assert len(of(IterationRecord, sink)) == 1
+    written = repr((sink.records, sink.artifacts))
+    assert "it failed" in written
+    assert "[$SOME_API_KEY]" in written
+    assert not [one for one in everything if one in written]
 
 
 def test_what_the_spec_does_not_keep_is_not_kept():

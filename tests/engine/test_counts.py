@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from harness.engine.summary import derive_summary
-from harness.schema import ClosedLoad, MetricValue
+from harness.schema import CallError, ClosedLoad, IterationRecord, MetricValue
 from tests.engine.faults import caveat_of, caveats, changed, clean, codes
 from tests.store import builders
 from tests.store.builders import manifest
@@ -93,3 +95,16 @@ def test_a_scenario_that_measures_without_calls_is_no_empty_workload():
     )
     assert "empty-workload" not in [caveat.code for caveat in found.verdict.caveats]
     assert "unbalanced" not in [caveat.code for caveat in found.verdict.caveats]
+
+
+def test_why_nothing_was_measured_is_said_once_and_whole():
+    reason = "the program ended with status 1: " + "no key " * 20 + "at all"
+    error = CallError(code="scenario", message=reason)
+    made = [r for r in clean() if isinstance(r, IterationRecord) and r.arm == "chimera"]
+    failed = next(r for r in made if r.phase == "measured")
+    records = [r for r in clean() if r.arm == "baseline"]
+    records.append(replace(failed, status="error", error=error))
+    found = caveats(records)
+    told = [c.code for c in found if reason in f"{c.message} {c.remedy}"]
+    assert told == ["failures"]
+    assert "`failures`" in next(c.remedy for c in found if c.code == "empty-workload")

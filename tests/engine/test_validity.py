@@ -5,7 +5,15 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from harness.engine.summary import derive_summary
-from harness.schema import Caveat, ClosedLoad, Usage, ValiditySpec
+from harness.schema import (
+    ArmSpec,
+    Caveat,
+    ClosedLoad,
+    Effective,
+    ScenarioSpec,
+    Usage,
+    ValiditySpec,
+)
 from tests.engine.faults import ARMS, caveat_of, caveats, changed, clean, codes, with_error
 from tests.store import builders
 from tests.store.builders import manifest
@@ -161,6 +169,11 @@ def test_stubs_and_random_weights():
         everywhere = changed(everywhere, "trial", index, effective=random)
     found = [c for c in caveats(everywhere) if c.code == "random-weights"]
     assert [caveat.arm for caveat in found] == [None]
+    silent = everywhere
+    for index in (1, 3):  # both of one arm, which never came to a server
+        silent = changed(silent, "trial", index, status="error", effective=Effective())
+    found = [c for c in caveats(silent) if c.code == "random-weights"]
+    assert [caveat.arm for caveat in found] == [None]
 
 
 # verdict -----------------------------------------------------------------------------------------
@@ -179,3 +192,15 @@ def test_doubts_from_elsewhere_count():
     summary = derive_summary(manifest(ARMS, state="finished"), clean(20), caveats=[plugin])
     assert summary.verdict.state == "doubtful"
     assert summary.verdict.caveats == (plugin,)
+
+
+def test_remedies_of_harness_tap_are_none_of_harness_run():
+    """It has no --runs: what it lacks are calls."""
+    one = [replace(r, arm="tapped") if hasattr(r, "arm") else r for r in clean(3) if r.trial < 1]
+    opened = builders.spec(
+        trials=1, scenario=ScenarioSpec(name="tapped"), arms={"tapped": ArmSpec()}
+    )
+    found = caveats(one, plan=(("tapped", "base", 0),), spec=opened)
+    few, single = (c for c in found if c.code in ("too-few", "single-launch"))
+    assert few.remedy == "more calls through the tap"
+    assert single.remedy.startswith("a spec with trials: ")

@@ -151,7 +151,7 @@ def test_their_speedup_is_a_ratio_of_balance(tmp_path):
     assert row.disagrees == ()
     ours = {m.name for m in row.metrics if m.provenance == "derived"}
     assert ours == {"load_balance_ratio", "agents_throughput_tok_s", "throughput_delta_tok_s",
-                    "ttft_delta_ms", "work_ratio"}  # fmt: skip
+                    "ttft_delta_ms", "token_imbalance"}  # fmt: skip
 
 
 def test_a_serialising_server_shows_in_the_queue_residual():

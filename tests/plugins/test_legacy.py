@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import re
 
 import pytest
 from harness_agents.legacy.parts import typed_again
@@ -170,6 +172,17 @@ def test_what_is_no_metrics_json_is_said_to_be_none(tmp_path, text, says):
     with pytest.raises(StoreError, match=r"metrics\.json") as raised:
         read_metrics(path)
     assert says in str(raised.value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_half_a_surrogate_pair_in_any_place_is_text_or_a_mistake(name, tmp_path):
+    """JSON can say it, and no UTF-8 can hold it."""
+    content = (FIXTURES / name / "metrics.json").read_text()
+    spoilt = tmp_path / "metrics.json"
+    for value in sorted(set(re.findall(r': ("[^"]*"|[\d.]+)', content))):
+        spoilt.write_text(content.replace(f": {value}", r': "\ud800"'))
+        with contextlib.suppress(StoreError):
+            assert r"\ud800" not in repr(read_metrics(spoilt))
 
 
 def test_a_missing_file_is_named(tmp_path):

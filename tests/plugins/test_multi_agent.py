@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from types import SimpleNamespace
 
 import pytest
 from harness_multi_agent.caveats import find_caveats
+from harness_multi_agent.scenario import MultiAgent
 from msgspec.structs import replace
 
 from harness.testing import ScriptedBackend, run_scripted
@@ -61,6 +64,41 @@ def test_a_semaphore_lets_so_many_work_at_a_time():
     (together,) = (one for one in ran.iterations if one.phase == "measured")
     first, second, third = sorted(spans(together).values())
     assert first[1] <= second[0] and second[1] <= third[0]
+
+
+def test_whose_turn_it_is_does_not_wait_for_the_program_before_it_to_exit():
+    begun = asyncio.Event()
+
+    class Slow:
+        """Its work is done at once; it is gone when the other has begun."""
+
+        def __init__(self, last):
+            self.last = last
+
+        async def prepare(self):
+            return True
+
+        async def work(self, at_ns, done=None):
+            if self.last:
+                begun.set()
+            else:
+                done()
+                await begun.wait()
+            return self.last
+
+    async def both():
+        scenario = SimpleNamespace(_options=SimpleNamespace(semaphore=1))
+        async with asyncio.timeout(30):
+            return await MultiAgent._at_once(scenario, [Slow(False), Slow(True)])
+
+    assert asyncio.run(both()) == [False, True]
+
+
+def test_a_semaphore_is_named_where_it_held_agents_back():
+    (caveat,) = find_caveats(run({"agents": 3, "semaphore": 2}).data())
+    assert (caveat.code, caveat.severity) == ("held-back", "note")
+    assert caveat.evidence == {"semaphore": 2, "agents": 3}
+    assert not find_caveats(run({"agents": 2, "semaphore": 2}).data())
 
 
 def test_both_arms_do_the_same_work():

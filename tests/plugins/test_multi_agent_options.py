@@ -69,6 +69,11 @@ def test_a_list_says_what_differs():
     assert (other.persona, other.endpoint, other.options) == ("brief", 0, HOT)
 
 
+def test_a_call_that_hangs_is_told_of_before_its_program_is_ended():
+    assert MultiAgentOptions(timeout_s=10.0).seconds_per_call() == 5.0
+    assert MultiAgentOptions(timeout_s=10.0, call_timeout_s=8.0).seconds_per_call() == 8.0
+
+
 def test_each_has_an_endpoint_of_its_own():
     members = members_of(MultiAgentOptions(agents=3, endpoints="each"))
     assert [one.endpoint for one in members] == [0, 1, 2]
@@ -89,6 +94,7 @@ def test_each_has_an_endpoint_of_its_own():
         ({"agents": [{"name": "x"}, {"name": "x"}]}, "two agents are called 'x'"),
         ({"agents": [{"name": "agent2"}, {}]}, "two agents are called 'agent2'"),
         ({"agents": [{"agent": "python", "command": ["x"]}]}, "either `agent` or `command`"),
+        ({"timeout_s": 5, "call_timeout_s": 6}, "no call would meet it"),
         ({"agents": [{"tempo": 1}]}, "$.scenario.options.agents[0].tempo: there is no such field"),
         (
             {"form": "chimera_homo", "chimera": {"num_ctxx": 512}},

@@ -101,7 +101,6 @@ def test_an_agent_that_is_not_built_is_said_with_the_command_that_builds_it(url,
         raise BackendError("is not built", where=f"agent {name}", remedy="harness agents build")
 
     monkeypatch.setattr("harness_agents.rust.binary", missing)
-    ran = run(url, 2, agent="rust-smol")
-    assert isinstance(ran.error, BackendError)
-    assert str(ran.error) == "agent rust-smol: is not built (try: harness agents build)"
-    assert not ran.calls
+    with pytest.raises(BackendError) as missed:
+        run(url, 2, agent="rust-smol")
+    assert str(missed.value) == "agent rust-smol: is not built (try: harness agents build)"

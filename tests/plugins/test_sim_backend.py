@@ -177,3 +177,4 @@ def test_a_plan_knows_how_many_addresses_there_will_be(servers, status):
     words = ["multi_agent", "--backend", "sim", "-o", f"servers={servers}", "-o", "endpoints=each"]
     done = subprocess.run([*RUN, *words, "--dry-run"], capture_output=True, text=True, timeout=60)
     assert done.returncode == status, done.stderr
+    assert ("-o servers=2" in done.stderr) is (status == 2)

@@ -119,6 +119,7 @@ def test_jsonl_has_one_line_per_call_with_the_names_of_the_contract():
         "queue_residual_ms": 50.0 - 1 - 40,
         "client_lag_p50_us": 20.0,
         "client_lag_p99_us": 45.5,
+        "no_first_token": None,
         "finish_reason": "stop",
         "server": {"load_duration": 1 * MS, "prompt_eval_duration": 40 * MS, "eval_count": 5},
         "effective": json.loads(msgspec.json.encode(builders.trial().effective)),

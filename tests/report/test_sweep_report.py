@@ -6,6 +6,7 @@ import io
 import re
 
 import msgspec
+from msgspec.structs import replace
 from rich.console import Console
 
 from harness.compare import compare_arms
@@ -93,3 +94,23 @@ def test_levels_are_called_as_the_spec_calls_them():
     assert level(found, "odd", load) == "8" and value(found, "odd", load) == 8
     assert level(found, "odd", backend) == '{"name":"y"}'
     assert level(found, "base", load) == "—" and value(found, "base", load) is None
+
+
+def test_figures_are_shown_beside_many_axes_in_80_columns():
+    """Columns for six axes and the arms leave no room: a cell is then called by its name."""
+    run = sweep_run(2)
+    axes_ = [f"{agent}_num_{what}" for agent in "ab" for what in ("gpu", "ctx", "thread")]
+    levels = {name: dict.fromkeys(axes_, i) for i, name in enumerate(cells())}
+    arms = []
+    for arm in run.summary.arms:
+        ttft = next(one for one in arm.metrics if one.name == "ttft_ms")
+        own = replace(ttft, name="load_balance_ratio", of="iteration", unit="x")
+        arms.append(replace(arm, calls={}, metrics=(own,)))
+    run.summary = replace(run.summary, cells=levels, arms=tuple(arms))
+    lines = terminal(run)
+    assert max(map(len, lines)) <= 80
+    (head,) = [line for line in lines if line.startswith(" per iteration")]
+    assert head.split() == ["per", "iteration", "arm", "cell", "median", "unit"]
+    (first,) = [line for line in lines if line.startswith(" load_balance_ratio")]
+    assert first.split()[1:3] == ["baseline", "num_ctx=512,num_gpu=0"]
+    assert first.split()[-1] == "x"

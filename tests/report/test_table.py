@@ -78,6 +78,17 @@ def test_a_metric_that_no_call_has_says_so():
     assert "TPOT needs" not in rendered(run_of("baseline", more).summary)
 
 
+def test_an_arm_of_which_no_first_token_is_known_says_so():
+    def silent(call):
+        instants = msgspec.structs.replace(call.instants, first_token_ns=None)
+        return msgspec.structs.replace(call, instants=instants)
+
+    calls = [builders.call(ordinal=i, sent_ms=200 * i + 10) for i in range(20)]
+    text = " ".join(rendered(run_of("baseline", [*map(silent, calls)]).summary).split())
+    assert "— TTFT: no first token is known of baseline; `no_first_token` in a jsonl export" in text
+    assert "— TTFT" not in rendered(run_of("baseline", calls).summary)
+
+
 def test_a_single_launch_is_said_once():
     calls = [builders.call(ordinal=i, sent_ms=200 * i + 10) for i in range(20)]
     text = rendered(run_of("baseline", calls).summary)

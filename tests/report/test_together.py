@@ -15,6 +15,7 @@ from harness.compare.gain import gain_of
 from harness.compare.measured import measured
 from harness.report import comparison, html, metrics_json
 from harness.report.table import render_summary
+from harness.schema import Caveat
 from tests.report.agent_runs import run_of_agents
 
 HOSTILE = ("<script>alert(1)</script>", "[bold]x\x1b[31m|y", "an-agent-with-a-name-of-sixty" * 2)
@@ -48,7 +49,7 @@ def test_two_slots_pay_off_and_one_does_not():
     two, one = gain(run_of_agents(slots=2)), gain(run_of_agents(slots=1))
     assert two.words == "pays off" and two.agents == 2
     assert 1.9 < two.low < two.speedup < two.high < 2.1
-    assert two.sentence.startswith("2 at once: 1.9") and two.sentence.endswith("pays off")
+    assert two.sentence.startswith("2 agents at once: 1.9") and two.sentence.endswith("pays off")
     assert one.words == "hardly pays off", "reading files overlaps, the model does not"
     assert "the gain is at most" in one.sentence
 
@@ -80,6 +81,16 @@ def test_doubts_are_part_of_the_sentence():
     assert "none of 5 iterations" in none.sentence
 
 
+def test_a_semaphore_is_named_where_it_made_agents_wait():
+    run = run_of_agents(slots=1)
+    (arm,) = run.summary.arms
+    held = Caveat(code="held-back", severity="note", message="", arm=arm.arm, cell=arm.cell)
+    assert gain_of(arm, [held]).sentence.endswith("a semaphore of ours let them wait for one "
+                                                  "another, not the server")  # fmt: skip
+    elsewhere = replace(held, arm="another")
+    assert gain_of(arm, [elsewhere]).sentence == gain_of(arm).sentence
+
+
 def test_without_a_solo_arm_nothing_is_said_of_a_gain():
     assert gain(run_of_agents(solo=False)) is None
     text = shown(run_of_agents(solo=False))
@@ -90,7 +101,7 @@ def test_the_terminal_answers_and_fits():
     run = run_of_agents(("one-slot", "two-slots"), slots={"one-slot": 1, "two-slots": 2})
     text = shown(run)
     assert max(map(len, text.splitlines())) <= 80
-    assert "two-slots: 2 at once: 1.9" in text and "pays off" in text
+    assert "two-slots: 2 agents at once: 1.9" in text and "pays off" in text
     assert "load-balance ratio" in text and "contention in 5 of 5" in text
     rows = [line for line in text.splitlines() if "together" in line and "collector" not in line]
     assert len([line for line in text.splitlines() if " alone " in line]) >= 4 and rows
@@ -105,9 +116,9 @@ def test_eight_agents_in_two_arms_are_cut_and_counted():
 def test_markdown_and_html_have_both_and_nothing_breaks_out():
     run = run_of_agents(agents=HOSTILE, slots=3)
     for text in (written(comparison, run), shown(run)):
-        assert "\x1b" not in text and "3 at once" in text
+        assert "\x1b" not in text and "3 agents at once" in text
     page = written(html, run)
-    assert "<script>alert" not in page and "3 at once" in page and "\x1b" not in page
+    assert "<script>alert" not in page and "3 agents at once" in page and "\x1b" not in page
     markdown = written(comparison, run)
     assert "<script>" not in re.sub(r"`[^`]*`", "", markdown)
     rows = [line for line in markdown.splitlines() if "| alone |" in line]

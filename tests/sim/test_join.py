@@ -149,7 +149,7 @@ def test_a_run_without_ok_calls_says_so(tmp_path):
     failed = call(server={"harness_sim": "b007-1"}, status="error")
     run = write_run(tmp_path / "run", [failed, call(ordinal=1, phase="warmup")])
     for look in (lambda: join(run, tmp_path / "sims" / "one"), lambda: find_log(run, tmp_path)):
-        with pytest.raises(StoreError, match=r"none of the run's measured calls is ok.*try: "):
+        with pytest.raises(StoreError, match=r"none of the run's measured calls is ok .*try: "):
             look()
 
 

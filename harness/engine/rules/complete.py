@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Set
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from harness.engine.rules.view import ArmView, RunView
 from harness.schema import Caveat, RunState
@@ -135,6 +135,9 @@ def _miscounted(
     ]
 
 
+FAILED_FIRST: Final = "see to what failed first (`failures`)"
+
+
 def empty_workload(view: RunView) -> Iterator[Caveat]:
     """An arm that measured nothing, although it could have. A run still under way may yet; one
     that failed before it measured says that instead."""
@@ -148,7 +151,7 @@ def empty_workload(view: RunView) -> Iterator[Caveat]:
             severity="invalid",
             message="not one call was measured",
             evidence={"trials": arm.summary.trials, "iterations": arm.summary.iterations},
-            remedy=_first_failure(arm) or _to_measure(view),
+            remedy=FAILED_FIRST if any(arm.failures()) else _to_measure(view),
             arm=arm.name,
             cell=arm.cell,
         )
@@ -156,8 +159,3 @@ def empty_workload(view: RunView) -> Iterator[Caveat]:
 
 def _to_measure(view: RunView) -> str:
     return resume_command(view) if view.state == "interrupted" else "give the scenario some input"
-
-
-def _first_failure(arm: ArmView) -> str:
-    messages = [item.error.message for item in arm.failures() if item.error is not None]
-    return f"first see to this: {one_line(messages[0], 300)}" if messages else ""

@@ -17,6 +17,7 @@ ERROR_SHARE_INVALID: Final = 0.05
 calls are mostly the slow ones, and they are missing from exactly that tail."""
 
 MESSAGE_CHARS: Final = 120
+REASON_CHARS: Final = 300
 """Of a server's message that a caveat's sentence quotes; its evidence has more."""
 
 
@@ -78,12 +79,13 @@ def failures(view: RunView) -> Iterator[Caveat]:
         all_failed = not any(item.status == "ok" for item in arm.iterations)
         first = failed[0].error
         reason = f"{first.code}: {one_line(first.message, 300)}" if first else "unknown"
+        shown = REASON_CHARS if arm.is_empty else MESSAGE_CHARS  # it is all there is to say
         yield Caveat(
             code="failures",
             severity="invalid" if all_failed else "doubtful",
             message=f"{sum(isinstance(f, TrialRecord) for f in failed)} of {len(arm.trials)} trials"
             f" and {sum(isinstance(f, IterationRecord) for f in failed)} of {len(arm.iterations)} "
-            f"measured iterations failed, first with {one_line(reason, MESSAGE_CHARS)}",
+            f"measured iterations failed, first with {one_line(reason, shown)}",
             evidence={"first": reason},
             remedy="see to the first failure, then run again",
             arm=arm.name,

@@ -246,7 +246,7 @@ def join(run: Run, folder: Path) -> Joined:
 
 
 def _ok_calls(run: Run) -> list[CallRecord]:
-    """The measured ones. Raises StoreError if there is none."""
+    """The measured ones of which a first token is known. Raises StoreError if there is none."""
     found = [
         record
         for record in run.records()
@@ -257,9 +257,9 @@ def _ok_calls(run: Run) -> list[CallRecord]:
     ]
     if not found:
         raise StoreError(
-            "none of the run's measured calls is ok, and only those are joined",
+            "none of the run's measured calls is ok and has a first token: only those are joined",
             where=str(run.path),
-            remedy=f"harness show {run.path} says how they ended",
+            remedy=f"harness show {run.path} says what became of them",
         )
     return found
 

@@ -165,7 +165,7 @@ def pair_figures(pair: LegacyPair, ttft: Ttft) -> tuple[MetricValue, ...]:
     made.follows("throughput_delta_tok_s", minus(rate_of(b), rate_of(a)), "tok/s")
     if ttft != "late":
         made.follows("ttft_delta_ms", minus(ttft_of(b), ttft_of(a)), "ms")
-    made.follows("work_ratio", ratio(tokens_of(a), tokens_of(b)), "1")
+    made.follows("token_imbalance", ratio(tokens_of(a), tokens_of(b)), "1")
     return tuple(made.found)
 
 

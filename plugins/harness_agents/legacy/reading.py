@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness.errors import StoreError
-from harness.text import listed, one_line
+from harness.text import listed, one_line, without_surrogates
 from harness_agents.legacy.fields import HeadPair, PythonPair, PythonRun, RustPair, RustSingle
 from harness_agents.legacy.pairs import head_multi, python_multi, rust_multi, summary_of
 from harness_agents.legacy.parts import typed
@@ -73,9 +73,10 @@ def _content(path: Path) -> Any:
     if len(content) > SIZE_MAX:
         raise StoreError(f"it has more than {SIZE_MAX // 2**20} MiB", where=str(path))
     try:
-        return json.loads(
+        value = json.loads(
             content, parse_constant=lambda _: None, parse_float=_number, parse_int=_whole
         )
+        return without_surrogates(value)
     except (ValueError, RecursionError) as error:
         raise StoreError(f"not JSON: {one_line(str(error), 200)}", where=str(path)) from None
 

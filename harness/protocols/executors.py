@@ -1,0 +1,32 @@
+"""What places trials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+__all__ = ["Executor"]
+
+
+class Executor(Protocol):
+    """Places trials: in this process, in fresh ones, on other machines. One object serves one run.
+
+    A job is bytes that the engine made; `harness.jobs.perform` executes it anywhere where the same
+    plugins are installed. What comes of it is a stream of messages, bytes too, each to be handed to
+    `deliver` once, in order, on the event loop's thread. Several jobs may be under way at a time.
+    harness.testing.ExecutorContract is a suite of tests for all of this.
+    """
+
+    async def execute(
+        self, job: bytes, placement: dict[str, str], deliver: Callable[[bytes], None]
+    ) -> None:
+        """Run one job to its end. Raise TrialLostError if its process or machine was lost before
+        that, and what `deliver` raises. Cancelled: have the job interrupted, so that its calls end
+        with what they have; wait for what it still delivers, a bounded time, and leave nothing
+        running. Cancelled again: at once.
+
+        `placement` says on which `cpus` and `gpus` it is to run; add what you know of the place,
+        such as the `node`: the trial's record has it."""
+
+    async def close(self) -> None:
+        """Leave nothing running."""
