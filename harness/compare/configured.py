@@ -62,7 +62,9 @@ _EFFECTIVE: Final[tuple[tuple[str, Weight, str], ...]] = (
     ),
     (r".*", "note", "the server says this of itself"),
 )
-_OF_A_LAUNCH: Final = re.compile(r"(?i)(_n?s|_ms|_us)$|(^|[._])(pid|port|uptime|started|created)$")
+_OF_A_LAUNCH: Final = re.compile(
+    r"(?i)(_n?s|_ms|_us)$|(^|[._])(pid|port|uptime|started|created|live_log)$"
+)
 """Differs between any two launches and configures nothing."""
 _IDENTITY: Final = ("server", "server_version", "model", "model_digest")
 
