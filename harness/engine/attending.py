@@ -168,6 +168,9 @@ class Attending:
 
     def _deliver_tapped(self, seen: Tapped, told: ReportedCall | None) -> None:
         request = asked_by(seen, self._name, told.stage if told is not None else "")
+        prepared = self._prepared.get(request.stage)
+        if prepared is not None and prepared[0].cold:  # the bytes do not say so
+            request = msgspec.structs.replace(request, cold=True)
         exchange = exchange_of(seen, self._upstream)
         decoded = self._caller.read(seen.path, self._paths, request, seen.record)
         ordinal = self._ordinal()

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -18,7 +18,7 @@ from harness.text import one_line
 if TYPE_CHECKING:
     from harness import Host
 
-__all__ = ["NodeAgent", "PythonAgent", "RustAgent", "agent_named", "offered"]
+__all__ = ["NodeAgent", "PythonAgent", "RustAgent", "agent_named", "offered", "program_of"]
 
 NODE_MAJOR_MIN: Final = 18
 _HERE: Final = Path(__file__).parent
@@ -99,6 +99,17 @@ def agent_named(name: str) -> Agent:
         if known == name:
             return factory()
     return _host().agents.get(name, "$.scenario.options.agent").factory()
+
+
+def program_of(command: Sequence[str]) -> list[str]:
+    """The words of a `command`, whose program is there. Raises BackendError where it is not."""
+    if shutil.which(command[0]) is None:
+        raise BackendError(
+            f"there is no program {one_line(command[0], 100)!r}, or it may not be executed",
+            where="command",
+            remedy="its path, or the name of one on PATH; `chmod +x` makes a script executable",
+        )
+    return list(command)
 
 
 @cache

@@ -21,7 +21,7 @@ import msgspec
 from harness.errors import ScenarioError
 from harness.protocols import AgentCalls, Context, ScenarioConfig
 from harness.text import listed, one_line, storable, without_surrogates
-from harness_agents.agents import agent_named
+from harness_agents.agents import agent_named, program_of
 from harness_agents.corpus import corpus_of
 from harness_agents.ingest import ingest, sha256
 from harness_agents.jobs import job_for
@@ -72,7 +72,7 @@ class AgentScenario:
         if options.speaks == "protocol":
             self._corpus = corpus_of(options)
         if options.command:
-            self._command = list(options.command)
+            self._command = program_of(options.command)
             self._about = {"command": [one_line(word, 200) for word in options.command]}
         elif not self._within:
             agent = agent_named(options.agent)

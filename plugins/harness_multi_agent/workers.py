@@ -64,7 +64,9 @@ class Workers:
         about: dict[str, Any] = {}
         for one in self._members:
             if one.command:
-                self._commands[one.name] = [*one.command]
+                from harness_agents.agents import program_of
+
+                self._commands[one.name] = program_of(one.command)
                 made_of[one.name] = {"command": [one_line(word, 200) for word in one.command]}
             elif not one.in_process:
                 agent = _agent(one.program)

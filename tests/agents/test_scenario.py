@@ -296,3 +296,15 @@ def test_an_empty_folder_is_refused(tmp_path):
         corpus_of(WorkloadOptions(corpus=str(tmp_path)))
     with pytest.raises(ScenarioError, match="there is no such folder"):
         corpus_of(WorkloadOptions(corpus=str(tmp_path / "gone")))
+
+
+def test_prompts_that_no_cache_may_know_say_so_whoever_sends_them(both):
+    for arm in ("program", "within"):
+        assert {call.cold_prompt for call in of_arm(both, arm)[0]} == {True}
+
+
+@pytest.mark.parametrize("program", ["/nowhere/agent", "no-such-agent-anywhere"])
+def test_a_program_that_is_not_there_ends_the_run_before_it_has_measured(program):
+    ran = run_in_memory(spec({"command": [program]}))
+    assert str(ran.error).startswith(f"command: there is no program '{program}'")
+    assert ran.calls == ran.iterations == []

@@ -96,7 +96,7 @@ def test_the_caveats_of_plugins_that_the_page_names_exist():
     named = re.search(r"Plugins add caveats of their own \((.*?)\)", PAGE, re.S)
     raised = {
         code
-        for source in (ROOT / "plugins").glob("*/*.py")
+        for source in (ROOT / "plugins").rglob("*.py")
         for code in re.findall(r'Caveat\(\s*code="([a-z-]+)"', source.read_text("utf-8"))
     }
     assert raised == set(re.findall(r"`([a-z]+-[a-z-]+)`", named[1]))

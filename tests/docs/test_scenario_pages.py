@@ -46,7 +46,7 @@ def test_the_page_on_scenarios(tmp_path):
     printed = carry_out("scenarios.md", tmp_path)
     listed = printed["harness list bench.py"]
     assert re.search(r"compact +Write rows as JSON, without spaces\.", listed)
-    assert re.search(r"rows +int +1000", printed["harness list bench.py:compact"])
+    assert re.search(r"rows +int, default 1000", printed["harness list bench.py:compact"])
     assert "How many calls." in printed["harness list classy.py:Chain"]
     compact = printed["harness run bench.py:compact -o rows=200 --iterations 4"]
     assert "on none" in compact
