@@ -217,7 +217,7 @@ def soak(args: argparse.Namespace, work: Path) -> dict[str, Any]:
     forget_peak()
     assert sink.writer is not None
     begun_s = time.monotonic()
-    summary = finish(sink.writer, outcome, host)
+    summary = finish(sink.writer, outcome, host).summary
     return {
         "chunks": watcher.chunks,
         "calls": dict(watcher.calls),
