@@ -13,12 +13,11 @@ Signs
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 from harness.metrics import server
 from harness.metrics.chunks import agent_delays, gaps, itl_unknown_because
-from harness.metrics.metric import Better, Metric, Provenance, find
+from harness.metrics.metric import Metric, definer, find
 from harness.schema import CallRecord
 
 __all__ = ["CALL_METRICS", "TAPPED", "call_metric"]
@@ -225,40 +224,11 @@ def _us(lag_ns: int | None) -> float | None:
 # ------------------------------------------------------------------------------------- the registry
 
 
-def _define(
-    name: str,
-    unit: str,
-    better: Better,
-    provenance: Provenance,
-    formula: Callable[[CallRecord], float | None],
-    definition: str,
-) -> Metric[CallRecord]:
-    return Metric(
-        name=name,
-        unit=unit,
-        better=better,
-        provenance=provenance,
-        level="call",
-        definition=definition,
-        formula=formula,
-    )
+_define = definer("call", CallRecord)
 
-
-TAPPED: Final = (
-    "agent_send_delay_us",
-    "agent_first_token_delay_us",
-    "agent_last_token_delay_us",
-    "agent_chunk_delay_p50_us",
-    "agent_chunk_delay_p99_us",
-    "tap_request_delay_us",
-    "tap_delay_p50_us",
-    "tap_delay_p99_us",
-    "tap_delay_max_us",
-)
-"""Of calls that went through the tap alone."""
 
 # fmt: off
-CALL_METRICS: Final[tuple[Metric[CallRecord], ...]] = (
+_OF_ANY_CALL: Final[tuple[Metric[CallRecord], ...]] = (
     _define("ttft_ms", "ms", "lower", "measured", ttft,
             "Time to first token: the first chunk with content minus the instant of sending."),
     _define("ttft_from_due_ms", "ms", "lower", "measured", ttft_from_due,
@@ -312,6 +282,8 @@ CALL_METRICS: Final[tuple[Metric[CallRecord], ...]] = (
             "99th percentile over the call's reads of user-space stamp minus kernel stamp."),
     _define("client_lag_max_us", "us", "lower", "measured", client_lag_max,
             "Largest user-space stamp minus kernel stamp among the call's reads."),
+)
+_OF_TAPPED_CALLS: Final[tuple[Metric[CallRecord], ...]] = (
     _define("agent_send_delay_us", "us", "lower", "measured", agent_send_delay,
             "From the agent's own instant of sending until its request was with the tap."),
     _define("agent_first_token_delay_us", "us", "lower", "measured", agent_first_token_delay,
@@ -336,3 +308,6 @@ CALL_METRICS: Final[tuple[Metric[CallRecord], ...]] = (
             "Longest time that the tap had a read of the call before it sent it on."),
 )
 # fmt: on
+CALL_METRICS: Final = (*_OF_ANY_CALL, *_OF_TAPPED_CALLS)
+TAPPED: Final = tuple(one.name for one in _OF_TAPPED_CALLS)
+"""Of calls that went through the tap alone."""

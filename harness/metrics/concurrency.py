@@ -13,7 +13,7 @@ from typing import Final
 
 from harness.metrics.agents import Pair, contention_of, slowdowns, tokens_of
 from harness.metrics.call import ttft
-from harness.metrics.metric import Better, Metric, Provenance, find
+from harness.metrics.metric import Metric, definer, find
 from harness.schema import CallRecord
 
 __all__ = ["CONCURRENCY_METRICS", "SIGNALS", "SLOWDOWN", "concurrency_metric", "slowdown_of"]
@@ -165,23 +165,7 @@ def _signal(found: bool | None) -> float | None:
 # ------------------------------------------------------------------------------------ the registry
 
 
-def _define(
-    name: str,
-    unit: str,
-    better: Better,
-    provenance: Provenance,
-    formula: Callable[[Pair], float | None],
-    definition: str,
-) -> Metric[Pair]:
-    return Metric(
-        name=name,
-        unit=unit,
-        better=better,
-        provenance=provenance,
-        level="iteration",
-        definition=definition,
-        formula=formula,
-    )
+_define = definer("iteration", Pair)
 
 
 # fmt: off

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final, Literal
 
 from msgspec import Struct
 
 from harness.metrics import server
-from harness.metrics.metric import Better, Metric, Provenance, find
+from harness.metrics.metric import Metric, definer, find
 from harness.metrics.slo import Slo, Tally, tally
 from harness.metrics.window import held_window_ns, requests_per_s, span_ns, throughput_tok_s
 from harness.schema import CallRecord, IterationRecord, Load
@@ -77,23 +76,7 @@ def goodput_per_s(view: IterationView) -> float | None:
     return found.good * 1e9 / (window[1] - window[0]) if found and window else None
 
 
-def _define(
-    name: str,
-    unit: str,
-    better: Better,
-    provenance: Provenance,
-    formula: Callable[[IterationView], float | None],
-    definition: str,
-) -> Metric[IterationView]:
-    return Metric(
-        name=name,
-        unit=unit,
-        better=better,
-        provenance=provenance,
-        level="iteration",
-        definition=definition,
-        formula=formula,
-    )
+_define = definer("iteration", IterationView)
 
 
 # fmt: off

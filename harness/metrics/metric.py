@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from harness.errors import SpecError
 
-__all__ = ["Better", "Level", "Metric", "Provenance", "find"]
+__all__ = ["Better", "Level", "Metric", "Provenance", "definer", "find"]
 
 Better: TypeAlias = Literal["lower", "higher", "neither"]
 Level: TypeAlias = Literal["call", "iteration"]
@@ -32,6 +32,33 @@ class Metric(Struct, Generic[Over], frozen=True, kw_only=True):
     definition: str
     """One sentence."""
     formula: Callable[[Over], float | None]
+
+
+def definer(
+    level: Level, _over: type[Over]
+) -> Callable[[str, str, Better, Provenance, Callable[[Over], float | None], str], Metric[Over]]:
+    """What makes the metrics of one registry: `define(name, unit, better, provenance, formula,
+    definition)`, in the order in which a table of them is read."""
+
+    def define(
+        name: str,
+        unit: str,
+        better: Better,
+        provenance: Provenance,
+        formula: Callable[[Over], float | None],
+        definition: str,
+    ) -> Metric[Over]:
+        return Metric(
+            name=name,
+            unit=unit,
+            better=better,
+            provenance=provenance,
+            level=level,
+            definition=definition,
+            formula=formula,
+        )
+
+    return define
 
 
 def find(name: str, metrics: Iterable[Metric[Over]]) -> Metric[Over]:

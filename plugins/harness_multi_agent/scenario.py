@@ -9,11 +9,11 @@ drawn with the iteration's seed: the same in both, and in all arms.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from time import monotonic_ns
-from typing import Any, Final, TypeVar
+from typing import Any
+
+from harness_agents.team import all_over, run_team
 
 from harness.errors import ScenarioError
 from harness.protocols import Context, ScenarioConfig
@@ -24,13 +24,6 @@ from harness_multi_agent.report import Work
 from harness_multi_agent.workers import Worker, Workers
 
 __all__ = ["MultiAgent"]
-
-T = TypeVar("T")
-
-LEAD_NS: Final = 20_000_000
-"""How far ahead the common start lies, so that every program has read it before it comes …"""
-LEAD_PER_AGENT_NS: Final = 1_000_000
-"""… however many there are."""
 
 
 class MultiAgent:
@@ -78,9 +71,13 @@ class MultiAgent:
             ctx.rng.shuffle(workers)
             try:
                 alone = ctx.phase == "solo"
-                done = await (_one_by_one(workers) if alone else self._at_once(workers))
+                done = await (
+                    _one_by_one(workers)
+                    if alone
+                    else run_team(workers, at_once=self._options.semaphore)
+                )
             finally:
-                await _all(worker.discard() for worker in workers)
+                await all_over(worker.discard() for worker in workers)
             works = sorted(done, key=lambda work: self._members.index(work.member))
             for work in works:
                 record_spans(work, ways[work.member.name])
@@ -97,63 +94,15 @@ class MultiAgent:
     async def teardown(self, ctx: Context) -> None:
         pass
 
-    async def _at_once(self, workers: Sequence[Worker]) -> list[Work]:
-        """Behind one barrier; with a semaphore, so many at a time: whose turn comes begins at once,
-        while the program before it is still on its way out. Their time lies within that of all."""
-        ready = await _all(worker.prepare() for worker in workers)
-        if not all(ready):
-            return await _all(worker.abandon() for worker in workers)
-        start_ns = monotonic_ns() + LEAD_NS + LEAD_PER_AGENT_NS * len(workers)
-        at_once = self._options.semaphore or len(workers)
-        turns = asyncio.Semaphore(at_once)  # first come, first served
-
-        async def in_turn(index: int, worker: Worker) -> Work:
-            await turns.acquire()
-            over = _Once(turns.release)
-            try:
-                at_ns = start_ns if index < at_once else monotonic_ns()
-                return await worker.work(at_ns, over)
-            finally:
-                over()
-
-        return await _all(in_turn(*one) for one in enumerate(workers))
-
-
-class _Once:
-    """Calls `what` the first time it is called itself."""
-
-    def __init__(self, what: Callable[[], None]) -> None:
-        self._what: Callable[[], None] | None = what
-
-    def __call__(self) -> None:
-        what, self._what = self._what, None
-        if what is not None:
-            what()
-
 
 async def _one_by_one(workers: Sequence[Worker]) -> list[Work]:
     """Behind one that failed there is nobody."""
     works: list[Work] = []
     for worker in workers:
-        ready = await worker.prepare()
-        works.append(await (worker.work(monotonic_ns() + LEAD_NS) if ready else worker.abandon()))
+        works += await run_team([worker])
         if works[-1].error:
             break
     return works
-
-
-async def _all(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Their results in order. Raises the first exception, when every one is over."""
-    tasks = [asyncio.ensure_future(work) for work in works]
-    try:
-        if tasks:
-            await asyncio.wait(tasks)
-    except asyncio.CancelledError:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-        raise
-    return [task.result() for task in tasks]
 
 
 def _way(ctx: Context, member: Member) -> Any:

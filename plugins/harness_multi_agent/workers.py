@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 from harness_agents.corpus import corpus_of
 from harness_agents.ingest import ingest, sha256
 from harness_agents.jobs import job_for
 from harness_agents.program import Outcome, Program
 from harness_agents.protocol import Corpus
+from harness_agents.team import Worker as TeamWorker
 from harness_agents.warden import warden
 from harness_agents.within import in_process
 from harness_agents.workload import Workload, workload
@@ -31,18 +32,7 @@ from harness_multi_agent.report import Work
 __all__ = ["Worker", "Workers"]
 
 
-class Worker(Protocol):
-    async def prepare(self) -> bool:
-        """All that comes before the work. False: it will never be ready, and `abandon` says why."""
-
-    async def work(self, at_ns: int, done: Callable[[], None] | None = None) -> Work:
-        """Begin at that instant of CLOCK_MONOTONIC. `done` is called when the work is, before what
-        comes after it: a program's exit. What goes wrong is in the Work."""
-
-    async def abandon(self) -> Work: ...
-
-    async def discard(self) -> Work | None:
-        """Leave nothing running. None where there is nothing; else what it had come to."""
+Worker: TypeAlias = TeamWorker[Work]
 
 
 class Workers:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from types import SimpleNamespace
 
 import pytest
+from harness_agents.team import run_team
 from harness_multi_agent.caveats import find_caveats
-from harness_multi_agent.scenario import MultiAgent
 from msgspec.structs import replace
 
 from harness.testing import ScriptedBackend, run_scripted
@@ -87,9 +86,8 @@ def test_whose_turn_it_is_does_not_wait_for_the_program_before_it_to_exit():
             return self.last
 
     async def both():
-        scenario = SimpleNamespace(_options=SimpleNamespace(semaphore=1))
         async with asyncio.timeout(30):
-            return await MultiAgent._at_once(scenario, [Slow(False), Slow(True)])
+            return await run_team([Slow(False), Slow(True)], at_once=1)
 
     assert asyncio.run(both()) == [False, True]
 
