@@ -100,7 +100,7 @@ $(READY): pyproject.toml setup.py $(NATIVE)
 	    { echo "needs the headers of $(PYTHON) (Debian, Ubuntu: apt-get install python3-dev)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --group dev --editable '.[llamacpp,parquet]'
+	$(BIN)/python -m pip install --quiet --group dev --no-compile --editable '.[hf,llamacpp,parquet,ray]'
 	@touch $(READY)
 
 clean:

@@ -9,6 +9,7 @@ HarnessError                  a person can act on it: printed in one line, never
 ├── ScenarioError             the scenario cannot run on this input (an empty corpus, say)
 ├── StoreError                a run folder that cannot be made, written or read
 ├── TrialLostError            the process or machine of a trial is gone: killed, or out of memory
+│   └── PlaceLostError        … by no doing of the trial's: it may be begun anew elsewhere
 └── NativeMissing             the compiled part is absent; we never fall back silently
 
 Each carries `what` happened, `where`, and the `remedy`: the next command or edit to try.
@@ -23,6 +24,7 @@ __all__ = [
     "MissingExtra",
     "NativeMissing",
     "NotSupportedYet",
+    "PlaceLostError",
     "PluginError",
     "ScenarioError",
     "SpecError",
@@ -84,6 +86,11 @@ class StoreError(HarnessError):
 
 class TrialLostError(HarnessError):
     """`where` is the trial. What it delivered before that is kept, and the run goes on."""
+
+
+class PlaceLostError(TrialLostError):
+    """The worker or the machine that a trial ran on is gone. What it delivered is void, and the
+    trial is begun anew at another place."""
 
 
 class NativeMissing(HarnessError):  # noqa: N818

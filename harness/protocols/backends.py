@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from msgspec import Struct
 
-from harness.schema import Decoded, Effective, Exchange, ModelInfo, Request, TimeoutsSpec
+from harness.schema import (
+    Account,
+    CallRecord,
+    Decoded,
+    Effective,
+    Exchange,
+    Footprint,
+    ModelInfo,
+    Request,
+    TimeoutsSpec,
+)
 
 if TYPE_CHECKING:
     from harness._native.recorder import Record as WireRecord
 
-__all__ = ["Backend", "BackendConfig", "BackendFactory", "ListsModels", "Reads", "Unloads"]
+__all__ = [
+    "Backend",
+    "BackendConfig",
+    "BackendFactory",
+    "Footprints",
+    "ListsModels",
+    "Reads",
+    "Reconciles",
+    "Retries",
+    "Unloads",
+]
 
 
 class BackendConfig(Struct, frozen=True, kw_only=True):
@@ -86,6 +106,33 @@ class Unloads(Protocol):
 
     async def unload(self) -> None:
         """Return once the model is really gone; BackendError if that cannot be confirmed."""
+
+
+@runtime_checkable
+class Footprints(Protocol):
+    """A backend that can predict how much memory its model takes."""
+
+    async def footprint(self) -> Footprint:
+        """Called before `open`, in the process of the trial; loads nothing. What cannot be told is
+        None, with a reason. May raise BackendError as `open` does."""
+
+
+@runtime_checkable
+class Reconciles(Protocol):
+    """A backend whose service can be asked about a call afterwards."""
+
+    async def reconcile(self, calls: Sequence[CallRecord]) -> Sequence[Account]:
+        """What the service now says of these calls: one account each, in their order. Called after
+        a measured iteration, never while calls are timed; must not raise."""
+
+
+@runtime_checkable
+class Retries(Protocol):
+    """A backend whose service may refuse a call for a while (429, 503)."""
+
+    def retry_after_s(self, record: CallRecord) -> float | None:
+        """Seconds to wait before this failed call is sent once more; None: it has failed. `record`
+        is that of the attempt, with `attempts` counted. Must be pure and cheap."""
 
 
 BackendFactory: TypeAlias = Callable[[BackendConfig], Backend]

@@ -20,10 +20,12 @@ class Executor(Protocol):
     async def execute(
         self, job: bytes, placement: dict[str, str], deliver: Callable[[bytes], None]
     ) -> None:
-        """Run one job to its end. Raise TrialLostError if its process or machine was lost before
-        that, and what `deliver` raises. Cancelled: have the job interrupted, so that its calls end
-        with what they have; wait for what it still delivers, a bounded time, and leave nothing
-        running. Cancelled again: at once.
+        """Run one job to its end. Raise TrialLostError if its process was lost before that (it ran
+        out of memory, say), PlaceLostError if the worker or machine was, by no doing of the job's:
+        the job is then executed again, and what it has delivered is void. Raise what `deliver`
+        raises. Cancelled: have the job interrupted, so that its calls end with what they have; wait
+        for what it still delivers, a bounded time, and leave nothing running. Cancelled again: at
+        once.
 
         `placement` says on which `cpus` and `gpus` it is to run; add what you know of the place,
         such as the `node`: the trial's record has it."""

@@ -3,6 +3,7 @@
 spec.py          what a person asks for; unknown fields are refused
 request.py       what a scenario asks a model for, and the bytes that a backend makes of it
 call.py          one model call as it was measured
+money.py         prices, and what a call cost
 iteration.py     one execution of a scenario, one trial, and what a backend said of itself
 environment.py   the machine and software under which a run was made
 result.py        manifest, summary, verdict
@@ -27,18 +28,23 @@ from harness.schema.call import (
 from harness.schema.comparison import Comparison, Condition, Effect, GateResult, Side
 from harness.schema.environment import Environment, PluginInfo, SelfCheck, SelfCheckLoad
 from harness.schema.iteration import (
+    Account,
     Artifact,
     Effective,
+    Fit,
+    Footprint,
     HostLoad,
     IterationRecord,
     LogEntry,
     MetricValue,
     Record,
+    RetryRecord,
     SessionRecord,
     Span,
     TokenCheck,
     TrialRecord,
 )
+from harness.schema.money import Cost, PriceRecord
 from harness.schema.request import Exchange, Message, Request
 from harness.schema.result import (
     SCHEMA_VERSION,
@@ -46,6 +52,7 @@ from harness.schema.result import (
     ArmSummary,
     BandName,
     Caveat,
+    CostSummary,
     Goodput,
     Manifest,
     MetricSummary,
@@ -64,6 +71,7 @@ from harness.schema.spec import (
     BackendSpec,
     BandSpec,
     ClosedLoad,
+    GuardSpec,
     InstrumentSpec,
     IterationsSpec,
     KeepSpec,
@@ -81,6 +89,7 @@ from harness.schema.spec import (
 
 __all__ = [
     "SCHEMA_VERSION",
+    "Account",
     "AgentSummary",
     "ArmSpec",
     "ArmSummary",
@@ -96,13 +105,18 @@ __all__ = [
     "ClosedLoad",
     "Comparison",
     "Condition",
+    "Cost",
+    "CostSummary",
     "Decoded",
     "Effect",
     "Effective",
     "Environment",
     "Exchange",
+    "Fit",
+    "Footprint",
     "GateResult",
     "Goodput",
+    "GuardSpec",
     "HostLoad",
     "Instants",
     "InstrumentSpec",
@@ -121,11 +135,13 @@ __all__ = [
     "Phase",
     "PlacementSpec",
     "PluginInfo",
+    "PriceRecord",
     "Probe",
     "Record",
     "Reported",
     "ReportedCall",
     "Request",
+    "RetryRecord",
     "RunSpec",
     "RunState",
     "ScenarioSpec",

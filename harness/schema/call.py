@@ -10,6 +10,8 @@ from typing import Any, Final, Literal, TypeAlias
 
 from msgspec import Struct, field
 
+from harness.schema.money import Cost
+
 __all__ = [
     "CallError",
     "CallRecord",
@@ -167,6 +169,12 @@ class Decoded(Struct, kw_only=True):
     of the body ends it, None where there is no proof (the call is `truncated`)."""
     chunk_tokens: bytes | None = None
     """uint32 per chunk: tokens in it, where the server tells (logprobs, cumulative usage)."""
+    stamps_ns: bytes | None = None
+    """int64 per chunk: when it was made, by CLOCK_MONOTONIC of this machine, where the server is a
+    process of ours that tells; 0 where it does not. The call's instants are then these (stamp
+    source `in_process`), and `lag_ns` of a chunk is the time from there until we had read it."""
+    cost_usd: str | None = None
+    """What the provider says that the call cost: a decimal."""
     error: CallError | None = None
 
 
@@ -187,7 +195,8 @@ class CallRecord(Struct, frozen=True, kw_only=True, tag="call", tag_field="t", o
     error: CallError | None = None
     stamp_source: StampSource = "user"
     """`kernel` only if the first-token stamp (or, without one, every stamp) is the kernel's; `tap`:
-    the same, received by the tap; `agent`: as the program reported that made the call."""
+    the same, received by the tap; `agent`: as the program reported that made the call;
+    `in_process`: by the process that runs the model, at the step that made the token."""
     realtime_offset_ns: int | None = None
     """CLOCK_REALTIME − CLOCK_MONOTONIC while the call ran."""
     clock_stepped: bool = False
@@ -227,3 +236,10 @@ class CallRecord(Struct, frozen=True, kw_only=True, tag="call", tag_field="t", o
     no_first_token: str = ""
     """Why there is no first token though there is content: the response was not streamed, or its
     reader accumulates."""
+    cost: Cost | None = None
+    """None: unknown, which is not free."""
+    attempts: int = 1
+    """Times that it was sent. More than 1: the backend's server had refused it for a while (429,
+    503), and its times are no sample of anything: no latency is derived from them."""
+    earlier: tuple[CallError, ...] = ()
+    """Why each of the earlier attempts failed."""

@@ -8,15 +8,20 @@ from msgspec import Struct, field
 
 from harness.schema.call import CallError, CallRecord, Phase
 from harness.schema.environment import Environment
+from harness.schema.money import PriceRecord
 
 __all__ = [
+    "Account",
     "Artifact",
     "Effective",
+    "Fit",
+    "Footprint",
     "HostLoad",
     "IterationRecord",
     "LogEntry",
     "MetricValue",
     "Record",
+    "RetryRecord",
     "SessionRecord",
     "Span",
     "TokenCheck",
@@ -80,6 +85,18 @@ class Effective(Struct, frozen=True, kw_only=True):
     """Option → `asked 8192, runs 4096`: what was asked for and is not so. Empty: nothing known."""
     changed: tuple[str, ...] = ()
     """Those of `not_effective` that changed while the trial ran."""
+    parameters: int | None = None
+    """Weights of the model: how many numbers."""
+    quantization: str | None = None
+    """How they are kept, as the server names it: `Q4_0`, `nf4`, `bfloat16`."""
+    disk_bytes: int | None = None
+    """Of the model's files."""
+    load_ms: float | None = None
+    """Until the model was ready, as measured by the process that loaded it; no token is in it."""
+    location: Literal["local", "api"] | None = None
+    """`api`: a service of somebody else, behind a network: its latency is no model's speed."""
+    price: PriceRecord | None = None
+    """What the calls of this trial were priced by. None: unknown (`unknown["price"]`), or none."""
 
 
 class HostLoad(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -124,6 +141,62 @@ class TokenCheck(Struct, frozen=True, kw_only=True, omit_defaults=True):
     output_reported: int | None = None
 
 
+class Account(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a service says of one call afterwards, when it is asked (harness.protocols.Reconciles).
+    Asked for after the iteration, of a sample of its calls."""
+
+    call_id: str
+    facts: dict[str, Any] = field(default_factory=dict)
+    """Under the service's own names, in its own units."""
+    disagrees: dict[str, str] = field(default_factory=dict)
+    """Figure → `call 12, account 14`: what it said in the response, and says now."""
+    unknown: str = ""
+    """Why there is no account."""
+
+
+class Footprint(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Memory that a model is going to take, as its backend predicts (harness.protocols.Footprints).
+    Bytes; None where it cannot be told, which `unknown` explains."""
+
+    weights_bytes: int | None = None
+    kv_bytes: int | None = None
+    """Keys and values at the effective context, over all sequences at once."""
+    overhead_bytes: int | None = None
+    """Context of the device, libraries, activations: an allowance, explained in `basis`."""
+    parameters: int | None = None
+    context_length: int | None = None
+    device: Literal["gpu", "host"] = "gpu"
+    """Which memory they take."""
+    basis: dict[str, str] = field(default_factory=dict)
+    """Part → how it was come by."""
+    unknown: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def total_bytes(self) -> int | None:
+        """None unless weights and keys are known."""
+        if self.weights_bytes is None or self.kv_bytes is None:
+            return None
+        return self.weights_bytes + self.kv_bytes + (self.overhead_bytes or 0)
+
+
+class Fit(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Whether a model was to fit into memory, and whether it did."""
+
+    predicted: Footprint
+    free_bytes: int | None = None
+    """Of the memory that it goes to, before it was loaded."""
+    limit_bytes: int | None = None
+    """What of it may be used by the spec."""
+    device: str = ""
+    """Which memory: a GPU's UUID, `host`, or `declared` where the spec says how much there is."""
+    decision: Literal["fits", "too_large", "unknown", "unguarded"] = "unknown"
+    reason: str = ""
+    peak_bytes: int | None = None
+    """The most that was taken in fact …"""
+    peak_of: str = ""
+    """… and by which measure."""
+
+
 class IterationRecord(
     Struct, frozen=True, kw_only=True, tag="iteration", tag_field="t", omit_defaults=True
 ):
@@ -156,6 +229,8 @@ class IterationRecord(
     imported: bool = False
     """Read from a table that somebody else made: `metrics` is all there is of it. Its instants are
     0 and say nothing."""
+    accounts: tuple[Account, ...] = ()
+    """What the service says of a sample of its calls afterwards."""
     error: CallError | None = None
 
 
@@ -168,7 +243,8 @@ class TrialRecord(
     cell: str
     trial: int
     status: Literal["ok", "error", "cancelled", "skipped"]
-    """`skipped`: a rule of the spec decided that it was not needed; `error` says which, and why."""
+    """`skipped`: a rule of the spec decided that it was not needed, or that its model does not fit
+    into memory; `error` says which (`not_needed`, `does_not_fit`), and why."""
     start_ns: int
     end_ns: int
     effective: Effective = Effective()
@@ -177,7 +253,12 @@ class TrialRecord(
     transport_stats: dict[str, int] = field(default_factory=dict)
     isolation: Literal["inline", "process"] = "inline"
     placement: dict[str, str] = field(default_factory=dict)
-    """Where it ran, as far as that was asked for: `cpus`, `gpus`, later `node`."""
+    """Where it ran, as far as that was asked for: `cpus`, `gpus`; `node`, where an executor placed
+    it on another machine."""
+    fit: Fit | None = None
+    """None: nobody asked whether the model fits."""
+    lost: int = 0
+    """Times that its place was lost and it was begun anew elsewhere."""
     error: CallError | None = None
 
 
@@ -200,8 +281,22 @@ class SessionRecord(
     """Where it differs from the one before; None: the same."""
 
 
+class RetryRecord(
+    Struct, frozen=True, kw_only=True, tag="retry", tag_field="t", omit_defaults=True
+):
+    """The place where a trial ran was lost, and the trial is begun anew: what is recorded of it
+    before this is void. Readers leave those records out."""
+
+    trial: int
+    attempt: int
+    """1: the first one was lost."""
+    reason: str
+    placement: dict[str, str] = field(default_factory=dict)
+    """The place that was lost."""
+
+
 Record: TypeAlias = CallRecord | IterationRecord | TrialRecord
 """What was measured."""
 
-LogEntry: TypeAlias = Record | SessionRecord
+LogEntry: TypeAlias = Record | SessionRecord | RetryRecord
 """What the record log holds. A loaded run gives its records, and its sessions apart."""

@@ -9,7 +9,11 @@ Schema versions
     `imported`, SessionRecord, IterationRecord.imported,
     MetricSummary.n_eff, .outliers, .mean_without_outliers, .median_without_outliers, .band and
     .band_by, ArmSummary.goodput and .warmup; BackendSpec.tap, phase `solo`, Span.agent,
-    CallRecord.reported, .tap and .no_first_token, ArmSummary.agents
+    CallRecord.reported, .tap and .no_first_token, ArmSummary.agents; CallRecord.cost, .attempts
+    and .earlier, Effective.parameters, .quantization, .disk_bytes, .load_ms, .location and .price,
+    IterationRecord.accounts, TrialRecord.fit and .lost, RetryRecord, ArmSummary.cost,
+    Manifest.prices, RunSpec.sizes, .guard, .prices and .budget_usd, PlacementSpec.share_gpus,
+    .executor and .executor_options
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from typing import Any, Final, Literal, TypeAlias
 from msgspec import Struct, field
 
 from harness.schema.environment import Environment
+from harness.schema.money import PriceRecord
 from harness.schema.spec import RunSpec
 
 __all__ = [
@@ -27,6 +32,7 @@ __all__ = [
     "ArmSummary",
     "BandName",
     "Caveat",
+    "CostSummary",
     "Goodput",
     "Manifest",
     "MetricSummary",
@@ -168,6 +174,19 @@ class WarmupHint(Struct, frozen=True, kw_only=True):
     mean_kept: float | None = None
 
 
+class CostSummary(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What all calls of one arm and cell cost, warm-up and failed ones included."""
+
+    usd: str
+    """A decimal: the sum of those that are known."""
+    calls: int
+    """That were sent."""
+    unknown: int = 0
+    """Of these, calls of which nobody knows what they cost: they are not free."""
+    provider_usd: str = "0"
+    """The part of it that is the provider's own account."""
+
+
 class AgentSummary(Struct, frozen=True, kw_only=True):
     """One of several agents: its figures beside the others, and while it worked alone."""
 
@@ -197,6 +216,8 @@ class ArmSummary(Struct, frozen=True, kw_only=True):
     warmup: tuple[WarmupHint, ...] = ()
     agents: tuple[AgentSummary, ...] = ()
     """Where several worked at once, or each alone as well."""
+    cost: CostSummary | None = None
+    """None: of no call is it known what it cost."""
 
 
 class Stopping(Struct, frozen=True, kw_only=True):
@@ -284,4 +305,6 @@ class Manifest(Struct, frozen=True, kw_only=True):
     started: str
     ended: str | None = None
     realtime_offset_ns: int | None = None
+    prices: tuple[PriceRecord, ...] = ()
+    """Those that the models of this run were found in, whether or not a provider's account won."""
     error: str | None = None

@@ -10,11 +10,14 @@ from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct, field
 
+from harness.schema.money import PriceRecord
+
 __all__ = [
     "ArmSpec",
     "BackendSpec",
     "BandSpec",
     "ClosedLoad",
+    "GuardSpec",
     "InstrumentSpec",
     "IterationsSpec",
     "KeepSpec",
@@ -251,6 +254,19 @@ class InstrumentSpec(_Spec, frozen=True):
     """Checked against the option type that the instrument registered."""
 
 
+class GuardSpec(_Spec, frozen=True):
+    """Whether a model that cannot fit into memory is launched. What is predicted is recorded beside
+    what became of it, in any case."""
+
+    memory: Literal["skip", "off"] = "skip"
+    """`skip`: a trial whose model is predicted not to fit is not begun, and says why. What cannot
+    be predicted is begun."""
+    share_max: float = 0.95
+    """Of the free memory of the chosen GPU (of the machine, for a model on CPUs)."""
+    free_bytes: int | None = None
+    """Take this for the free memory, where it is known better, or to be less."""
+
+
 class PlacementSpec(_Spec, frozen=True):
     """Where trials run, and how long one may take."""
 
@@ -259,8 +275,15 @@ class PlacementSpec(_Spec, frozen=True):
     part, or where that is the question."""
     cpus: tuple[str, ...] = ()
     """One list of CPUs per place, such as `0-3,8`; fewer than `parallel` is a mistake."""
-    gpus: tuple[str, ...] = ()
-    """CUDA_VISIBLE_DEVICES of each place."""
+    gpus: tuple[str, ...] | Literal["each"] = ()
+    """CUDA_VISIBLE_DEVICES of each place. `each`: a place for every GPU that is there, whatever
+    `parallel` says."""
+    share_gpus: bool = False
+    """Whether one GPU may be in several places: their trials then measure each other too."""
+    executor: str = "local"
+    """Who places the trials: see `harness list`."""
+    executor_options: dict[str, Any] = field(default_factory=dict)
+    """Checked against the option type that the executor registered."""
     trial_timeout_s: float | None = None
     """A trial that takes longer is ended, with every process that it started."""
 
@@ -296,6 +319,15 @@ class RunSpec(_Spec, frozen=True):
     question, before anything is measured. Comparisons go by it."""
     bands: str | dict[str, BandSpec] = field(default_factory=dict)
     """Metric → what its values are called; or the name of shipped ones."""
+    sizes: dict[str, str | float] = field(default_factory=dict)
+    """Model → its number of parameters (`7.6B`, `135M`), where its server does not tell: a declared
+    figure, and shown as one."""
+    guard: GuardSpec = GuardSpec()
+    prices: tuple[PriceRecord, ...] = ()
+    """They win over the shipped table and the user's own (docs/money.md); a provider's own account
+    of what a call cost wins over all."""
+    budget_usd: float | None = None
+    """No call is sent that could take the run beyond it: prompt and `max_tokens` at the price."""
     timeouts: TimeoutsSpec = TimeoutsSpec()
     transport: Literal["auto", "native", "portable"] = "auto"
     keep: KeepSpec = KeepSpec()

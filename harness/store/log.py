@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 
 from harness.errors import StoreError
-from harness.schema import LogEntry, SessionRecord
+from harness.schema import LogEntry, RetryRecord, SessionRecord
 from harness.text import without_surrogates
 
 __all__ = ["FRAME", "HEADER", "MAGIC", "VERSION", "LogWriter", "being_written", "checksum"]
@@ -220,4 +220,6 @@ def _lock(fd: int, *, patience_s: float) -> bool:
 def _place(record: LogEntry) -> str:
     if isinstance(record, SessionRecord):
         return "the session"
+    if isinstance(record, RetryRecord):
+        return f"trial {record.trial}"
     return f"arm {record.arm}, trial {record.trial}"

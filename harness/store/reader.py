@@ -25,7 +25,7 @@ from typing import BinaryIO, Final, get_args
 import msgspec
 
 from harness.errors import StoreError
-from harness.schema import LogEntry, Record, SessionRecord
+from harness.schema import LogEntry, Record, RetryRecord, SessionRecord
 from harness.store.log import FRAME, HEADER, MAGIC, VERSION, checksum, reason
 
 __all__ = ["Damage", "LogReader"]
@@ -75,7 +75,9 @@ class LogReader:
             record = self._decode(offset, body)
             if record is None:
                 unknown += 1
-            elif not isinstance(record, SessionRecord) and offset >= void.get(record.trial, 0):
+            elif isinstance(record, SessionRecord | RetryRecord):
+                continue
+            elif offset >= void.get(record.trial, 0):
                 yield record
         self.unknown = unknown
 

@@ -1,0 +1,1 @@
+"""GPUs of this machine, behind one small interface: NVML, a recording, or made up for tests."""

@@ -1,0 +1,1 @@
+"""GPUs, CPU packages and the host: energy, memory, clocks, heat."""

@@ -1,0 +1,1 @@
+"""OpenRouter: many models of many providers behind one address."""
