@@ -29,7 +29,7 @@ from typing import Any
 
 from harness.engine import Silent, run, spec_from
 from harness.host import Host
-from harness.schema import CallRecord, Manifest, Record, SessionRecord
+from harness.schema import CallRecord, Manifest, Record, RetryRecord, SessionRecord
 from harness.store import RunWriter
 
 SHORT_CALLS = 200
@@ -57,7 +57,7 @@ class Sink:
     def resume(self, manifest: Manifest, session: SessionRecord) -> None:
         raise AssertionError("nothing is resumed here")
 
-    def append(self, record: Record) -> None:
+    def append(self, record: Record | RetryRecord) -> None:
         assert self._writer is not None
         self._writer.append(record)
         if isinstance(record, CallRecord):

@@ -7,6 +7,7 @@ HarnessError                  a person can act on it: printed in one line, never
 │   └── MissingExtra          a plugin needs a package that is not installed
 ├── BackendError              the model server: not there, refuses, does not know the model
 ├── ScenarioError             the scenario cannot run on this input (an empty corpus, say)
+├── BudgetError               the money that the run may cost is spent
 ├── StoreError                a run folder that cannot be made, written or read
 ├── TrialLostError            the process or machine of a trial is gone: killed, or out of memory
 │   └── PlaceLostError        … by no doing of the trial's: it may be begun anew elsewhere
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 __all__ = [
     "BackendError",
+    "BudgetError",
     "HarnessError",
     "MissingExtra",
     "NativeMissing",
@@ -78,6 +80,10 @@ class BackendError(HarnessError):
 
 class ScenarioError(HarnessError):
     """`where` is the scenario's name."""
+
+
+class BudgetError(HarnessError):
+    """No further call fits into `$.budget_usd`. What was measured is kept."""
 
 
 class StoreError(HarnessError):

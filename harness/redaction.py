@@ -47,6 +47,9 @@ _PLAIN_HEADERS: Final = frozenset(
         "referer",
         "traceparent",
         "user-agent",
+        "x-openrouter-cache",
+        "x-openrouter-metadata",
+        "x-openrouter-title",
         "x-request-id",
         "x-title",
     }

@@ -16,7 +16,7 @@ from harness.errors import PluginError, SpecError
 from harness.protocols import (
     Agent,
     BackendFactory,
-    Executor,
+    ExecutorFactory,
     Exporter,
     ImporterFactory,
     InstrumentFactory,
@@ -175,4 +175,4 @@ InstrumentRegistry: TypeAlias = Registry[InstrumentFactory]
 ScorerRegistry: TypeAlias = Registry[Callable[..., Scorer]]
 ExporterRegistry: TypeAlias = Registry[Exporter]
 ImporterRegistry: TypeAlias = Registry[ImporterFactory]
-ExecutorRegistry: TypeAlias = Registry[Callable[..., Executor]]
+ExecutorRegistry: TypeAlias = Registry[ExecutorFactory]

@@ -22,7 +22,15 @@ from harness.engine import Observer, Outcome, run
 from harness.engine.resume import Resume
 from harness.errors import HarnessError, StoreError
 from harness.host import Host
-from harness.schema import Comparison, Manifest, Record, RunSpec, SessionRecord, Summary
+from harness.schema import (
+    Comparison,
+    Manifest,
+    Record,
+    RetryRecord,
+    RunSpec,
+    SessionRecord,
+    Summary,
+)
 from harness.store import Run, RunWriter, load_run
 
 __all__ = ["FolderSink", "conduct", "finish", "perform", "show"]
@@ -56,7 +64,7 @@ class FolderSink:
         assert run is not None, "whoever resumes a run has loaded it"
         self.writer = RunWriter.reopen(run.path, manifest, session, len(run.sessions))
 
-    def append(self, record: Record) -> None:
+    def append(self, record: Record | RetryRecord) -> None:
         self._open.append(record)
 
     def artifact(self, trial: int, name: str, content: str | bytes) -> str:
@@ -90,7 +98,9 @@ def conduct(
         sink = FolderSink(out, Path("runs"), resumed)
         resume = None
         if resumed is not None:
-            resume = Resume(run=resumed, begin=sink.resume, retry_failed=retry_failed)
+            resume = Resume(
+                run=resumed, begin=sink.resume, paid=resumed.entries, retry_failed=retry_failed
+            )
         outcome = _measure(spec, host, sink, signals, resume, progress, enough)
         assert sink.writer is not None
         made, unwritten = _conclude(sink.writer, outcome, host)

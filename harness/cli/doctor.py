@@ -203,10 +203,21 @@ def _gpus() -> list[Finding]:
         Finding(
             subject="gpu",
             state="ok",
-            text=f"{gpu['name']}, {gpu['memory_bytes'] / 2**30:.0f} GiB, driver {gpu['driver']}",
+            text=f"{gpu['name']}, {_gib(gpu['memory_bytes'])}, driver {gpu['driver'] or 'unknown'}",
+        )
+        if "source" not in gpu
+        else Finding(
+            subject="gpu",
+            state="note",
+            text=f"{gpu['name']}: {gpu['source']}, no GPU of this machine",
+            remedy="unset HARNESS_GPU",
         )
         for gpu in found
     ]
+
+
+def _gib(size_bytes: int | None) -> str:
+    return "memory unknown" if size_bytes is None else f"{size_bytes / 2**30:.0f} GiB"
 
 
 def _toolchains() -> list[Finding]:

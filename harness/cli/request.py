@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from harness.cli.over_models import set_models
+from harness.cli.smoke import smoked
 from harness.engine import make_plan, merge, read_spec, set_path, spec_from, with_mode
 from harness.engine.specfile import plain
 from harness.errors import SpecError
@@ -32,6 +34,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """Of the run that goes on: what is given besides must not change it."""
     backend: str | None = None
     model: str | None = None
+    models: tuple[str, ...] = ()
     url: tuple[str, ...] = ()
     tap: bool | None = None
     options: tuple[str, ...] = ()
@@ -44,7 +47,10 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     rate: float | None = None
     max_tokens: int | None = None
     instruments: tuple[str, ...] = ()
+    executor: str | None = None
     seed: int | None = None
+    trial_timeout: float | None = None
+    smoke: bool = False
     limit: int | None = None
 
 
@@ -57,6 +63,8 @@ def build_spec(asked: Asked, host: Host) -> RunSpec:
     else:
         raw = _with_defaults(raw, host)
     _backend(raw, asked)
+    if asked.models:
+        set_models(raw, asked.models, host)
     _load(raw, asked)
     if asked.runs is not None:
         raw["trials"] = asked.runs
@@ -66,6 +74,10 @@ def build_spec(asked: Asked, host: Host) -> RunSpec:
         set_path(raw, "iterations.measured", asked.iterations)
     if asked.instruments:
         raw["instruments"] = list(asked.instruments)
+    if asked.executor is not None:
+        set_path(raw, "placement.executor", asked.executor)
+    if asked.trial_timeout is not None:
+        set_path(raw, "placement.trial_timeout_s", asked.trial_timeout)
     if asked.seed is not None:
         raw["seed"] = asked.seed
     if asked.max_tokens is not None:
@@ -77,6 +89,8 @@ def build_spec(asked: Asked, host: Host) -> RunSpec:
         path, value = split_pair(pair, "--set")
         set_path(raw, path, value)
     spec = spec_from(raw)
+    if asked.smoke:
+        spec = smoked(spec, host)
     return _limited(spec, asked.limit, host) if asked.limit is not None else spec
 
 

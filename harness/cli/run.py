@@ -18,6 +18,9 @@ LEVELS = ["debug", "info", "warning", "error"]
 @click.option("--preset", metavar="NAME", help="A shipped spec (see `harness list`).")
 @click.option("--backend", metavar="NAME", help="Backend plugin (see `harness list`).")
 @click.option("--model", metavar="NAME", help="Model, as the backend names it.")
+@click.option(
+    "--models", metavar="A,B,…", multiple=True, help="Several models, one after the other."
+)
 @click.option("--url", metavar="URL", multiple=True, help="Endpoint; repeat for several.")
 @click.option(
     "--tap/--no-tap", default=None, help="Record agent programs' calls on their way to the server."
@@ -38,9 +41,25 @@ LEVELS = ["debug", "info", "warning", "error"]
 @click.option(
     "--instrument", "instruments", metavar="NAME", multiple=True, help="Observe; may be repeated."
 )
+@click.option("--executor", metavar="NAME", help="Who places the trials (see `harness list`).")
+@click.option(
+    "--budget-usd",
+    type=click.FloatRange(0, min_open=True),
+    help="What the run may cost: no call is sent that could exceed it.",
+)
 @click.option("--seed", type=int, help="Seed of prompts, arrivals and order.")
+@click.option(
+    "--trial-timeout",
+    type=click.FloatRange(0, min_open=True),
+    metavar="S",
+    help="End a launch that takes longer, with all that it started.",
+)
+@click.option("--smoke", is_flag=True, help="One launch, iteration and request of every cell.")
 @click.option("--limit", type=click.IntRange(1), help="At most this many of everything.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and its digest; start nothing.")
+@click.option(
+    "--skip-existing", is_flag=True, help="Not if a finished run of the same spec is there."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder itself.")
 @click.option(
     "--resume",
@@ -59,6 +78,7 @@ def command(
     out: Path | None,
     as_json: bool,
     dry_run: bool,
+    skip_existing: bool,
     resume: str | None,
     retry_failed: bool,
     log_level: str,
@@ -77,6 +97,7 @@ def command(
       harness run load --rate 5 --requests 100          open loop, Poisson arrivals
       harness run spec.yaml --set arms.chimera.backend.options.num_ctx=1024
       harness run bench.py:parse -o rows=5000 --iterations 20      a function of yours
+      harness run load --backend ollama --models gemma3:4b,gemma3:12b --smoke
       harness run --preset tr109 --model gemma3:latest --dry-run
       harness run --resume latest                       what is missing of it
     """
@@ -88,6 +109,10 @@ def command(
 
     if retry_failed and resume is None:
         raise click.UsageError("--retry-failed goes with --resume RUN.", ctx)
+    if skip_existing and resume is not None:
+        raise click.UsageError("--resume goes on with one run; --skip-existing begins none.", ctx)
+    if words["models"] and words["model"] is not None:
+        raise click.UsageError("--model names one, --models several: one of the two.", ctx)
     host = load_host()
     earlier = load_earlier(resume) if resume is not None else None
     own = earlier.manifest.spec if earlier is not None else None
@@ -103,6 +128,12 @@ def command(
 
         show_plan(make_plan(spec, host), as_json=as_json)
         return
+    if skip_existing:
+        from harness.cli.existing import find_existing, say_existing
+
+        found = find_existing(spec, host, out)
+        if found is not None:
+            ctx.exit(say_existing(found, as_json=as_json))
     ctx.exit(
         conduct(spec, host, out=out, as_json=as_json, resumed=earlier, retry_failed=retry_failed)
     )

@@ -17,14 +17,14 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from harness.compare.measured import Measured
-from harness.metrics import CONCURRENCY_METRICS, ITERATION_METRICS
+from harness.metrics import CONCURRENCY_METRICS, ENERGY_METRICS, ITERATION_METRICS
 from harness.metrics.concurrency import SIGNALS, SLOWDOWN
 from harness.statistics import GROUPS_MIN
 
 __all__ = ["NO_SPREAD", "answers_of", "chance_variance", "is_answer", "without_spread"]
 
 OURS: Final = frozenset(
-    one.name for of in (ITERATION_METRICS, CONCURRENCY_METRICS) for one in of
+    one.name for of in (ITERATION_METRICS, ENERGY_METRICS, CONCURRENCY_METRICS) for one in of
 ) - {*SIGNALS}
 """Figures of many requests, none of which is an answer, though a share of them may be 0 or 1."""
 TIMES: Final = ("ns", "us", "µs", "ms", "s")

@@ -25,7 +25,6 @@ attending.py    an agent within an iteration, which makes its calls itself: tapp
                 of a trial, matching.py finds what was reported of what was seen, witnessed.py makes
                 records of it, asked.py and readers.py read other programs' requests and responses
 environment.py  the machine and the software
-hostload.py     what else the machine did while an iteration ran
 instruments.py  instruments around iterations, and what they saw
 summary.py      records to a summary
 holding.py      what of the calls is held while it is made

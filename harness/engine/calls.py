@@ -1,15 +1,23 @@
-"""One call: prepared, carried, decoded, sealed into a CallRecord, handed to the sink."""
+"""One call: prepared, carried, decoded, sealed into a CallRecord, handed to the sink.
+
+A server may refuse a call for a while. Where its backend says so (harness.protocols.Retries) it is
+sent again, after the wait that the backend names; its slot of the load is free meanwhile. One
+record comes of it, that of the last attempt.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from harness._native.clock import monotonic_ns
+from harness.engine.accounts import account_sample, accounts_of
 from harness.engine.readers import Readers
+from harness.engine.retrying import again_after_s, reasons
 from harness.engine.sealing import (
     CallPlace,
     redacted,
@@ -19,10 +27,12 @@ from harness.engine.sealing import (
     without_text,
 )
 from harness.engine.tapping import KeptDoor, TrialTap
+from harness.engine.till import Till
 from harness.engine.token_checks import CallSample
 from harness.errors import HarnessError
 from harness.protocols import Backend, Transport
 from harness.schema import (
+    Account,
     CallError,
     CallRecord,
     Decoded,
@@ -53,6 +63,7 @@ class Caller:
         *,
         tap: TrialTap | None = None,
         readers: Readers | None = None,
+        till: Till | None = None,
     ) -> None:
         self._backend = backend
         self._transport = transport
@@ -64,8 +75,12 @@ class Caller:
         self.outside = 0
         """Agents under way whose calls are made by other programs: nothing here ends those."""
         self._ending: asyncio.Task[None] | None = None
+        self._over = asyncio.Event()
+        """Set once no further call is made: nobody waits to try again."""
         self._sample: CallSample | None = None
+        self._to_reconcile: CallSample | None = None
         self._paused = False
+        self.till = till or Till()
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -80,6 +95,7 @@ class Caller:
     async def end(self) -> None:
         """Close transport and tap: calls under way are sealed with what they have received."""
         if self._ending is None:
+            self._over.set()
             self._ending = asyncio.ensure_future(
                 asyncio.sleep(0) if self._paused else self._close()
             )
@@ -113,8 +129,17 @@ class Caller:
         return self._transport.lane(limit)
 
     def watch(self, sample: CallSample | None) -> None:
-        """From now on, `sample` is shown every call that ends; None: no more."""
+        """From now on, `sample` is shown every call that ends; None: no more. Likewise, for as
+        long, some are remembered for `reconcile`."""
         self._sample = sample
+        self._to_reconcile = account_sample(self._backend) if sample is not None else None
+
+    async def reconcile(self) -> tuple[Account, ...]:
+        """What the service says now of calls that ended since `watch`; nothing where there is none
+        to ask. Raises CancelledError alone."""
+        sample, self._to_reconcile = self._to_reconcile, None
+        calls = [record for _, record in sample.calls()] if sample is not None else []
+        return await accounts_of(self._backend, calls, self._over)
 
     def prepare(self, request: Request, at: str | None = None) -> Exchange:
         """As the backend makes it; for its endpoint `at`, if one is named. Raises SpecError."""
@@ -136,29 +161,81 @@ class Caller:
         at: str | None = None,
     ) -> CallRecord:
         """One call, delivered to the sink whatever becomes of it; to the endpoint `at`, if one is
-        named. Raises SpecError for a request that the backend refuses; CancelledError once the
-        trial has ended, or after delivering a `cancelled` record if the caller itself gives up (a
+        named. Raises SpecError for a request that the backend refuses, or whose cost cannot be
+        bounded under a budget; CancelledError once the trial has ended, or after delivering a `cancelled` record if the caller itself gives up (a
         timeout of the scenario's own)."""
         if self.ended or self._paused:
             raise asyncio.CancelledError
         exchange = self.prepare(request, at)
+        earlier: tuple[CallError, ...] = ()
+        record: CallRecord | None = None
+        while True:
+            worst = self.till.hold(request, exchange)
+            if worst is None:  # it does not fit into the budget
+                record = record or self._unpaid(place, ordinal, request, due_ns)
+                break
+            record = await self._attempt(
+                request, exchange, place, ordinal, earlier, worst, lane=lane, due_ns=due_ns
+            )
+            wait_s = again_after_s(self._backend, record)
+            if wait_s is None or not await self._goes_on_after(wait_s, record):
+                break
+            earlier = reasons(record)
+            due_ns = 0  # no schedule knows of it: as soon as its turn comes
+        if self._to_reconcile is not None and record.status != "not_sent":
+            self._to_reconcile.offer(ordinal, request, record)
+        self.deliver(ordinal, request, record)
+        return record
+
+    async def _attempt(
+        self,
+        request: Request,
+        exchange: Exchange,
+        place: CallPlace,
+        ordinal: int,
+        earlier: tuple[CallError, ...],
+        worst: Decimal,
+        *,
+        lane: int,
+        due_ns: int,
+    ) -> CallRecord:
         queued_ns = monotonic_ns()
+        counted: dict[str, Any] = {"attempts": len(earlier) + 1, "earlier": earlier}
         wire: WireRecord | None = None
         try:
             wire = await self._transport.send(exchange, self._timeouts, lane=lane, due_ns=due_ns)
         finally:
             if wire is None:
-                self._deliver(
-                    unmade(place, ordinal, "cancelled", GIVEN_UP, request, due_ns or queued_ns)
-                )
+                none = unmade(place, ordinal, "cancelled", GIVEN_UP, request, due_ns or queued_ns)
+                counted["request_bytes"] = len(exchange.body)
+                self.till.settle(worst, None)
+                self._deliver(msgspec.structs.replace(none, **counted))
         decoded = _decode(self._backend, request, wire)
         record = redacted(
-            seal(wire, decoded, request, exchange, place, ordinal, self.keep),
+            seal(wire, decoded, request, exchange, place, ordinal, self.keep, self.till.price),
             redactor_for(exchange.headers),
         )
         wire.drop_payloads()
-        self.deliver(ordinal, request, record)
-        return record
+        self.till.settle(worst, record)
+        return msgspec.structs.replace(record, **counted) if earlier else record
+
+    def _unpaid(self, place: CallPlace, ordinal: int, request: Request, due_ns: int) -> CallRecord:
+        refusal = self.till.refusal()
+        return unmade(place, ordinal, "not_sent", refusal, request, due_ns or None)
+
+    async def _goes_on_after(self, wait_s: float, record: CallRecord) -> bool:
+        """Whether the trial still runs so much later: an interrupt ends the wait. Delivers `record`
+        as cancelled if the caller gives up meanwhile."""
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._over.wait()
+        except TimeoutError:
+            return True
+        except asyncio.CancelledError:
+            given_up = {"status": "cancelled", "error": GIVEN_UP, "earlier": reasons(record)}
+            self._deliver(msgspec.structs.replace(record, **given_up))
+            raise
+        return False
 
     def deliver(self, ordinal: int, request: Request | None, record: CallRecord) -> None:
         """To the sink, without what the spec says not to keep. `request`, where it is known: its

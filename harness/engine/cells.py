@@ -37,6 +37,7 @@ __all__ = [
     "find_cells",
     "load_of",
     "search_loads",
+    "sweeps_models",
 ]
 
 BASE_CELL: Final = "base"
@@ -96,6 +97,17 @@ def configuration(
         scenario=decode(raw["scenario"], ScenarioSpec, where=f"{where}.scenario"),
         load=_decode_load(raw["load"], f"{where}.load"),
     )
+
+
+def sweeps_models(cells: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether cells differ in the model that answers, or in whose it is."""
+    return len({repr(_model_of(values)) for values in cells.values()}) > 1
+
+
+def _model_of(values: Mapping[str, Any]) -> tuple[Any, ...]:
+    whole = values.get("backend")
+    of = whole if isinstance(whole, Mapping) else {}
+    return tuple(values.get(f"backend.{name}", of.get(name)) for name in ("name", "model"))
 
 
 def load_of(

@@ -8,12 +8,20 @@ from typing import Any
 from harness.engine.places import check_places
 from harness.errors import SpecError
 from harness.margins import parse_margin
-from harness.metrics import CALL_METRICS, CONCURRENCY_METRICS, ITERATION_METRICS, check_slo
+from harness.metrics import (
+    CALL_METRICS,
+    CONCURRENCY_METRICS,
+    ENERGY_METRICS,
+    ITERATION_METRICS,
+    check_slo,
+)
 from harness.metrics.iteration import GOODPUT
 from harness.metrics.slo import bounds
+from harness.money.table import check_prices
 from harness.protocols import BackendConfig, BackendFactory
 from harness.registry import AgentRegistry, Entry
 from harness.schema import ClosedLoad, Load, OpenLoad, RunSpec
+from harness.sizes import parse_size
 
 __all__ = [
     "check_agents",
@@ -42,7 +50,13 @@ def check_numbers(spec: RunSpec) -> None:
         check_slo(spec.slo)
     for metric, margin in spec.equivalent.items():
         parse_margin(f"{metric}={margin}", "$.equivalent")
+    for model, size in spec.sizes.items():
+        parse_size(size, f"$.sizes.{model}")
+    _check_guard(spec)
     check_load(spec.load, "$.load")
+    check_prices(spec.prices, "$.prices")
+    if spec.budget_usd is not None and not 0 < spec.budget_usd < 1e9:  # also refuses nan
+        raise SpecError(f"must be more than 0, is {spec.budget_usd:g}", where="$.budget_usd")
     _check_placement(spec)
     _check_stop(spec)
     _check_search(spec)
@@ -129,6 +143,15 @@ def _check_placement(spec: RunSpec) -> None:
     check_places(place, where)
 
 
+def _check_guard(spec: RunSpec) -> None:
+    where, guard = "$.guard", spec.guard
+    _at_least(0.001, guard.share_max, f"{where}.share_max")
+    if guard.share_max > 1:
+        raise SpecError(f"a share is at most 1, is {guard.share_max:g}", where=f"{where}.share_max")
+    if guard.free_bytes is not None:
+        _at_least(0, guard.free_bytes, f"{where}.free_bytes")
+
+
 def _check_stop(spec: RunSpec) -> None:
     where, stop = "$.stop", spec.stop
     if stop is None:
@@ -174,6 +197,8 @@ def unknown_metric(spec: RunSpec) -> tuple[str, str | None] | None:
 
 def _names(spec: RunSpec) -> list[str]:
     names = [one.name for one in CALL_METRICS] + [one.name for one in ITERATION_METRICS]
+    if spec.instruments:
+        names += [one.name for one in ENERGY_METRICS]
     if spec.load is None:  # a workflow may have agents
         names += [one.name for one in CONCURRENCY_METRICS]
     if spec.slo is None:

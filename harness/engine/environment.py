@@ -15,6 +15,7 @@ from typing import Any
 import harness
 from harness._native import clock
 from harness.engine.uncertainty import stored_selfcheck
+from harness.errors import SpecError
 from harness.host import Host
 from harness.redaction import (
     Redactor,
@@ -39,9 +40,13 @@ PACKAGES = (
 VARIABLE_PREFIXES = ("HARNESS_", "OLLAMA_")
 VARIABLES = frozenset(
     {
+        "CUDA_DEVICE_ORDER",
         "CUDA_VISIBLE_DEVICES",
         "HARNESS_CACHE_DIR",
+        "HARNESS_CONFIG_DIR",
         "HARNESS_DISABLE_PLUGINS",
+        "HARNESS_GPU",
+        "HARNESS_PRICES",
         "HARNESS_STATE_DIR",
         "HARNESS_TRACE_HOOKS",
         "OLLAMA_CONTEXT_LENGTH",
@@ -102,31 +107,28 @@ def collect_environment(spec: RunSpec, host: Host) -> Environment:
 
 
 def gpus() -> tuple[list[dict[str, Any]], str | None]:
-    """(name, uuid, memory and driver of each GPU, why there are none)."""
+    """(name, uuid, memory and driver of each GPU, why there are none). `source` is there where they
+    are no GPUs of this machine: a recording, or made up (HARNESS_GPU)."""
+    from harness.devices import NoDevices, open_provider
+
     try:
-        import pynvml
-    except ImportError:
-        return [], "nvidia-ml-py is not installed"
+        provider = open_provider()
+    except (NoDevices, SpecError) as why:
+        return [], str(why)
     try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError as error:
-        return [], f"NVML: {error}"
-    found = []
-    try:
-        for index in range(pynvml.nvmlDeviceGetCount()):
-            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-            found.append(
-                {
-                    "name": pynvml.nvmlDeviceGetName(handle),
-                    "uuid": pynvml.nvmlDeviceGetUUID(handle),
-                    "memory_bytes": pynvml.nvmlDeviceGetMemoryInfo(handle).total,
-                    "driver": pynvml.nvmlSystemGetDriverVersion(),
-                }
-            )
-    except pynvml.NVMLError as error:
-        return found, f"NVML: {error}"
+        source = {} if provider.source == "nvml" else {"source": provider.source}
+        found = [
+            {
+                "name": one.name,
+                "uuid": one.uuid,
+                "memory_bytes": one.memory_bytes,
+                "driver": one.driver,
+                **source,
+            }
+            for one in provider.devices()
+        ]
     finally:
-        pynvml.nvmlShutdown()
+        provider.close()
     return found, None
 
 

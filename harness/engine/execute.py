@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 import msgspec
 
 from harness._native.clock import realtime_offset_ns
+from harness.engine.budget import begin_spending, budgeted
 from harness.engine.checks import check_agents
 from harness.engine.crew import work
 from harness.engine.environment import collect_environment
 from harness.engine.limits import provide_files
-from harness.engine.local import LocalExecutor
 from harness.engine.plan import Plan, make_plan
+from harness.engine.pricing import prices_for
 from harness.engine.resume import Resume, new_session, same_plan, standing
 from harness.engine.schedule import Schedule, make_schedule
 from harness.engine.seams import Observer, RunSink, Scene, Silent, TapFactory, TransportFactory
@@ -23,6 +24,7 @@ from harness.schema import (
     SCHEMA_VERSION,
     Environment,
     Manifest,
+    PriceRecord,
     RunSpec,
 )
 from harness.transport import open_transport
@@ -52,7 +54,7 @@ async def run(
 ) -> Outcome:
     """Execute `spec` and hand every record to `sink` as it is made. With `resume`, only what is
     missing of that earlier run of the same spec. `executor` places the trials that are to run in
-    processes of their own; it is closed at the end.
+    processes of their own (default: the one that the spec names); it is closed at the end.
 
     Raises SpecError before anything is started, and BackendError where an agent's program is not
     there. An interrupt (task cancellation) is not raised but
@@ -69,19 +71,30 @@ async def run(
     check_agents(dict.fromkeys(name for arm in plan.arms for name in arm.agents), host.agents)
     provide_files(plan)
     environment = collect_environment(spec, host)
-    schedule = make_schedule(plan)
+    prices = _prices(plan, resume)
+    schedule = budgeted(make_schedule(plan), plan, prices)
     seen.run_started(plan)
-    manifest, salt = _begin(plan, environment, sink, schedule, seen, resume)
+    manifest, salt = _begin(plan, prices, environment, sink, schedule, seen, resume)
     host.run_started(spec, environment)
-    scene = Scene(plan, salt, host, sink, seen, open_transport, open_tap)
-    executor = (executor or LocalExecutor()) if plan.isolation == "process" else None
-    state, failure = await work(scene, schedule, asked, executor)
+    scene = Scene(plan, salt, host, sink, seen, open_transport, open_tap, prices)
+    executor = (
+        (executor or plan.executor.make(spec.placement)) if plan.isolation == "process" else None
+    )
+    state, failure = await work(scene, sink, schedule, asked, executor)
     ended = msgspec.structs.replace(manifest, state=state, ended=_now())
     return Outcome(manifest=ended, error=failure)
 
 
+def _prices(plan: Plan, resume: Resume | None) -> tuple[PriceRecord, ...]:
+    """Those of the day on which the run began: no figure of it changes with the price."""
+    if resume is not None:
+        return resume.run.manifest.prices
+    return prices_for(plan, datetime.now(UTC).date().isoformat())
+
+
 def _begin(
     plan: Plan,
+    prices: tuple[PriceRecord, ...],
     environment: Environment,
     sink: RunSink,
     schedule: Schedule,
@@ -91,20 +104,23 @@ def _begin(
     """The manifest, which the sink has then taken, and what its prompts are salted with: something
     new for each session, since a server may know the prompts of a trial that was cut short."""
     if resume is None:
-        manifest = _manifest(plan.spec, plan, environment)
+        manifest = _manifest(plan.spec, plan, prices, environment)
         sink.begin(manifest)
+        begin_spending(schedule)
         return manifest, manifest.run_id
     session = new_session(resume, environment)
     for record in standing(resume, session):
         schedule.see(record)
         seen.recorded_before(record)
+    begin_spending(schedule, resume.paid or resume.run.records)
     manifest = msgspec.structs.replace(resume.run.manifest, state="running", ended=None, error=None)
     resume.begin(manifest, session)
     return manifest, f"{manifest.run_id}.{len(resume.run.sessions) + 1}"
 
 
-def _manifest(spec: RunSpec, plan: Plan, environment: Environment) -> Manifest:
-
+def _manifest(
+    spec: RunSpec, plan: Plan, prices: tuple[PriceRecord, ...], environment: Environment
+) -> Manifest:
     return Manifest(
         schema_version=SCHEMA_VERSION,
         run_id=secrets.token_hex(4),
@@ -117,6 +133,7 @@ def _manifest(spec: RunSpec, plan: Plan, environment: Environment) -> Manifest:
         environment=environment,
         started=_now(),
         realtime_offset_ns=realtime_offset_ns()[0],
+        prices=prices,
     )
 
 

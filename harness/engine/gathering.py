@@ -14,12 +14,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from harness.engine.cells import load_of
+from harness.engine.guard import DOES_NOT_FIT
 from harness.engine.holding import Holding
 from harness.schema import (
     CallRecord,
     IterationRecord,
     Load,
     Record,
+    RetryRecord,
     RunSpec,
     TrialRecord,
 )
@@ -51,7 +53,8 @@ def ranks(plan: Iterable[tuple[str, str, int]]) -> dict[int, int]:
 
 
 class Gathering:
-    """`add` every record, in any interleaving of trials."""
+    """`add` every record, in any interleaving of trials; while they are made, also what makes
+    some of them void."""
 
     def __init__(
         self,
@@ -65,8 +68,12 @@ class Gathering:
         self._loads: dict[Place, Load | None] = {}
         self._under_way: dict[int, list[CallRecord | IterationRecord]] = {}
 
-    def add(self, record: Record) -> EndedTrial | None:
-        """The trial that `record` ends. One that was interrupted has not ended: it runs again."""
+    def add(self, record: Record | RetryRecord) -> EndedTrial | None:
+        """The trial that `record` ends. One that was interrupted has not ended: it runs again; nor
+        has one whose place was lost, and which begins anew."""
+        if isinstance(record, RetryRecord):
+            self._under_way.pop(record.trial, None)
+            return None
         if isinstance(record, TrialRecord):
             return self._ended(record)
         if record.phase in ("measured", "solo"):
@@ -79,7 +86,8 @@ class Gathering:
     def _ended(self, ended: TrialRecord) -> EndedTrial | None:
         records = self._under_way.pop(ended.trial, [])
         rank = self._ranks.get(ended.trial)
-        if rank is None or ended.status not in ("ok", "error"):
+        unfit = ended.error is not None and ended.error.code == DOES_NOT_FIT
+        if rank is None or (ended.status not in ("ok", "error") and not unfit):
             return None
         place = ended.arm, ended.cell
         load = self._load(place)

@@ -18,7 +18,6 @@ import msgspec
 from harness._native.clock import monotonic_ns
 from harness.engine import load as load_driver
 from harness.engine.calls import Caller
-from harness.engine.hostload import Reading, host_load, read_host
 from harness.engine.instruments import Instruments
 from harness.engine.plan import PlannedTrial, seed_for
 from harness.engine.sealing import CallPlace, unmade
@@ -26,9 +25,11 @@ from harness.engine.seams import Launch, Scene
 from harness.engine.token_checks import CallSample, check_tokens
 from harness.engine.workflow import WorkflowContext
 from harness.errors import HarnessError, StoreError
+from harness.hostload import Reading, host_load, read_host
 from harness.protocols import RequestScenario, WorkflowScenario
 from harness.redaction import Redactor
 from harness.schema import (
+    Account,
     Artifact,
     CallError,
     CallRecord,
@@ -87,6 +88,7 @@ class Iterations:
             shape = load_driver.shape_for(load, phase)
             self._scene.seen.iteration_started(self._planned, phase, shape.requests)
             await self._drive(scenario, shape, self._place(phase, iteration))
+            self._caller.till.check()
 
     async def _drive(self, scenario: RequestScenario, shape: Load, place: CallPlace) -> None:
         seed = self._seed(place.phase, place.iteration)
@@ -107,13 +109,18 @@ class Iterations:
             raise asyncio.CancelledError
         end_ns = monotonic_ns()
         self._instruments.stop()
+        host = self._host_load()  # before we use the machine ourselves
+        accounts, interrupted = await self._accounts()
         ended = msgspec.structs.replace(
             record,
             planned_calls=planned,
-            host=self._host_load(),  # before we use the machine ourselves
+            host=host,
             token_checks=check_tokens(sample, self.count_tokens),
+            accounts=accounts,
         )
         self._end(ended, "ok", None, end_ns)
+        if interrupted:
+            raise asyncio.CancelledError
 
     # Workflow scenarios. -----------------------------------------------------------------------
 
@@ -128,6 +135,7 @@ class Iterations:
                 declared = getattr(scenario, "planned_calls_per_iteration", None)
                 self._scene.seen.iteration_started(self._planned, phase, declared)
                 await self._execute(scenario, phase, iteration, declared or 0)
+                self._caller.till.check()
         finally:
             await scenario.teardown(prepared)
 
@@ -141,6 +149,7 @@ class Iterations:
         sample = self._sample(place)
         status: Literal["ok", "error", "cancelled"] = "error"
         error: CallError | None = None
+        interrupted = False
         try:
             await scenario.execute(context)
             status = "ok"
@@ -158,6 +167,7 @@ class Iterations:
             end_ns = monotonic_ns()
             self._instruments.stop()
             host = self._host_load()  # before we use the machine ourselves
+            accounts, interrupted = await self._accounts() if status == "ok" else ((), False)
             planned = max(context.calls, declared)
             redactor = context.redactor()
             error = redactor.value(error)
@@ -173,11 +183,12 @@ class Iterations:
                 data=redactor.value(context.data),
                 host=host,
                 token_checks=check_tokens(sample, self.count_tokens) if status == "ok" else (),
+                accounts=accounts,
             )
             self._end(noted, status, error, end_ns)
             if refused is not None:
                 raise refused
-        if status == "cancelled":
+        if status == "cancelled" or interrupted:
             raise asyncio.CancelledError
         for ordinal in range(context.calls, planned):
             # A failed iteration never came to these; a good one made fewer than it declared.
@@ -230,6 +241,14 @@ class Iterations:
         sample = CallSample()
         self._caller.watch(sample if place.phase == "measured" else None)
         return sample
+
+    async def _accounts(self) -> tuple[tuple[Account, ...], bool]:
+        """What the service says of the calls, and whether we were cancelled while asking: what was
+        measured by then has its record all the same."""
+        try:
+            return await self._caller.reconcile(), False
+        except asyncio.CancelledError:
+            return (), True
 
     def _place(self, phase: Phase, iteration: int) -> CallPlace:
         return CallPlace(

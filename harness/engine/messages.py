@@ -16,7 +16,7 @@ import msgspec
 
 from harness import errors
 from harness.errors import HarnessError, PluginError, StoreError
-from harness.schema import CallRecord, IterationRecord, RunSpec, TrialRecord
+from harness.schema import CallRecord, IterationRecord, PriceRecord, RunSpec, TrialRecord
 from harness.text import without_surrogates
 
 __all__ = [
@@ -47,6 +47,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     trial: int
     log_level: int
     """Log messages from there are of at least this level."""
+    prices: tuple[PriceRecord, ...] = ()
+    """What calls cost there, too: the user's own files are here."""
+    budget_usd: str | None = None
+    """The trial's part of the budget; a decimal."""
 
 
 class Begun(msgspec.Struct, frozen=True, kw_only=True, tag="begun", tag_field="t"):

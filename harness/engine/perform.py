@@ -7,6 +7,7 @@ means something in one process, and what another version would do otherwise is n
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 
 from harness import __version__
 from harness.engine.messages import (
@@ -23,6 +24,7 @@ from harness.engine.seams import Scene, Silent
 from harness.engine.trial import Trial, uninterrupted
 from harness.errors import HarnessError, PluginError, StoreError
 from harness.host import Host
+from harness.money import Purse
 from harness.schema import Record, TrialRecord
 from harness.transport import open_transport
 
@@ -52,7 +54,16 @@ async def perform(
     except HarnessError as error:
         outbox.post(Ended(record=None, failure=Failure.of(error)))
         return
-    scene = Scene(plan, asked.run_id, found, outbox, _Seen(outbox), open_transport)
+    scene = Scene(
+        plan,
+        asked.run_id,
+        found,
+        outbox,
+        _Seen(outbox),
+        open_transport,
+        prices=asked.prices,
+        purse=Purse(Decimal(asked.budget_usd)) if asked.budget_usd is not None else None,
+    )
     _, failure = await uninterrupted(Trial(plan.trials[asked.trial], scene))
     outbox.end(failure)
 

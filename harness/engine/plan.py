@@ -19,6 +19,7 @@ from harness.engine.cells import BASE_CELL, Configuration, configuration, find_c
 from harness.engine.checks import check_load, check_numbers, check_requests, check_search_size
 from harness.engine.instruments import ResolvedInstrument, resolve_instruments
 from harness.engine.ordering import ordered
+from harness.engine.placing import LOCAL, ResolvedExecutor, resolve_executor
 from harness.engine.specfile import digest
 from harness.errors import SpecError
 from harness.host import Host
@@ -90,6 +91,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     trials: tuple[PlannedTrial, ...]
     isolation: Literal["inline", "process"]
     instruments: tuple[ResolvedInstrument, ...] = ()
+    executor: ResolvedExecutor
+    """Of trials in processes of their own."""
 
     @property
     def digest(self) -> str:
@@ -131,6 +134,7 @@ def make_plan(spec: RunSpec, host: Host) -> Plan:
         trials=trials,
         isolation=_isolation(spec, trials, host),
         instruments=resolve_instruments(spec, host),
+        executor=resolve_executor(spec.placement, host),
     )
 
 
@@ -284,12 +288,20 @@ def _isolation(
         obstacle = "it takes Linux or macOS"
     if wanted == "auto":
         limited = bound is not None or place.parallel > 1 or place.trial_timeout_s is not None
+        limited |= place.executor != LOCAL
         wanted = "process" if not obstacle and (limited or len(trials) > 1) else "inline"
     elif wanted == "process" and obstacle:
         raise SpecError(
             f"a process of its own is not to be had: {obstacle}",
             where="$.isolation",
             remedy="isolation: inline",
+        )
+    if wanted == "inline" and place.executor != LOCAL:
+        raise SpecError(
+            f"a trial within this process is not placed by {place.executor!r}"
+            + (f": {obstacle}" if obstacle else ""),
+            where="$.placement.executor",
+            remedy="leave it out" if obstacle else "isolation: process",
         )
     if wanted == "inline" and bound is not None:
         raise SpecError(

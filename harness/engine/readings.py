@@ -62,7 +62,9 @@ def nothing_asked(read: Effective) -> Effective:
 
 
 def merged(first: Effective, last: Effective) -> Effective:
-    """The first reading with all that either, or the two together, show not to be effective."""
+    """The first reading with all that either, or the two together, show not to be effective; and
+    with the memory that was taken by the end."""
+    first = msgspec.structs.replace(first, details=first.details | _peaks(last))
     changed = {
         name: _changed(before, after)
         for name, before, after in _pairs(first, last)
@@ -74,6 +76,10 @@ def merged(first: Effective, last: Effective) -> Effective:
     if not found:
         return first
     return msgspec.structs.replace(first, not_effective=found, changed=tuple(changed))
+
+
+def _peaks(last: Effective) -> dict[str, Any]:
+    return {name: value for name, value in last.details.items() if name.startswith("memory_")}
 
 
 def _pairs(first: Effective, last: Effective) -> list[tuple[str, Any, Any]]:

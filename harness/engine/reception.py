@@ -19,9 +19,17 @@ from harness.engine import messages
 from harness.engine.plan import PlannedTrial
 from harness.engine.schedule import Schedule
 from harness.engine.seams import Scene
-from harness.errors import HarnessError, StoreError, TrialLostError
+from harness.errors import HarnessError, PlaceLostError, StoreError, TrialLostError
 from harness.redaction import Redactor, environment_secrets
-from harness.schema import Artifact, CallError, CallRecord, IterationRecord, Record, TrialRecord
+from harness.schema import (
+    Artifact,
+    CallError,
+    CallRecord,
+    IterationRecord,
+    Record,
+    RetryRecord,
+    TrialRecord,
+)
 
 __all__ = ["OUTPUT", "Reception"]
 
@@ -32,7 +40,7 @@ OUTPUT: Final = "output.txt"
 
 
 class Reception:
-    """Of one trial. `failure` is what ended it, once it has ended."""
+    """Of one attempt at one trial. `failure` is what ended it, once it has ended."""
 
     def __init__(
         self,
@@ -41,7 +49,10 @@ class Reception:
         schedule: Schedule,
         isolation: Literal["inline", "process"],
         placement: dict[str, str],
+        lost: int = 0,
     ) -> None:
+        self.lost = lost
+        """Attempts before this one, whose place was lost."""
         self.placement = placement
         """An executor may add to it what it knows: `node`."""
         self.record: TrialRecord | None = None
@@ -155,6 +166,15 @@ class Reception:
         assert self.record is not None
         return self.record
 
+    def lost_place(self, error: PlaceLostError, attempt: int) -> RetryRecord:
+        """What is to be recorded before it begins anew."""
+        return RetryRecord(
+            trial=self._planned.trial,
+            attempt=attempt,
+            reason=Redactor(environment_secrets()).text(str(error))[:500],
+            placement=dict(self.placement),
+        )
+
     def _unrecorded(self) -> TrialRecord:
         return TrialRecord(
             arm=self._planned.arm.name,
@@ -177,7 +197,12 @@ class Reception:
 
     def _completed(self, record: TrialRecord) -> TrialRecord:
         """With where it ran, and for how long it might."""
-        placed = replace(record, isolation=self._isolation, placement=dict(self.placement))
+        placed = replace(
+            record,
+            isolation=self._isolation,
+            placement=dict(self.placement),
+            lost=self.lost,
+        )
         if self._limit_s is None or record.status == "ok":
             return placed
         text = f"it took longer than the {self._limit_s:g} s of placement.trial_timeout_s"

@@ -7,19 +7,28 @@ void.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 
 import msgspec
 
 import harness
 from harness._native.clock import realtime_offset_ns
+from harness.engine.guard import DOES_NOT_FIT
 from harness.engine.plan import Plan, make_plan
 from harness.engine.specfile import digest, plain
 from harness.errors import SpecError, StoreError
 from harness.host import Host
 from harness.protocols import RunData
-from harness.schema import Environment, Manifest, Record, RunSpec, SessionRecord, TrialRecord
+from harness.schema import (
+    Environment,
+    Manifest,
+    Record,
+    RetryRecord,
+    RunSpec,
+    SessionRecord,
+    TrialRecord,
+)
 
 __all__ = [
     "Resume",
@@ -55,8 +64,11 @@ class Resume(msgspec.Struct, frozen=True, kw_only=True):
     run: RunData
     begin: Callable[[Manifest, SessionRecord], object] = lambda manifest, session: None
     """Called in place of the sink's `begin`: from now on its records are of this session."""
+    paid: Callable[[], Iterable[Record | RetryRecord | SessionRecord]] | None = None
+    """Every record that there is, void ones too: what they say was spent is spent. None: as
+    `run.records()`."""
     retry_failed: bool = False
-    """Trials that ended in an error run again, too."""
+    """Trials that ended in an error run again, too, and those whose model did not fit."""
 
 
 def same_plan(resume: Resume, plan: Plan, host: Host) -> Plan:
@@ -152,12 +164,17 @@ def _void(resume: Resume, begun: set[int], ends: dict[int, TrialRecord]) -> set[
     void = begun - whole
     failed = {trial for trial, end in ends.items() if end.status == "error"}
     if resume.retry_failed:
-        void |= failed
+        void |= failed | {trial for trial, end in ends.items() if _did_not_fit(end)}
     elif resume.run.manifest.state == "failed":
         void |= failed & _last_ended(resume, [*ends.values()])
     if void & failed:
         void.update(trial for trial, end in ends.items() if end.status == "skipped")
     return void
+
+
+def _did_not_fit(end: TrialRecord) -> bool:
+    """There may be more memory now."""
+    return end.error is not None and end.error.code == DOES_NOT_FIT
 
 
 def _last_ended(resume: Resume, ends: list[TrialRecord]) -> set[int]:

@@ -14,7 +14,7 @@ from harness.engine.gathering import Place, ranks
 from harness.engine.plan import Plan, PlannedTrial
 from harness.engine.search import SearchRule
 from harness.engine.stopping import StoppingRule
-from harness.schema import Record, TrialRecord
+from harness.schema import Record, RetryRecord, TrialRecord
 
 __all__ = ["Adaptive", "InOrder", "Schedule", "Searching", "make_schedule"]
 
@@ -22,8 +22,9 @@ __all__ = ["Adaptive", "InOrder", "Schedule", "Searching", "make_schedule"]
 class Schedule(Protocol):
     """Asked by `run` whenever a place for a trial is free."""
 
-    def see(self, record: Record) -> None:
-        """A record was made, or was there when the run was resumed."""
+    def see(self, record: Record | RetryRecord) -> None:
+        """A record was made, or was there when the run was resumed. RetryRecord: what was seen of
+        that trial is void; it begins anew."""
 
     def next(self) -> PlannedTrial | None:
         """The trial to start now. None: none, until trials that are under way have ended; or, if
@@ -45,7 +46,7 @@ class InOrder:
     def __init__(self, plan: Plan) -> None:
         self._left = {planned.trial: planned for planned in plan.trials}
 
-    def see(self, record: Record) -> None:
+    def see(self, record: Record | RetryRecord) -> None:
         if isinstance(record, TrialRecord):
             self._left.pop(record.trial, None)
 
@@ -68,7 +69,7 @@ class Adaptive:
         self._left = {planned.trial: planned for planned in plan.trials}
         self._changed = True
 
-    def see(self, record: Record) -> None:
+    def see(self, record: Record | RetryRecord) -> None:
         self._changed |= self._rule.see(record)
         if isinstance(record, TrialRecord):
             self._left.pop(record.trial, None)
@@ -114,7 +115,7 @@ class Searching:
         self._begun: Counter[Place] = Counter()
         self._changed = True
 
-    def see(self, record: Record) -> None:
+    def see(self, record: Record | RetryRecord) -> None:
         self._changed |= self._rule.see(record)
         if isinstance(record, TrialRecord):
             planned = self._left.pop(record.trial, None)

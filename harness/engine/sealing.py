@@ -15,6 +15,7 @@ import msgspec
 
 from harness._native.clock import monotonic_ns
 from harness.engine.prompts import facts_of
+from harness.money import call_cost
 from harness.redaction import Redactor, header_secrets, proxy_secrets, url_without_secrets
 from harness.schema import (
     CallError,
@@ -25,6 +26,7 @@ from harness.schema import (
     Instants,
     KeepSpec,
     Phase,
+    PriceRecord,
     Request,
     Status,
 )
@@ -112,8 +114,10 @@ def seal(
     place: CallPlace,
     ordinal: int,
     keep: KeepSpec,
+    price: PriceRecord | None = None,
 ) -> CallRecord:
-    """The record of one call: stamps from the wire, meaning from the backend."""
+    """The record of one call: stamps from the wire, meaning from the backend, and what it cost by
+    either the provider's word or `price`."""
     prompt = facts_of(request)
     status, error = status_of(wire, decoded)
     columns = pack_columns(wire, decoded.kinds)
@@ -161,6 +165,7 @@ def seal(
         tool_calls=decoded.tool_calls,
         payloads=wire.payloads() if keep.payloads else None,
         no_first_token=NOT_STREAMED if whole else "",
+        cost=None if status == "not_sent" else call_cost(decoded.cost_usd, decoded.usage, price),
     )
 
 

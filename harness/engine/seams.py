@@ -8,8 +8,18 @@ from typing import Literal, Protocol, TypeAlias
 
 from harness.engine.plan import Plan, PlannedTrial
 from harness.host import Host
+from harness.money import Purse
 from harness.protocols import Transport
-from harness.schema import CallRecord, Effective, IterationRecord, Manifest, Record, TrialRecord
+from harness.schema import (
+    CallRecord,
+    Effective,
+    IterationRecord,
+    Manifest,
+    PriceRecord,
+    Record,
+    RetryRecord,
+    TrialRecord,
+)
 from harness.transport.tap import Tap, open_tap
 
 __all__ = [
@@ -39,6 +49,9 @@ class RunSink(TrialSink, Protocol):
     def begin(self, manifest: Manifest) -> None:
         """First of all: what is about to be recorded."""
 
+    def append(self, record: Record | RetryRecord) -> None:
+        """RetryRecord: what was appended of that trial before is void."""
+
 
 class Observer(Protocol):
     """Whoever wants to show progress. Called between measurements, never inside one."""
@@ -59,6 +72,9 @@ class Observer(Protocol):
 
     def trial_finished(self, record: TrialRecord) -> None: ...
 
+    def trial_retried(self, record: RetryRecord) -> None:
+        """The place of a trial under way was lost: it begins anew, with nothing of what it had."""
+
 
 class Silent:
     """The observer that shows nothing."""
@@ -76,6 +92,8 @@ class Silent:
     def iteration_finished(self, record: IterationRecord) -> None: ...
 
     def trial_finished(self, record: TrialRecord) -> None: ...
+
+    def trial_retried(self, record: RetryRecord) -> None: ...
 
 
 TransportFactory: TypeAlias = Callable[
@@ -106,3 +124,7 @@ class Scene:
     seen: Observer
     open_transport: TransportFactory
     open_tap: TapFactory = open_tap
+    prices: tuple[PriceRecord, ...] = ()
+    """Those that the models of this run were found in (pricing.py)."""
+    purse: Purse | None = None
+    """Of one trial. None: there is no budget."""

@@ -34,7 +34,16 @@ from msgspec import Struct
 from harness.engine.gathering import EndedTrial, Gathering, Place
 from harness.engine.rules.timing import LATE_CALLS_MAX, LATE_CALLS_SHARE_MAX, slip
 from harness.metrics import good_requests
-from harness.schema import CallRecord, OpenLoad, Probe, Record, RunSpec, SearchResult, ValiditySpec
+from harness.schema import (
+    CallRecord,
+    OpenLoad,
+    Probe,
+    Record,
+    RetryRecord,
+    RunSpec,
+    SearchResult,
+    ValiditySpec,
+)
 
 __all__ = ["SearchRule", "Tried", "contradictions", "level_of_look", "what_was_offered"]
 
@@ -121,7 +130,7 @@ class SearchRule:
         self._probes: dict[Place, Probe] = {}
         self._walks: dict[str, tuple[int, int, str | None]] = {}
 
-    def see(self, record: Record) -> bool:
+    def see(self, record: Record | RetryRecord) -> bool:
         """Whether something may have been decided by it."""
         ended = self._gathering.add(record)
         if ended is None:

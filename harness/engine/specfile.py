@@ -19,11 +19,28 @@ from harness.strict import decode
 
 SIZE_MAX_BYTES = 2**20
 
-__all__ = ["digest", "merge", "plain", "read_spec", "set_path", "spec_from", "with_mode"]
+__all__ = [
+    "digest",
+    "merge",
+    "plain",
+    "read_plain",
+    "read_spec",
+    "set_path",
+    "spec_from",
+    "with_mode",
+]
 
 
 def read_spec(path: Path) -> dict[str, Any]:
     """The file as plain data, by its suffix. Raises SpecError with the line of a syntax error."""
+    raw = read_plain(path)
+    if not isinstance(raw, dict):
+        raise SpecError("a spec is a mapping of fields", where=str(path))
+    return raw
+
+
+def read_plain(path: Path) -> Any:
+    """Whatever is in such a file. Raises SpecError."""
     try:
         with path.open("rb") as file:
             content = file.read(SIZE_MAX_BYTES + 1)  # it may be a device that never ends
@@ -41,12 +58,9 @@ def read_spec(path: Path) -> dict[str, Any]:
             remedy="the path of a .yaml, .json or .toml file in UTF-8",
         ) from None
     try:
-        raw = _parse(path.suffix.lower(), text, path)
+        return _parse(path.suffix.lower(), text, path)
     except ValueError as error:
         raise SpecError(" ".join(str(error).split()), where=str(path)) from None
-    if not isinstance(raw, dict):
-        raise SpecError("a spec is a mapping of fields", where=str(path))
-    return raw
 
 
 def _why(error: OSError | UnicodeDecodeError) -> str:

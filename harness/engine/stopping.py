@@ -24,7 +24,7 @@ from typing import Any, Final
 from harness.engine.cells import BASE_CELL
 from harness.engine.gathering import EndedTrial, Gathering, Place
 from harness.metrics import all_series
-from harness.schema import Record, RunSpec, Stopping, ValiditySpec
+from harness.schema import Record, RetryRecord, RunSpec, Stopping, ValiditySpec
 
 __all__ = ["LOOKS_NEEDED", "LOOK_FROM", "StoppingRule", "mean_of", "relative_width"]
 
@@ -83,7 +83,7 @@ class StoppingRule:
         self._means: dict[Place, dict[int, float | None]] = defaultdict(dict)
         self._enough: dict[str, int | None] = {}
 
-    def see(self, record: Record) -> bool:
+    def see(self, record: Record | RetryRecord) -> bool:
         """Whether something may have been decided by it."""
         ended = self._gathering.add(record)
         if ended is None:

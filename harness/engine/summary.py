@@ -19,6 +19,7 @@ from harness.engine.stopping import StoppingRule
 from harness.engine.validity import find_caveats, verdict
 from harness.engine.warmup import warmup_hints
 from harness.metrics import session_of
+from harness.metrics.cost import Costs
 from harness.metrics.summary import summarise_agents, summarise_with_goodput
 from harness.schema import (
     SCHEMA_VERSION,
@@ -147,12 +148,15 @@ class _Arm:
         self.trials: list[TrialRecord] = []
         self.skipped: list[TrialRecord] = []
         self.launches: set[int] = set()
+        self._costs = Costs()
 
     def add(self, record: Record) -> None:
         if isinstance(record, TrialRecord) and record.status == "skipped":
             self.skipped.append(record)
             return
         self.launches.add(record.trial)
+        if isinstance(record, CallRecord):
+            self._costs.add(record)
         if isinstance(record, TrialRecord):
             self.trials.append(record)
         elif record.phase == "cold":
@@ -226,6 +230,7 @@ class _Arm:
             goodput=goodput,
             warmup=warmup_hints(self.calls, self.iterations, self.load),
             agents=summarise_agents(every, iterations, simulated=simulated, seed=self.spec.seed),
+            cost=self._costs.summary(),
         )
 
 

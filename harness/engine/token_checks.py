@@ -27,20 +27,28 @@ BUDGET_NS: Final = 2_000_000_000
 """Of an iteration, for all of its checks; long texts and slow tokenizers end it early."""
 
 
-class CallSample:
-    """At most CALLS_MAX `ok` calls, spread evenly over the iteration; which ones does not depend on
-    the order in which they end."""
+def _is_ok(record: CallRecord) -> bool:
+    return record.status == "ok"
 
-    def __init__(self) -> None:
+
+class CallSample:
+    """At most `most` calls, `ok` ones unless others are `wanted`, spread evenly over the iteration;
+    which ones does not depend on the order in which they end."""
+
+    def __init__(
+        self, most: int = CALLS_MAX, wanted: Callable[[CallRecord], bool] = _is_ok
+    ) -> None:
+        self._most = most
+        self._wanted = wanted
         self._kept: dict[int, tuple[Request, CallRecord]] = {}
         self._stride = 1
 
     def offer(self, ordinal: int, request: Request, record: CallRecord) -> None:
         """`record` with its text, whatever the spec keeps of it."""
-        if record.status != "ok" or ordinal % self._stride:
+        if ordinal % self._stride or not self._wanted(record):
             return
         self._kept[ordinal] = (request, record)
-        while len(self._kept) > CALLS_MAX:
+        while len(self._kept) > self._most:
             self._stride *= 2
             self._kept = {o: kept for o, kept in self._kept.items() if o % self._stride == 0}
 

@@ -9,19 +9,24 @@ import sys
 import threading
 from typing import Any, Literal
 
+import msgspec
+
 from harness._native.clock import monotonic_ns
 from harness.engine.calls import Caller
 from harness.engine.cold import confirm_stopped, refuse_impossible
+from harness.engine.guard import DOES_NOT_FIT, DoesNotFitError, Taken, foresee
 from harness.engine.iterations import Iterations
 from harness.engine.plan import PlannedTrial
+from harness.engine.pricing import check_price, priced
 from harness.engine.readers import Readers
 from harness.engine.readings import nothing_asked, read_again
 from harness.engine.seams import Scene
 from harness.engine.tapping import TrialTap, together
-from harness.errors import HarnessError, PluginError
+from harness.engine.till import BUDGET, Till
+from harness.errors import BudgetError, HarnessError, PluginError
 from harness.protocols import Backend, Transport, Unloads
 from harness.redaction import Redactor, environment_secrets
-from harness.schema import CallError, CallRecord, Effective, TrialRecord
+from harness.schema import CallError, CallRecord, Effective, Fit, TrialRecord
 
 __all__ = ["Trial", "uninterrupted"]
 
@@ -43,6 +48,8 @@ class Trial:
         self._readers = Readers(scene.host)
         self._caller: Caller | None = None
         self._effective = Effective()
+        self._fit: Fit | None = None
+        self._taken = Taken()
         self._start_ns = monotonic_ns()
         self._measured_ns: int | None = None
         self._stats: dict[str, int] = {}
@@ -50,10 +57,13 @@ class Trial:
 
     async def execute(self) -> tuple[TrialRecord, BaseException | None]:
         """The record, already appended, and the error that ended the trial, if one did."""
-        status: Literal["ok", "error", "cancelled"] = "ok"
+        status: Literal["ok", "error", "cancelled", "skipped"] = "ok"
         failure: BaseException | None = None
+        unfit: DoesNotFitError | None = None
         try:
             await self._run()
+        except DoesNotFitError as found:
+            status, unfit = "skipped", found
         except HarnessError as error:
             status, failure = "error", error
         except asyncio.CancelledError as error:
@@ -67,9 +77,13 @@ class Trial:
                 remedy="--log-level debug shows where",
             )
         redactor = Redactor(environment_secrets())
-        message = redactor.text(str(failure)) or "interrupted"
+        code: str = DOES_NOT_FIT if unfit is not None else status
+        if isinstance(failure, BudgetError):
+            code = BUDGET
+        ended = failure or unfit
+        message = redactor.text(str(ended)) or "interrupted"
         # The record holds the transport's counts, so it is made before the transport closes.
-        record = self._record(status, CallError(code=status, message=message) if failure else None)
+        record = self._record(status, CallError(code=code, message=message) if ended else None)
         try:
             await self._close()
         finally:
@@ -103,6 +117,10 @@ class Trial:
         arm = self._planned.arm
         self._backend = backend = arm.backend.factory(arm.own_backend_config())
         refuse_impossible(spec, backend, arm.backend.name)
+        if self._caller is None and not arm.backend_config.passive:
+            self._fit = await foresee(backend, spec.guard)
+            if self._fit is not None and self._fit.decision == "too_large":
+                raise DoesNotFitError(self._fit)
         if "numpy" not in sys.modules:
             # The transport waits for it. Meanwhile the backend mostly waits for its server.
             threading.Thread(target=importlib.import_module, args=("numpy",)).start()
@@ -110,6 +128,7 @@ class Trial:
         self._effective = await backend.effective()
         if arm.backend_config.passive:
             self._effective = nothing_asked(self._effective)
+        till = self._priced(backend)
         self._transport = self._scene.open_transport(spec.transport, list(backend.urls))
         await self._transport.open()
         if arm.asked.backend.tap:
@@ -124,10 +143,25 @@ class Trial:
                 self._deliver,
                 tap=self._tap,
                 readers=self._readers,
+                till=till,
             )
         else:
             self._caller.resume(backend, self._transport, self._tap)
         return self._caller
+
+    def _priced(self, backend: Backend) -> Till:
+        """With the price of its calls, which holds for the whole trial. Raises SpecError where
+        there is a budget, and nobody can say what a call may cost."""
+        spec, arm = self._scene.plan.spec, self._planned.arm
+        urls = list(backend.urls)
+        self._effective = priced(self._effective, arm, urls, spec, self._scene.prices)
+        if self._caller is not None:  # restarted
+            price = self._caller.till.price
+            self._effective = msgspec.structs.replace(self._effective, price=price)
+            return self._caller.till
+        if self._scene.purse is not None:
+            check_price(self._effective, arm)
+        return Till(self._effective.price, self._scene.purse)
 
     # What the iterations ask of the trial. --------------------------------------------------------
 
@@ -171,11 +205,12 @@ class Trial:
                 await self._backend.close()
 
     def _deliver(self, record: CallRecord) -> None:
+        self._taken.see(record)
         self._scene.sink.append(record)
         self._scene.seen.call_finished(record)
 
     def _record(
-        self, status: Literal["ok", "error", "cancelled"], error: CallError | None
+        self, status: Literal["ok", "error", "cancelled", "skipped"], error: CallError | None
     ) -> TrialRecord:
         transport = self._transport
         return TrialRecord(
@@ -188,6 +223,7 @@ class Trial:
             effective=Redactor(environment_secrets()).value(self._effective),
             transport=transport.name if transport else "",
             transport_stats=self._counts(),
+            fit=self._taken.beside(self._fit, self._effective),
             error=error,
         )
 

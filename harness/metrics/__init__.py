@@ -7,7 +7,9 @@ tapped.py    what an agent program says beside what the tap saw
 call.py      CALL_METRICS: formulas over one CallRecord
 window.py    how much work a span of time held
 slo.py       which requests were good
+cost.py      what calls cost, one by one and together
 iteration.py ITERATION_METRICS: formulas over one IterationRecord and its calls
+energy.py    ENERGY_METRICS: joules per request, token and right answer, where an instrument counted
 cold.py      COLD_METRICS: the same, of cold starts
 agents.py    agents that worked at once, beside the same agents one after another
 concurrency.py CONCURRENCY_METRICS: speed-up, fairness, contention of such a pair
@@ -34,6 +36,7 @@ from harness.metrics.chunks import (
 )
 from harness.metrics.cold import COLD_METRICS
 from harness.metrics.concurrency import CONCURRENCY_METRICS, concurrency_metric
+from harness.metrics.energy import ENERGY_METRICS, energy_metric
 from harness.metrics.iteration import ITERATION_METRICS, IterationView, iteration_metric
 from harness.metrics.metric import Metric
 from harness.metrics.series import Series, all_series
@@ -51,6 +54,7 @@ __all__ = [
     "CALL_METRICS",
     "COLD_METRICS",
     "CONCURRENCY_METRICS",
+    "ENERGY_METRICS",
     "ITERATION_METRICS",
     "Condensed",
     "Gaps",
@@ -63,6 +67,7 @@ __all__ = [
     "check_slo",
     "concurrency_metric",
     "condense",
+    "energy_metric",
     "gaps",
     "good_requests",
     "held_window_ns",

@@ -16,6 +16,7 @@ from harness.errors import SpecError
 from harness.metrics.call import CALL_METRICS
 from harness.metrics.cold import COLD_METRICS
 from harness.metrics.concurrency import CONCURRENCY_METRICS
+from harness.metrics.energy import ENERGY_METRICS
 from harness.metrics.iteration import ITERATION_METRICS
 from harness.metrics.metric import Better
 from harness.schema import BandName, BandSpec, MetricSummary
@@ -109,8 +110,6 @@ def _better(better: Better, band: BandSpec) -> Better:
 
 
 def _known() -> dict[str, Better]:
-    return {
-        metric.name: metric.better
-        for registry in (CALL_METRICS, ITERATION_METRICS, COLD_METRICS, CONCURRENCY_METRICS)
-        for metric in registry
-    }
+    iterations = (*ITERATION_METRICS, *ENERGY_METRICS, *COLD_METRICS)
+    registries = (CALL_METRICS, iterations, CONCURRENCY_METRICS)
+    return {metric.name: metric.better for registry in registries for metric in registry}

@@ -5,6 +5,9 @@ Which calls have a figure
   that broke off later is a fact. What speaks of the whole response (E2E, TPOT, rates, the server's
   account) exists for `ok` calls only. Summaries average `ok` calls only, whatever the metric.
 
+  A call that was sent more than once, because its server had refused it for a while, has no times
+  at all: the wait is in some of them, and none is a sample of what the others are.
+
 Signs
   A duration that comes out negative means that a clock or a stamp is wrong: it is None. The queue
   residual alone is signed: it is what two clocks leave over, and to drop its negative half would
@@ -17,6 +20,7 @@ from typing import Final
 
 from harness.metrics import server
 from harness.metrics.chunks import agent_delays, gaps, itl_unknown_because
+from harness.metrics.cost import call_cost_usd
 from harness.metrics.metric import Metric, definer, find
 from harness.schema import CallRecord
 
@@ -32,19 +36,23 @@ def call_metric(name: str) -> Metric[CallRecord]:
 
 
 def ttft(record: CallRecord) -> float | None:
-    return _ms(record.instants.sent_ns, record.instants.first_token_ns)
+    return _once_ms(record, record.instants.sent_ns, record.instants.first_token_ns)
 
 
 def ttft_from_due(record: CallRecord) -> float | None:
-    return _ms(record.instants.due_ns, record.instants.first_token_ns)
+    return _once_ms(record, record.instants.due_ns, record.instants.first_token_ns)
 
 
 def ttfa(record: CallRecord) -> float | None:
-    return _ms(record.instants.sent_ns, record.instants.first_answer_ns)
+    return _once_ms(record, record.instants.sent_ns, record.instants.first_answer_ns)
 
 
 def send_lag(record: CallRecord) -> float | None:
-    return _ms(record.instants.due_ns, record.instants.sent_ns)
+    return _once_ms(record, record.instants.due_ns, record.instants.sent_ns)
+
+
+def _once_ms(record: CallRecord, start_ns: int | None, end_ns: int | None) -> float | None:
+    return _ms(start_ns, end_ns) if record.attempts == 1 else None
 
 
 def _ms(start_ns: int | None, end_ns: int | None) -> float | None:
@@ -57,18 +65,18 @@ def _ms(start_ns: int | None, end_ns: int | None) -> float | None:
 
 
 def e2e(record: CallRecord) -> float | None:
-    return _ms(record.instants.sent_ns, record.instants.end_ns) if _ok(record) else None
+    return _ms(record.instants.sent_ns, record.instants.end_ns) if _timed(record) else None
 
 
 def e2e_from_due(record: CallRecord) -> float | None:
-    return _ms(record.instants.due_ns, record.instants.end_ns) if _ok(record) else None
+    return _ms(record.instants.due_ns, record.instants.end_ns) if _timed(record) else None
 
 
 def tpot(record: CallRecord) -> float | None:
     # No time between the first chunk and the last (one chunk, or one read) is no measurement of it.
     span_ms = _ms(record.instants.first_token_ns, record.instants.last_token_ns)
     tokens = server.output_tokens(record)
-    if not _ok(record) or not span_ms or tokens is None or tokens < 2:
+    if not _timed(record) or not span_ms or tokens is None or tokens < 2:
         return None
     return span_ms / (tokens - 1)
 
@@ -84,12 +92,12 @@ def batch_ratio(record: CallRecord) -> float | None:
 
 
 def inter_chunk_p50(record: CallRecord) -> float | None:
-    found = gaps(record) if _ok(record) else None
+    found = gaps(record) if _timed(record) else None
     return None if found is None or found.p50_ns is None else found.p50_ns / 1e6
 
 
 def inter_chunk_max(record: CallRecord) -> float | None:
-    found = gaps(record) if _ok(record) else None
+    found = gaps(record) if _timed(record) else None
     return None if found is None or found.max_ns is None else found.max_ns / 1e6
 
 
@@ -101,19 +109,23 @@ def _ok(record: CallRecord) -> bool:
     return record.status == "ok"
 
 
+def _timed(record: CallRecord) -> bool:
+    return _ok(record) and record.attempts == 1
+
+
 # ----------------------------------------------------------------------------- the server's account
 
 
 def server_load(record: CallRecord) -> float | None:
-    return server.load_ms(record) if _ok(record) else None
+    return server.load_ms(record) if _timed(record) else None
 
 
 def server_prompt(record: CallRecord) -> float | None:
-    return server.prompt_ms(record) if _ok(record) else None
+    return server.prompt_ms(record) if _timed(record) else None
 
 
 def prefill_rate(record: CallRecord) -> float | None:
-    evaluated = server.prefill(record) if _ok(record) else None
+    evaluated = server.prefill(record) if _timed(record) else None
     return evaluated[0] / evaluated[1] * 1e3 if evaluated and evaluated[0] > 0 else None
 
 
@@ -129,13 +141,13 @@ def decode_rate_server_n1(record: CallRecord) -> float | None:
 
 def _generated(record: CallRecord) -> tuple[float, float] | None:
     # The first token comes with the prompt: one token alone has a duration of about 0 and no rate.
-    generated = server.decode(record) if _ok(record) else None
+    generated = server.decode(record) if _timed(record) else None
     return generated if generated and generated[0] >= 2 else None
 
 
 def queue_residual(record: CallRecord) -> float | None:
     waited_ms = ttft(record)
-    accounted_ms = server.accounted_ms(record) if _ok(record) else None
+    accounted_ms = server.accounted_ms(record) if _timed(record) else None
     return None if waited_ms is None or accounted_ms is None else waited_ms - accounted_ms
 
 
@@ -145,7 +157,7 @@ def ttft_load_plus_prompt_eval(record: CallRecord) -> float | None:
 
 
 def ttft_prompt_eval(record: CallRecord) -> float | None:
-    return server.eval_ms(record) if _ok(record) else None
+    return server.eval_ms(record) if _timed(record) else None
 
 
 # --------------------------------------------------------------------------------- the instrument
@@ -283,6 +295,11 @@ _OF_ANY_CALL: Final[tuple[Metric[CallRecord], ...]] = (
     _define("client_lag_max_us", "us", "lower", "measured", client_lag_max,
             "Largest user-space stamp minus kernel stamp among the call's reads."),
 )
+_OF_PRICED_CALLS: Final[tuple[Metric[CallRecord], ...]] = (
+    _define("cost_usd", "USD", "lower", "derived", call_cost_usd,
+            "What the call cost: the provider's own account of it (then declared), else its tokens "
+            "at the price of the day."),
+)
 _OF_TAPPED_CALLS: Final[tuple[Metric[CallRecord], ...]] = (
     _define("agent_send_delay_us", "us", "lower", "measured", agent_send_delay,
             "From the agent's own instant of sending until its request was with the tap."),
@@ -308,6 +325,6 @@ _OF_TAPPED_CALLS: Final[tuple[Metric[CallRecord], ...]] = (
             "Longest time that the tap had a read of the call before it sent it on."),
 )
 # fmt: on
-CALL_METRICS: Final = (*_OF_ANY_CALL, *_OF_TAPPED_CALLS)
+CALL_METRICS: Final = (*_OF_ANY_CALL, *_OF_PRICED_CALLS, *_OF_TAPPED_CALLS)
 TAPPED: Final = tuple(one.name for one in _OF_TAPPED_CALLS)
 """Of calls that went through the tap alone."""

@@ -166,6 +166,8 @@ def itl_unknown_because(record: CallRecord) -> str | None:
     chunks, tokens = record.content_chunks, record.usage.output_tokens
     if record.status != "ok":
         return f"the call is not ok but {record.status}"
+    if record.attempts > 1:
+        return f"it was sent {record.attempts} times"
     if chunks < 2:
         return f"{chunks} content chunks have no gap between them"
     if _stamps_are_missing(record):

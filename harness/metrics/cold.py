@@ -18,11 +18,11 @@ __all__ = ["COLD_METRICS", "first_cold_call"]
 
 
 def first_cold_call(view: IterationView) -> CallRecord | None:
-    """The first that was sent, if it is `ok` and was sent after the model was gone."""
+    """The first that was sent, if it is `ok`, was sent once, and after the model was gone."""
     sent = [call for call in view.calls if call.instants.sent_ns is not None]
     first = min(sent, key=lambda call: call.instants.sent_ns or 0, default=None)
     ready_ns = view.record.ready_ns
-    if first is None or first.status != "ok" or ready_ns is None:
+    if first is None or first.status != "ok" or first.attempts > 1 or ready_ns is None:
         return None
     return first if (first.instants.sent_ns or 0) >= ready_ns else None
 

@@ -7,6 +7,7 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from harness.metrics import server
+from harness.metrics.cost import cost_per_1k, iteration_cost
 from harness.metrics.metric import Metric, definer, find
 from harness.metrics.slo import Slo, Tally, tally
 from harness.metrics.window import held_window_ns, requests_per_s, span_ns, throughput_tok_s
@@ -76,6 +77,15 @@ def goodput_per_s(view: IterationView) -> float | None:
     return found.good * 1e9 / (window[1] - window[0]) if found and window else None
 
 
+def iteration_cost_usd(view: IterationView) -> float | None:
+    cost = iteration_cost(view.calls)
+    return None if cost is None else float(cost)
+
+
+def cost_per_1k_output_tokens(view: IterationView) -> float | None:
+    return cost_per_1k(view.calls)
+
+
 _define = definer("iteration", IterationView)
 
 
@@ -97,5 +107,12 @@ ITERATION_METRICS: Final[tuple[Metric[IterationView], ...]] = (
     _define("goodput_per_s", "req/s", "higher", "measured", goodput_per_s,
             "Requests that met every bound of the SLO / time from the first request sent to the "
             "last call done."),
+    _define("iteration_cost_usd", "USD", "lower", "derived", iteration_cost_usd,
+            "What all calls of the iteration that were sent cost, failed ones included; unknown if "
+            "that of any is."),
+    _define("cost_usd_per_1k_output_tokens", "USD/1000 tok", "lower", "derived",
+            cost_per_1k_output_tokens,
+            "What the iteration cost / its output tokens, times 1,000: prompts and failed calls "
+            "are paid for as well."),
 )
 # fmt: on

@@ -20,6 +20,10 @@ from harness.metrics.agents import Pair, agents_of, ttft_median
 from harness.metrics.call import CALL_METRICS, TAPPED
 from harness.metrics.cold import COLD_METRICS
 from harness.metrics.concurrency import CONCURRENCY_METRICS, SLOWDOWN, slowdown_of
+from harness.metrics.cost import PRICED, has_costs
+from harness.metrics.cost import provenance_of as provenance_of_costs
+from harness.metrics.energy import ENERGY_METRICS, energy_metrics_of
+from harness.metrics.energy import provenance_of as provenance_of_energy
 from harness.metrics.iteration import GOODPUT, ITERATION_METRICS, IterationView
 from harness.metrics.metric import Better, Metric, Provenance
 from harness.metrics.slo import Slo, bounds, provenance_of
@@ -66,8 +70,8 @@ def all_series(
 ) -> Iterator[Series]:
     """Every metric: of the calls, of the iterations, of cold ones, of agents at once, of their
     spans, and what the scenario and the instruments measured, in this order. A metric that no unit
-    has is there without values, but for those of an SLO, of the tap, of cold starts or of several
-    agents where there is no such thing. Of imported iterations, only what the table had.
+    has is there without values, but for those of an SLO, of money, of the tap, of cold starts or of
+    several agents where there is no such thing. Of imported iterations, only what the table had.
 
     load        of this arm and cell, for `held_throughput_tok_s`; None for a workflow
     simulated   the server is a stub: no figure may pass for a measured one
@@ -91,7 +95,14 @@ def all_series(
         yield from _of_scenario(ok_views, mark)  # a table has no stamps to derive anything from
         return
     yield from _of_calls([call for call in measured_calls if call.status == "ok"], mark)
-    yield from _of_views(ok_views, [m for m in ITERATION_METRICS if m.name not in GOODPUT], mark)
+    later = {*GOODPUT, *PRICED}
+    yield from _of_views(ok_views, [m for m in ITERATION_METRICS if m.name not in later], mark)
+    if has_costs(measured_calls):
+        found = mark or provenance_of_costs(measured_calls)
+        yield from _of_views(ok_views, [m for m in ITERATION_METRICS if m.name in PRICED], found)
+    for one in energy_metrics_of(ok_views):
+        found = mark or provenance_of_energy(one, ok_views)
+        yield from _of_views(ok_views, [one], found)
     if slo is not None:
         yield from _of_slo([view for view in views if view.record.status != "cancelled"], slo, mark)
     cold = [one for one in iterations if one.phase == "cold"]
@@ -157,11 +168,12 @@ def _views(
 def _of_calls(calls: Sequence[CallRecord], mark: Provenance | None) -> Iterator[Series]:
     units = [(call.trial, call.iteration) for call in calls]
     tapped = any(call.tap is not None for call in calls)
+    priced = has_costs(calls)
     for one in CALL_METRICS:
-        if one.name in TAPPED and not tapped:
+        if (one.name in TAPPED and not tapped) or (one.name in PRICED and not priced):
             continue
         figures = map(one.formula, calls)
-        found = mark or one.provenance
+        found = mark or (provenance_of_costs(calls) if one.name in PRICED else one.provenance)
         yield series_of(one.name, one.unit, one.better, found, "call", units, figures)
 
 
@@ -220,7 +232,8 @@ def _of_scenario(views: Sequence[IterationView], mark: Provenance | None) -> Ite
         found = mark or "measured"
         shown = f"span.{agent}.{name}_ms" if agent else f"span.{name}_ms"
         yield series_of(shown, "ms", "lower", found, "iteration", units, lengths)
-    registries = (CALL_METRICS, ITERATION_METRICS, COLD_METRICS, CONCURRENCY_METRICS)
+    iterations = (*ITERATION_METRICS, *ENERGY_METRICS, *COLD_METRICS)
+    registries = (CALL_METRICS, iterations, CONCURRENCY_METRICS)
     ours = {m.name for of in registries for m in of}
     kinds = {(m.name, m.unit, m.provenance): m.better for v in views for m in v.record.metrics}
     for (name, unit, provenance), better in kinds.items():

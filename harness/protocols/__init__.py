@@ -19,7 +19,7 @@ from harness.protocols.backends import (
     Retries,
     Unloads,
 )
-from harness.protocols.executors import Executor
+from harness.protocols.executors import Executor, ExecutorConfig, ExecutorFactory
 from harness.protocols.importers import (
     ImportedRow,
     ImportedRows,
@@ -54,6 +54,8 @@ __all__ = [
     "BackendFactory",
     "Context",
     "Executor",
+    "ExecutorConfig",
+    "ExecutorFactory",
     "Exporter",
     "Footprints",
     "ImportedRow",

@@ -121,6 +121,9 @@ class Footprints(Protocol):
 class Reconciles(Protocol):
     """A backend whose service can be asked about a call afterwards."""
 
+    accounts_max: int
+    """How many calls of an iteration it is to be asked about; 0: none."""
+
     async def reconcile(self, calls: Sequence[CallRecord]) -> Sequence[Account]:
         """What the service now says of these calls: one account each, in their order. Called after
         a measured iteration, never while calls are timed; must not raise."""

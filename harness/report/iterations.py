@@ -104,6 +104,7 @@ def _with_pair(line: IterationLine, pair: Pair) -> IterationLine:
 def _line(record: IterationRecord, calls: Sequence[CallRecord], run: RunData) -> IterationLine:
     from harness.engine.cells import load_of
     from harness.metrics import COLD_METRICS, ITERATION_METRICS, IterationView
+    from harness.metrics.energy import energy_metrics_of
     from harness.metrics.iteration import GOODPUT
 
     manifest = run.manifest
@@ -122,7 +123,7 @@ def _line(record: IterationRecord, calls: Sequence[CallRecord], run: RunData) ->
         name = f"{span.agent}.{span.name}" if span.agent else span.name
         spans[name] += (span.end_ns - span.start_ns) / 1e6
     figures: dict[str, float | None] = {own.name: own.value for own in record.metrics}
-    figures |= {metric.name: metric.formula(view) for metric in known}
+    figures |= {one.name: one.formula(view) for one in (*known, *energy_metrics_of([view]))}
     return IterationLine(
         arm=record.arm,
         cell=record.cell,

@@ -90,6 +90,7 @@ def _definitions() -> dict[str, str]:
         CALL_METRICS,
         COLD_METRICS,
         CONCURRENCY_METRICS,
+        ENERGY_METRICS,
         ITERATION_METRICS,
     )
 
@@ -108,6 +109,7 @@ def _definitions() -> dict[str, str]:
         "warmup": "where MSER-5 would cut the series off; nothing was",
         **{one.name: one.definition for one in CALL_METRICS},
         **{one.name: one.definition for one in (*ITERATION_METRICS, *COLD_METRICS)},
+        **{one.name: one.definition for one in ENERGY_METRICS},
         **{one.name: one.definition for one in CONCURRENCY_METRICS},
     }
 

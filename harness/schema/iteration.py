@@ -128,6 +128,9 @@ class HostLoad(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Of the wall time: the core that was slowed down longest because of heat."""
     pressure_share: float | None = None
     """Of the wall time: some task waited for a CPU (/proc/pressure/cpu)."""
+    cgroup_throttled_share: float | None = None
+    """CPU time that a quota of our cgroup, or of one above, held back / wall time: all of its CPUs
+    together, so that it may exceed 1. A local server in the same container counts in it."""
 
 
 class TokenCheck(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -167,6 +170,11 @@ class Footprint(Struct, frozen=True, kw_only=True, omit_defaults=True):
     context_length: int | None = None
     device: Literal["gpu", "host"] = "gpu"
     """Which memory they take."""
+    spread: bool = False
+    """On GPUs: over all that are visible. Otherwise on the first of them."""
+    reclaimable_bytes: int = 0
+    """Of that memory, what the server holds already and gives up for this model, or holds of it: a
+    model that stayed loaded. As good as free."""
     basis: dict[str, str] = field(default_factory=dict)
     """Part → how it was come by."""
     unknown: dict[str, str] = field(default_factory=dict)

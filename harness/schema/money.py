@@ -25,6 +25,8 @@ class PriceRecord(
     """Of prompt tokens that were cached. None: they cost what the others do, or nobody knows."""
     request_usd: str = "0"
     """Of each request, besides its tokens."""
+    host: str = ""
+    """Only of servers by this name: `api.openai.com`. Empty: of any that speaks to this backend."""
     date: str
     """ISO 8601: the day on which `source` said so."""
     source: str

@@ -194,6 +194,17 @@ class ValiditySpec(_Spec, frozen=True):
     """Pages of our own that had to come from a disk (`host-noise`)."""
     throttled_share_max: float = 0.10
     """Share of the wall time in which heat may slow a core down (`host-noise`)."""
+    cgroup_throttled_share_max: float = 0.05
+    """Time that a container's CPU quota may hold it back / wall time (`host-noise`)."""
+    gpu_throttled_share_max: float = 0.01
+    """Share of the measured time in which heat may hold a GPU's clocks down (`thermal`)."""
+    gpu_clock_ratio_max: float = 1.05
+    """Ratio of the SM clocks of two arms (`clocks`)."""
+    footprint_share_max: float = 0.25
+    """By what share the memory that a model took may differ from what was predicted
+    (`memory-prediction`) …"""
+    footprint_slack_mib: float = 512.0
+    """… and by how much at least: the libraries of a small model outweigh it."""
 
 
 class SweepSpec(_Spec, frozen=True):

@@ -31,6 +31,7 @@ from harness.schema import (
     Message,
     Record,
     Request,
+    RetryRecord,
     RunSpec,
     ScenarioSpec,
     TimeoutsSpec,
@@ -204,7 +205,8 @@ class _Watch:
 
     def begin(self, manifest: Manifest) -> None: ...
 
-    def append(self, record: Record) -> None:
+    def append(self, record: Record | RetryRecord) -> None:
+        assert not isinstance(record, RetryRecord), "nothing is placed elsewhere here"
         if isinstance(record, TrialRecord):
             self.trials.append(record)
         elif record.phase != "measured":
@@ -233,3 +235,5 @@ class _Watch:
         self.last_cpu_ns, self.last_ns = time.process_time_ns(), time.monotonic_ns()
 
     def trial_finished(self, record: TrialRecord) -> None: ...
+
+    def trial_retried(self, record: RetryRecord) -> None: ...

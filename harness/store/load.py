@@ -25,6 +25,7 @@ from harness.errors import StoreError
 from harness.schema import (
     SCHEMA_VERSION,
     Caveat,
+    LogEntry,
     Manifest,
     Record,
     RunState,
@@ -61,6 +62,10 @@ class Run:
         with contextlib.suppress(StoreError):
             self.sessions = log.sessions
         self._log = log
+
+    def entries(self) -> Iterable[LogEntry]:
+        """`records`, with those that are void, and what made them so. StoreError likewise."""
+        return self._log.entries()
 
     def records(self) -> Iterable[Record]:
         """In the order of the log, without those of trials that were cut short and ran again; read

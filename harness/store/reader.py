@@ -5,9 +5,10 @@ a writer was killed; they are dropped, and the reader says how many. A broken re
 one somewhere behind it is *corruption*: the reader refuses to pretend and raises StoreError, or,
 when asked to salvage, skips to the next intact record and lists what it skipped.
 
-A run that was taken up again holds a SessionRecord where that was. What was recorded before it of
-the trials that it names is void, and left out: they run again. So a log is passed over twice, first
-for those markers; they are few, and found without decoding anything else.
+A run that was taken up again holds a SessionRecord where that was; a trial whose place was lost, and
+which began anew, a RetryRecord. What was recorded before of the trials that these name is void, and
+left out: they ran again. So a log is passed over twice, first for those markers; they are few, and
+found without decoding anything else.
 
 An intact record of a kind that this version does not know was written by a newer one: it is
 skipped and counted. Fields that we do not know are ignored by msgspec.
@@ -35,7 +36,9 @@ _KINDS: Final = tuple(str(kind.__struct_config__.tag) for kind in get_args(LogEn
 _STARTS: Final = tuple(msgspec.msgpack.encode("t") + msgspec.msgpack.encode(k) for k in _KINDS)
 _ANY_START: Final = re.compile(b"|".join(re.escape(start) for start in _STARTS))
 _MAP_HEADERS: Final = (1, 3, 5)
-_SESSION: Final = msgspec.msgpack.encode("t") + msgspec.msgpack.encode("session")
+_MARKS: Final = tuple(
+    msgspec.msgpack.encode("t") + msgspec.msgpack.encode(kind) for kind in ("session", "retry")
+)
 _WINDOW: Final = 1 << 20
 _OVERLAP: Final = max(len(start) for start in _STARTS) - 1
 
@@ -65,12 +68,12 @@ class LogReader:
         self.damage: tuple[Damage, ...] = ()
         self.unknown = 0
         self._decoder: msgspec.msgpack.Decoder[LogEntry] = msgspec.msgpack.Decoder(LogEntry)
-        self._sessions: list[tuple[int, SessionRecord]] | None = None
+        self._found: list[tuple[int, SessionRecord | RetryRecord]] | None = None
 
     def __iter__(self) -> Iterator[Record]:
-        """Without what a later session made void."""
+        """Without what a later session, or a later attempt, made void."""
         unknown = 0
-        void = {trial: at for at, session in self._tolerant() for trial in session.superseded}
+        void = {trial: at for at, mark in self._tolerant() for trial in _voided(mark)}
         for offset, body in self.bodies():
             record = self._decode(offset, body)
             if record is None:
@@ -81,35 +84,49 @@ class LogReader:
                 yield record
         self.unknown = unknown
 
+    def entries(self) -> Iterator[LogEntry]:
+        """All that there is, in the order of the log, with what is void by now: what was spent on
+        it is spent."""
+        for offset, body in self.bodies():
+            entry = self._decode(offset, body)
+            if entry is not None:
+                yield entry
+
     @property
     def sessions(self) -> tuple[SessionRecord, ...]:
         """One for each time that the run was taken up again, up to when this was first asked for or
         `check`ed. Of a corrupt log, those that can be read. StoreError: no log."""
-        return tuple(session for _, session in self._tolerant())
+        return tuple(mark for _, mark in self._tolerant() if isinstance(mark, SessionRecord))
+
+    @property
+    def retries(self) -> tuple[RetryRecord, ...]:
+        """One for each time that a trial's place was lost and it began anew; otherwise as
+        `sessions`."""
+        return tuple(mark for _, mark in self._tolerant() if isinstance(mark, RetryRecord))
 
     def check(self) -> None:
         """Pass over the bare bytes and their checksums, for `damage`. Raises as iterating does."""
-        self._sessions = None
+        self._found = None
         self._marks()
 
-    def _tolerant(self) -> list[tuple[int, SessionRecord]]:
+    def _tolerant(self) -> list[tuple[int, SessionRecord | RetryRecord]]:
         """For iterating, which meets a fault where it is, and not before."""
         try:
             return self._marks()
         except StoreError:
             return LogReader(self.path, salvage=True)._marks()
 
-    def _marks(self) -> list[tuple[int, SessionRecord]]:
-        """(offset, session), read once."""
-        if self._sessions is None:
-            found: list[tuple[int, SessionRecord]] = []
+    def _marks(self) -> list[tuple[int, SessionRecord | RetryRecord]]:
+        """(offset, session or retry), read once."""
+        if self._found is None:
+            found: list[tuple[int, SessionRecord | RetryRecord]] = []
             for offset, body in self.bodies():
-                if any(body.startswith(_SESSION, n) for n in _MAP_HEADERS):
-                    session = self._decode(offset, body)
-                    assert isinstance(session, SessionRecord)
-                    found.append((offset, session))
-            self._sessions = found
-        return self._sessions
+                if any(body.startswith(_MARKS, n) for n in _MAP_HEADERS):
+                    mark = self._decode(offset, body)
+                    assert isinstance(mark, SessionRecord | RetryRecord)
+                    found.append((offset, mark))
+            self._found = found
+        return self._found
 
     def has_call(self) -> bool:
         """Whether a call was recorded. Reads up to the first; raises as iterating does."""
@@ -176,6 +193,11 @@ class LogReader:
             where=str(self.path),
             remedy="--salvage (salvage=True) reads those, and marks the run invalid",
         )
+
+
+def _voided(mark: SessionRecord | RetryRecord) -> tuple[int, ...]:
+    """Trials of which nothing before this mark counts."""
+    return mark.superseded if isinstance(mark, SessionRecord) else (mark.trial,)
 
 
 def _read_record(file: BinaryIO, offset: int, end: int) -> tuple[bytes | None, str]:

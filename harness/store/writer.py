@@ -17,7 +17,7 @@ from typing import BinaryIO
 import msgspec
 
 from harness.errors import HarnessError, StoreError
-from harness.schema import Manifest, Record, RunState, SessionRecord, Summary
+from harness.schema import Manifest, Record, RetryRecord, RunState, SessionRecord, Summary
 from harness.store.folder import (
     ARTIFACTS,
     MANIFEST,
@@ -92,8 +92,9 @@ class RunWriter:
             raise
         return cls(path, manifest, log)
 
-    def append(self, record: Record) -> None:
-        """Add one record; when this returns, a kill cannot take it back. Raises StoreError."""
+    def append(self, record: Record | RetryRecord) -> None:
+        """Add one record; when this returns, a kill cannot take it back. A RetryRecord makes void
+        what is there of its trial. Raises StoreError."""
         self._log.append(record)
 
     @property

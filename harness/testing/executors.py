@@ -36,11 +36,17 @@ PATIENCE_S: Final = 60.0
 
 
 class ExecutorContract:
-    """Subclass it and override `executor`."""
+    """Subclass it and override `executor`; `lose` too, if it can tell a lost place from a trial
+    that crashed."""
 
     def executor(self) -> Executor:
         """A fresh one; the suite closes it."""
         raise NotImplementedError
+
+    def lose(self, placement: dict[str, str]) -> bool:
+        """Kill the worker or the machine of the only trial under way, at once. False: there is none
+        that could be lost by itself."""
+        return False
 
     # The tests. ------------------------------------------------------------------------------
 
@@ -123,6 +129,43 @@ class ExecutorContract:
         assert (ended.record.status, ended.failure.kind) == ("error", "BackendError")
         assert "127.0.0.1:1" in ended.failure.where
 
+    def test_a_lost_place_is_no_fault_of_the_trial(self) -> None:
+        """It says so, of that trial, and nothing of it comes later; the next one has a place."""
+        from harness.errors import PlaceLostError
+
+        placement: dict[str, str] = {}
+        can, calls, lost = True, 0, False
+
+        def look(message: Message) -> None:
+            nonlocal calls, can
+            calls += isinstance(message, CallRecord)
+            if isinstance(message, CallRecord) and calls == 3:
+                can = self.lose(placement)
+                if not can:
+                    raise StoreError("enough")
+
+        async def main(url: str) -> None:
+            nonlocal lost
+            executor = self.executor()
+            try:
+                async with asyncio.timeout(PATIENCE_S):
+                    try:
+                        await self._one(executor, _job(url, requests=ENDLESS), look, placement)
+                    except StoreError:
+                        return
+                    except PlaceLostError:
+                        lost = True
+                    before = calls
+                    heard = await self._one(executor, _job(url, requests=2), bool, {})
+                    assert _end(heard).record.status == "ok"
+                    assert calls == before
+            finally:
+                await executor.close()
+
+        with _server() as url:
+            asyncio.run(main(url))
+        assert lost is can
+
     def test_close_may_come_twice(self) -> None:
         async def main() -> None:
             executor = self.executor()
@@ -141,37 +184,47 @@ class ExecutorContract:
         cancel_at: int | None = None,
     ) -> list[list[Message]]:
         """What comes of each; the first job is cancelled at that many calls."""
-        from harness.engine.messages import decode_message, encode_message
-
-        async def one(executor: Executor, job: Job) -> list[Message]:
-            heard: list[Message] = []
-            thread, task = threading.get_ident(), asyncio.current_task()
-            assert task is not None
-
-            def deliver(message: bytes) -> None:
-                assert threading.get_ident() == thread, "not on the event loop's thread"
-                heard.append(decode_message(message))
-                look(heard[-1])
-                if sum(isinstance(m, CallRecord) for m in heard) == cancel_at:
-                    task.cancel()
-
-            interrupted = False
-            try:
-                await executor.execute(encode_message(job), {}, deliver)
-            except asyncio.CancelledError:
-                interrupted = True
-            assert interrupted is (cancel_at is not None)
-            return heard
 
         async def main() -> list[list[Message]]:
             executor = self.executor()
             try:
                 async with asyncio.timeout(PATIENCE_S):
-                    return await asyncio.gather(*(one(executor, job) for job in jobs))
+                    return await asyncio.gather(
+                        *(self._one(executor, job, look, {}, cancel_at) for job in jobs)
+                    )
             finally:
                 await executor.close()
 
         return asyncio.run(main())
+
+    async def _one(
+        self,
+        executor: Executor,
+        job: Job,
+        look: Callable[[Message], object],
+        placement: dict[str, str],
+        cancel_at: int | None = None,
+    ) -> list[Message]:
+        from harness.engine.messages import decode_message, encode_message
+
+        heard: list[Message] = []
+        thread, task = threading.get_ident(), asyncio.current_task()
+        assert task is not None
+
+        def deliver(message: bytes) -> None:
+            assert threading.get_ident() == thread, "not on the event loop's thread"
+            heard.append(decode_message(message))
+            look(heard[-1])
+            if sum(isinstance(m, CallRecord) for m in heard) == cancel_at:
+                task.cancel()
+
+        interrupted = False
+        try:
+            await executor.execute(encode_message(job), placement, deliver)
+        except asyncio.CancelledError:
+            interrupted = True
+        assert interrupted is (cancel_at is not None)
+        return heard
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from harness.schema import (
     Manifest,
     Record,
     Request,
+    RetryRecord,
     SessionRecord,
     TimeoutsSpec,
     Usage,
@@ -132,6 +133,8 @@ class MemorySink:
         self.manifest: Manifest | None = None
         self.sessions: list[SessionRecord] = []
         self.records: list[Record] = []
+        """Those that count."""
+        self.retries: list[RetryRecord] = []
         self.artifacts: dict[str, str | bytes] = {}
 
     def begin(self, manifest: Manifest) -> None:
@@ -143,8 +146,12 @@ class MemorySink:
         self.sessions.append(session)
         self.records = [one for one in self.records if one.trial not in session.superseded]
 
-    def append(self, record: Record) -> None:
-        self.records.append(record)
+    def append(self, record: Record | RetryRecord) -> None:
+        if isinstance(record, RetryRecord):
+            self.retries.append(record)
+            self.records = [one for one in self.records if one.trial != record.trial]
+        else:
+            self.records.append(record)
 
     def artifact(self, trial: int, name: str, content: str | bytes) -> str:
         path = f"artifacts/{trial:04d}/{name}"

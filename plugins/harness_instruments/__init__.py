@@ -2,9 +2,7 @@
 
 options.py    what each can be asked for
 timing.py     `timing`: wall and CPU time of the iteration, context switches
-groups.py     which processes belong together: ours with its children, a server on this machine
 counters.py   their counters now, and what happened between two readings
-sampling.py   a thread that does something at a steady pace, and what that cost
 processes.py  `psutil`: CPU, memory, I/O and network of those processes and of the machine
 profiler.py   `cprofile`: every function call of an extra iteration
 stacks.py     `sampler`: what our threads were doing, asked at a steady pace

@@ -22,7 +22,9 @@ from typing import Any, Final
 import psutil
 from msgspec import Struct, structs
 
+from harness.processes import server_processes, with_children
 from harness.protocols import Observation
+from harness.sampling import Pace
 from harness.schema import MetricValue
 from harness_instruments.counters import (
     Machine,
@@ -33,9 +35,7 @@ from harness_instruments.counters import (
     read_spent,
     spent_between,
 )
-from harness_instruments.groups import server_processes, with_children
 from harness_instruments.options import PsutilOptions
-from harness_instruments.sampling import Pace
 
 __all__ = ["Processes"]
 

@@ -22,10 +22,10 @@ from typing import Final
 import psutil
 
 from harness.errors import BackendError, MissingExtra
+from harness.processes import server_processes
 from harness.protocols import Observation
 from harness.schema import MetricValue
 from harness.text import one_line
-from harness_instruments.groups import server_processes
 from harness_instruments.options import PySpyOptions
 
 __all__ = ["PySpy"]

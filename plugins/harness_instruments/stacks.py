@@ -15,9 +15,9 @@ from types import FrameType
 from typing import Final
 
 from harness.protocols import Observation
+from harness.sampling import Pace
 from harness.schema import MetricValue
 from harness_instruments.options import SamplerOptions
-from harness_instruments.sampling import Pace
 
 __all__ = ["Sampler"]
 

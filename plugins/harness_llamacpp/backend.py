@@ -18,9 +18,18 @@ from harness_openai.backend import OpenAIBackend
 
 from harness.errors import BackendError, MissingExtra, SpecError
 from harness.protocols import BackendConfig
-from harness.schema import CallError, Decoded, Effective, Exchange, ModelInfo, Request
+from harness.schema import (
+    Decoded,
+    Effective,
+    Exchange,
+    Footprint,
+    ModelInfo,
+    Request,
+)
+from harness.serverprocess import ServerGoneError
 from harness.text import one_line
 from harness_llamacpp import counting, models
+from harness_llamacpp.header import parts
 from harness_llamacpp.options import (
     SERVER,
     LlamaCppOptions,
@@ -28,7 +37,7 @@ from harness_llamacpp.options import (
     for_requests,
     server_arguments,
 )
-from harness_llamacpp.process import ServerGoneError, ServerProcess
+from harness_llamacpp.process import EngineProcess
 
 if TYPE_CHECKING:
     from harness_openai.options import OpenAIOptions
@@ -37,11 +46,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LlamaCppBackend"]
 
-_BROKEN: Final = ("reset", "eof", "connect", "send")
-"""Outcomes at the wire that a dead server leaves."""
-_DYING_S: Final = 0.1
-"""Its sockets close a moment before it can be seen to have ended."""
-
 _CONTEXT_STEP: Final = 256
 """llama.cpp rounds the context of a slot up to a multiple of it."""
 
@@ -49,7 +53,7 @@ log = logging.getLogger("harness.llamacpp")
 
 
 class LlamaCppBackend(OpenAIBackend):
-    """Backend and ListsModels of harness.protocols. Without a model: `tiny`."""
+    """Backend, ListsModels and Footprints of harness.protocols. Without a model: `tiny`."""
 
     def __init__(self, config: BackendConfig) -> None:
         if config.urls:
@@ -60,7 +64,7 @@ class LlamaCppBackend(OpenAIBackend):
             )
         self.own: LlamaCppOptions = config.options
         self._seed = config.seed
-        self._process: ServerProcess | None = None
+        self._process: EngineProcess | None = None
         self._path: Path | None = None
         self._ready: dict[str, Any] = {}
         super().__init__(
@@ -70,6 +74,15 @@ class LlamaCppBackend(OpenAIBackend):
                 options=for_requests(self.own, config.seed),
             )
         )
+
+    async def footprint(self) -> Footprint:
+        from harness_llamacpp.memory import footprint
+
+        path = models.there(self.model)
+        if path is None:
+            why = "its file is made when it is first used"
+            return Footprint(device="host", unknown={"weights_bytes": why, "kv_bytes": why})
+        return await asyncio.to_thread(footprint, path, self.own)
 
     async def open(self) -> None:
         if importlib.util.find_spec("xllamacpp") is None:
@@ -87,6 +100,7 @@ class LlamaCppBackend(OpenAIBackend):
         server = {name: getattr(self.own, name) for name in SERVER}
         facts = {name: value for name, value in self._ready.items() if name not in ("url", "pid")}
         values, wrong = self._read_back(read, on_gpu)
+        peak = {} if on_gpu else peak_memory(self._ready["pid"])
         return msgspec.structs.replace(
             read,
             server_version=f"xllamacpp {self._ready['xllamacpp']}",
@@ -96,7 +110,10 @@ class LlamaCppBackend(OpenAIBackend):
             size_vram_bytes=None if on_gpu else 0,
             random_weights=models.random_weights(self._path),
             options=read.options | server | {"num_thread": self._ready["num_thread"]},
-            details=read.details | facts | {"file_bytes": self._path.stat().st_size},
+            details=read.details | facts | {"file_bytes": self._path.stat().st_size} | peak,
+            disk_bytes=sum(one.stat().st_size for one in parts(self._path)),
+            load_ms=self._ready["load_s"] * 1e3,
+            location="local",
             unknown=_unknown(read.unknown, on_gpu),
             read_back=values,
             not_effective=wrong,
@@ -110,13 +127,7 @@ class LlamaCppBackend(OpenAIBackend):
     def decode(self, request: Request, record: Record) -> Decoded:
         """A call that broke because the server died says what it died of."""
         decoded = super().decode(request, record)
-        if record.outcome not in _BROKEN or decoded.error is not None or decoded.end is not None:
-            return decoded
-        if self._process is None or not self._process.ended(_DYING_S):
-            return decoded
-        message = f"the embedded server died: {self._process.last_words()}"
-        error = CallError(code="server_died", message=one_line(message, 500))
-        return msgspec.structs.replace(decoded, error=error)
+        return self._process.died_over(record, decoded) if self._process is not None else decoded
 
     async def close(self) -> None:
         if self._process is None:
@@ -156,7 +167,7 @@ class LlamaCppBackend(OpenAIBackend):
     async def _start(self, path: Path) -> None:
         words = ["--model", os.fspath(path), "--alias", self.model, *server_arguments(self.own)]
         try:
-            self._process = ServerProcess(words)
+            self._process = EngineProcess(words)
             ready = asyncio.wrap_future(self._process.ready)
             self._ready = await asyncio.wait_for(ready, self.own.load_timeout_s)
         except ServerGoneError as error:
@@ -186,6 +197,16 @@ class LlamaCppBackend(OpenAIBackend):
             for name, value in msgspec.structs.asdict(changed).items()
             if name in request.options or value != getattr(self.options, name)
         }
+
+
+def peak_memory(pid: int) -> dict[str, Any]:
+    """The most that the process has had in memory so far, mapped files that it read included."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text("ascii", "replace").splitlines()
+        found = next(line.split()[1] for line in lines if line.startswith("VmHWM:"))
+        return {"memory_process_peak_bytes": int(found) * 1024, "memory_process_of": "rss"}
+    except (OSError, StopIteration, IndexError, ValueError):
+        return {}  # no Linux, or it has just died
 
 
 def _as_asked(name: str, asked: int, runs: int) -> bool:

@@ -1,6 +1,6 @@
 """Which file a model name means, where ours are kept, and what identifies them.
 
-A name is `tiny` (made on first use), the path of a GGUF file, or the bare name of a file in
+A name is `tiny`, `tiny-5M` or `tiny-22M` (made on first use), the path of a GGUF file, or the bare name of a file in
 `<cache>/models`. The cache is $HARNESS_CACHE_DIR, or the platform's usual place.
 """
 
@@ -8,34 +8,30 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+from harness.cache import cache_dir
 from harness.errors import BackendError
 from harness.schema import ModelInfo
 from harness.text import as_argument, one_line
 from harness_llamacpp import tiny
 
-__all__ = ["TINY", "cache_dir", "digest", "find", "known_models", "random_weights", "tiny_path"]
+__all__ = [
+    "TINY",
+    "cache_dir",
+    "digest",
+    "find",
+    "known_models",
+    "random_weights",
+    "there",
+    "tiny_path",
+]
 
 TINY: Final = "tiny"
 _MAGIC = b"GGUF"
 _HEAD_BYTES = 4096
-
-
-def cache_dir() -> Path:
-    """Where files that can be made or fetched again are kept. Not created here."""
-    if chosen := os.environ.get("HARNESS_CACHE_DIR"):
-        return Path(chosen).expanduser()
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "chimera-harness"
 
 
 def models_dir() -> Path:
@@ -43,20 +39,20 @@ def models_dir() -> Path:
     return cache_dir() / "models"
 
 
-def tiny_path() -> Path:
-    return models_dir() / f"tiny-v{tiny.GENERATOR_VERSION}.gguf"
+def tiny_path(name: str = TINY) -> Path:
+    return models_dir() / f"{name}-v{tiny.GENERATOR_VERSION}.gguf"
 
 
 def find(model: str) -> Path:
-    """The GGUF file that `model` means; makes `tiny` if it is not there yet.
+    """The GGUF file that `model` means; makes one of ours if it is not there yet.
 
     BackendError where there is no such file, or it is no GGUF; MissingExtra where `tiny` must be
     made and the `gguf` package is missing.
     """
-    if model == TINY:
-        path = tiny_path()
+    if shape := tiny.SHAPES.get(model):
+        path = tiny_path(model)
         if not path.exists():
-            tiny.write(path)
+            tiny.write(path, shape)
         return path
     path = Path(model).expanduser()
     if not _looks_like_path(model) and not path.exists():
@@ -65,17 +61,28 @@ def find(model: str) -> Path:
     return path.resolve()
 
 
+def there(model: str) -> Path | None:
+    """As `find`, but makes nothing: None for one of ours that is not there yet."""
+    if model in tiny.SHAPES and not tiny_path(model).exists():
+        return None
+    return find(model)
+
+
 def known_models() -> list[ModelInfo]:
-    """`tiny` first, made or not; then the GGUF files in the cache."""
-    made = tiny_path()
-    size = made.stat().st_size if made.exists() else None
-    models = [ModelInfo(name=TINY, size_bytes=size, details={"weights": "random", "text": "noise"})]
+    """Ours first, made or not; then the GGUF files in the cache."""
+    ours = {name: tiny_path(name) for name in tiny.SHAPES}
+    models = [_ours(name, path) for name, path in ours.items()]
     for path in sorted(models_dir().glob("*.gguf")):
-        if path != made and path.is_file():
+        if path not in ours.values() and path.is_file():
             details = {"path": os.fspath(path)}
             size = path.stat().st_size
             models.append(ModelInfo(name=path.stem, size_bytes=size, details=details))
     return models
+
+
+def _ours(name: str, path: Path) -> ModelInfo:
+    size = path.stat().st_size if path.exists() else None
+    return ModelInfo(name=name, size_bytes=size, details={"weights": "random", "text": "noise"})
 
 
 def digest(path: Path) -> str:

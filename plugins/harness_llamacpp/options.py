@@ -7,7 +7,6 @@ backend, in whose options `for_requests` says the same.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -24,7 +23,6 @@ __all__ = [
     "SERVER",
     "LlamaCppOptions",
     "call_options",
-    "default_threads",
     "for_requests",
     "server_arguments",
 ]
@@ -137,14 +135,3 @@ def server_arguments(options: LlamaCppOptions) -> list[str]:
     for name in SERVER:
         words += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
     return [*words, "--cache-prompt"] if options.cache_prompt else words
-
-
-def default_threads() -> int:
-    """Physical cores less one, at least one: llama.cpp spins while it computes, and a client that
-    has to share its core would report the engine's appetite as latency."""
-    import psutil
-
-    physical = psutil.cpu_count(logical=False) or os.cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):
-        physical = min(physical, len(os.sched_getaffinity(0)))
-    return max(1, physical - 1)

@@ -21,12 +21,13 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from harness import lifeline
 from harness.errors import HarnessError, MissingExtra
+from harness.serverprocess import default_threads, take_stdout
 from harness_llamacpp import models
-from harness_llamacpp.options import MAX_PARALLEL, LlamaCppOptions, default_threads
+from harness_llamacpp.options import MAX_PARALLEL, LlamaCppOptions
 
 if TYPE_CHECKING:
     import xllamacpp
@@ -44,7 +45,7 @@ _SPARE_HTTP_THREADS = 256
 
 def main(arguments: Sequence[str] | None = None) -> int:
     settings = _parser().parse_args(arguments)
-    announce = _take_stdout()
+    announce = take_stdout()
     if settings.parent:
         lifeline.die_with_parent(settings.parent)
     try:
@@ -89,14 +90,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--forever", action="store_true", help="do not look at standard input")
     add("--parent", type=int, default=0, help="also end with this process, our parent")
     return parser
-
-
-def _take_stdout() -> IO[str]:
-    """Standard output for our one line alone: whatever else is printed there goes to stderr."""
-    sys.stdout.flush()
-    ours = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    return ours
 
 
 def _start(settings: argparse.Namespace, path: Path) -> tuple[xllamacpp.Server, dict[str, Any]]:

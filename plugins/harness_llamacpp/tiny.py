@@ -1,4 +1,5 @@
-"""`tiny`: a Llama of 2 layers and random weights, written by ourselves in about a second.
+"""`tiny`: a Llama of 2 layers and random weights, written by ourselves in about a second; and two
+that are larger, for what is compared over sizes.
 
 A real engine runs it for real (tokenising, prefill, attention over a KV cache, sampling, slots), so
 its speed and its stream are those of llama.cpp; its text is noise, and reports say so.
@@ -14,12 +15,15 @@ down that way: the model runs to `max_tokens`, and gives one chunk of plain text
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
 
 from harness.errors import BackendError, MissingExtra
 from harness_llamacpp import vocabulary
@@ -28,7 +32,17 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["CHAT_TEMPLATE", "GENERATOR_VERSION", "MARKER", "tokens_and_merges", "weights", "write"]
+__all__ = [
+    "CHAT_TEMPLATE",
+    "GENERATOR_VERSION",
+    "MARKER",
+    "SHAPES",
+    "TINY",
+    "Shape",
+    "tokens_and_merges",
+    "weights",
+    "write",
+]
 
 GENERATOR_VERSION: Final = 1
 """Part of the file's name: raise it with any change of what is written."""
@@ -38,12 +52,38 @@ MARKER: Final = "harness.random_weights"
 
 CONTEXT_LENGTH: Final = 32_768
 VOCABULARY: Final = 4096
-WIDTH: Final = 64
-LAYERS: Final = 2
-FEED_FORWARD: Final = 192
-HEADS: Final = 2
-HEADS_KV: Final = 1
 HEAD_DIM: Final = 64
+
+
+class Shape(Struct, frozen=True, kw_only=True):
+    """What tells one of them from another."""
+
+    name: str
+    width: int
+    layers: int
+    heads: int
+    heads_kv: int
+
+    @property
+    def feed_forward(self) -> int:
+        return 3 * self.width
+
+    @property
+    def gain(self) -> float:
+        """Wider sums of as large numbers would be larger: the text would soon repeat itself."""
+        return float(math.sqrt(TINY.width / self.width))
+
+
+TINY: Final = Shape(name="tiny", width=64, layers=2, heads=2, heads_kv=1)
+SHAPES: Final = {
+    shape.name: shape
+    for shape in (
+        TINY,
+        Shape(name="tiny-5M", width=256, layers=4, heads=4, heads_kv=1),
+        Shape(name="tiny-22M", width=512, layers=6, heads=8, heads_kv=2),
+    )
+}
+"""By name: 0.65, 5.1 and 22 million parameters."""
 
 _ROLES: Final = ("<|system|>", "<|user|>", "<|assistant|>", "<|tool|>")
 _SPECIAL: Final = ("<|begin|>", "<|end|>", "<|pad|>", *_ROLES)
@@ -61,7 +101,7 @@ _PUSH_DOWN = -6.0  # times that: a logit near −30, where the best tokens have 
 _SPREAD = 0.25  # gives logits a standard deviation near 1: varied text without favourites
 
 
-def write(path: Path) -> None:
+def write(path: Path, shape: Shape = TINY) -> None:
     """Make the file, all or nothing: a reader never sees a part of it.
 
     MissingExtra without the `gguf` package; BackendError where the folder cannot be written.
@@ -71,13 +111,13 @@ def write(path: Path) -> None:
         with NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
             part = Path(file.name)
         try:
-            _write_gguf(part)
+            _write_gguf(part, shape)
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
         raise BackendError(
-            f"cannot write the model `tiny`: {error.strerror}",
+            f"cannot write the model `{shape.name}`: {error.strerror}",
             where=os.fspath(path.parent),
             remedy="set HARNESS_CACHE_DIR to a folder that can be written",
         ) from error
@@ -92,37 +132,38 @@ def tokens_and_merges() -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tokens, tuple(f"{left} {right}" for left, right in merges)
 
 
-def weights(tokens: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+def weights(tokens: Sequence[str], shape: Shape = TINY) -> dict[str, NDArray[np.float32]]:
     """Tensors by their GGUF names, shapes (out, in)."""
     import numpy as np
 
-    query, key = HEADS * HEAD_DIM, HEADS_KV * HEAD_DIM
-    embedding = _noise("token_embd.weight", VOCABULARY, WIDTH)
+    width, inner = shape.width, shape.feed_forward
+    query, key = shape.heads * HEAD_DIM, shape.heads_kv * HEAD_DIM
+    embedding = _noise("token_embd.weight", VOCABULARY, width)
     embedding[:, 0] = _BIAS
-    output = _noise("output.weight", VOCABULARY, WIDTH) * np.float32(_SPREAD)
+    output = _noise("output.weight", VOCABULARY, width) * np.float32(_SPREAD * shape.gain)
     output[:, 0] = [
         0.0 if place >= len(_SPECIAL) and vocabulary.printable(token) else _PUSH_DOWN
         for place, token in enumerate(tokens)
     ]
     tensors = {"token_embd.weight": embedding, "output.weight": output}
-    tensors["output_norm.weight"] = np.ones(WIDTH, np.float32)
-    for layer in range(LAYERS):
+    tensors["output_norm.weight"] = np.ones(width, np.float32)
+    for layer in range(shape.layers):
         shapes = {
-            "attn_q": (query, WIDTH),
-            "attn_k": (key, WIDTH),
-            "attn_v": (key, WIDTH),
-            "attn_output": (WIDTH, query),
-            "ffn_gate": (FEED_FORWARD, WIDTH),
-            "ffn_up": (FEED_FORWARD, WIDTH),
-            "ffn_down": (WIDTH, FEED_FORWARD),
+            "attn_q": (query, width),
+            "attn_k": (key, width),
+            "attn_v": (key, width),
+            "attn_output": (width, query),
+            "ffn_gate": (inner, width),
+            "ffn_up": (inner, width),
+            "ffn_down": (width, inner),
         }
         for part, (rows, columns) in shapes.items():
             name = f"blk.{layer}.{part}.weight"
-            tensors[name] = _noise(name, rows, columns) * np.float32(0.25)
-            if rows == WIDTH:
+            tensors[name] = _noise(name, rows, columns) * np.float32(0.25 * shape.gain)
+            if rows == width:
                 tensors[name][0] = 0.0  # what a layer adds leaves the bias channel alone
         for norm in ("attn_norm", "ffn_norm"):
-            tensors[f"blk.{layer}.{norm}.weight"] = np.ones(WIDTH, np.float32)
+            tensors[f"blk.{layer}.{norm}.weight"] = np.ones(width, np.float32)
     return tensors
 
 
@@ -135,7 +176,7 @@ def _noise(name: str, rows: int, columns: int) -> NDArray[np.float32]:
     return raw.astype(np.float32) / np.float32(32768)
 
 
-def _write_gguf(path: Path) -> None:
+def _write_gguf(path: Path, shape: Shape) -> None:
     try:
         import gguf
     except ImportError as error:
@@ -143,9 +184,9 @@ def _write_gguf(path: Path) -> None:
     tokens, merges = tokens_and_merges()
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_bool(MARKER, True)
-    _describe(writer, gguf.LlamaFileType.MOSTLY_F16)
+    _describe(writer, gguf.LlamaFileType.MOSTLY_F16, shape)
     _add_tokenizer(writer, tokens, merges)
-    for name, tensor in weights(tokens).items():
+    for name, tensor in weights(tokens, shape).items():
         # Norms stay float32, as every converter leaves them.
         writer.add_tensor(name, tensor if tensor.ndim == 1 else tensor.astype("<f2"))
     writer.write_header_to_file()
@@ -154,15 +195,15 @@ def _write_gguf(path: Path) -> None:
     writer.close()
 
 
-def _describe(writer: Any, file_type: int) -> None:
-    writer.add_name("harness tiny (random weights)")
+def _describe(writer: Any, file_type: int, shape: Shape) -> None:
+    writer.add_name(f"harness {shape.name} (random weights)")
     writer.add_description("Random weights for benchmarks: its text is noise")
     writer.add_context_length(CONTEXT_LENGTH)
-    writer.add_embedding_length(WIDTH)
-    writer.add_block_count(LAYERS)
-    writer.add_feed_forward_length(FEED_FORWARD)
-    writer.add_head_count(HEADS)
-    writer.add_head_count_kv(HEADS_KV)
+    writer.add_embedding_length(shape.width)
+    writer.add_block_count(shape.layers)
+    writer.add_feed_forward_length(shape.feed_forward)
+    writer.add_head_count(shape.heads)
+    writer.add_head_count_kv(shape.heads_kv)
     writer.add_key_length(HEAD_DIM)
     writer.add_value_length(HEAD_DIM)
     writer.add_rope_dimension_count(HEAD_DIM)

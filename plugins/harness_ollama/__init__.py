@@ -4,6 +4,7 @@ options.py   what can be set, with Ollama's own defaults
 prepare.py   a request as bytes for /api/chat or /api/generate
 decode.py    a finished NDJSON stream as text, counts, and proof of its end
 readback.py  which options the loaded model runs with, beside those asked for
+footprint.py the memory that a model takes, as it is foreseen and as /api/ps tells it
 control.py   version, tags, ps, show, load, unload: the traffic that is never timed
 backend.py   the five methods of a backend
 """

@@ -12,10 +12,11 @@ import msgspec
 
 from harness.errors import BackendError
 from harness.protocols import BackendConfig
-from harness.schema import Decoded, Effective, Exchange, ModelInfo, Request
+from harness.schema import Decoded, Effective, Exchange, Footprint, ModelInfo, Request
 from harness.text import as_argument, listed, nearest, one_line, storable, whole_number
 from harness_ollama.control import Control, base_url, same_model
 from harness_ollama.decode import decode
+from harness_ollama.footprint import footprint, parameters_of, quantization_of, taken
 from harness_ollama.options import OllamaOptions
 from harness_ollama.prepare import load_body, request_body
 from harness_ollama.readback import read_back
@@ -40,7 +41,8 @@ _NOT_TOLD: Final = {
 
 
 class OllamaBackend:
-    """Backend, ListsModels, Unloads and Reads of harness.protocols, in Ollama's native dialect."""
+    """Backend, ListsModels, Unloads, Reads and Footprints of harness.protocols, in Ollama's native
+    dialect."""
 
     paths = ("/api/chat", "/api/generate")
 
@@ -118,6 +120,14 @@ class OllamaBackend:
             async with Control(url, self._timeouts) as control:
                 await control.unload(self.model)
                 await self._wait_until_gone(control)
+
+    async def footprint(self) -> Footprint:
+        """Of the first server; all are taken to be equal."""
+        async with Control(self.urls[0], self._timeouts) as control:
+            version = await control.version()
+            entry = self._choose(self.urls[0], await control.tags())
+            shown, running = await control.show(self.model), await control.running()
+        return footprint(self.urls[0], version, entry, shown, running, self.options)
 
     # ------------------------------------------------------------------------------------------
 
@@ -206,14 +216,21 @@ class OllamaBackend:
             size_bytes=whole_number(running.get("size")),
             # Go leaves a zero out: a loaded model without the field is not on a GPU at all.
             size_vram_bytes=whole_number(running.get("size_vram", 0)) if running else None,
+            parameters=parameters_of(shown),
+            quantization=quantization_of(shown),
+            disk_bytes=whole_number(entry.get("size")),
+            location="local",  # what is only forwarded to somebody else was refused
             simulated=(version or "").startswith("harness-sim"),
             options=_as_sent(self.options),
-            details=storable(_details(shown)),
+            details=storable(_details(shown)) | taken(running),
             unknown=unknown,
         )
         for name in ("model_digest", "context_length", "size_bytes", "size_vram_bytes"):
             if getattr(effective, name) is None:
                 unknown.setdefault(name, "this version's /api/ps does not have it")
+        unknown["load_ms"] = "Ollama tells it of calls alone: server_load_ms of cold starts"
+        if effective.parameters is None:
+            unknown["parameters"] = "/api/show does not have it"
         for name, value in msgspec.structs.asdict(self.options).items():
             if name in _PER_CALL:
                 unknown[f"options.{name}"] = _set_per_call(value)

@@ -36,8 +36,12 @@ class Control(ControlClient):
 
     async def loaded(self, model: str) -> dict[str, Any] | None:
         """The entry of `model` in /api/ps; None while it is not in memory."""
-        entries = _models(await self._ask("GET", "/api/ps"))
+        entries = await self.running()
         return next((e for e in entries if same_model(_name(e), model)), None)
+
+    async def running(self) -> list[dict[str, Any]]:
+        """Every model that is in memory."""
+        return _models(await self._ask("GET", "/api/ps"))
 
     async def show(self, model: str) -> dict[str, Any]:
         return await self._ask("POST", "/api/show", {"model": model})

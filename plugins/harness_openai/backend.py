@@ -13,7 +13,7 @@ from harness.schema import Decoded, Effective, Exchange, ModelInfo, Request
 from harness.text import as_argument, listed, nearest, one_line, storable, whole_number
 from harness_openai.control import Control, ProbeAnswer, base_url
 from harness_openai.decode import decode
-from harness_openai.identity import account_of
+from harness_openai.identity import account_of, location_of
 from harness_openai.options import OpenAIOptions
 from harness_openai.prepare import Features, request_body, shared_fields, with_api
 from harness_openai.secret import Secret, redacted
@@ -96,6 +96,9 @@ class OpenAIBackend:
             model=entry.get("id") or self.model or None,
             context_length=account.context_length,
             size_bytes=account.size_bytes,
+            parameters=account.parameters,
+            quantization=account.quantization,
+            location=location_of(self.urls[0], account.server),
             simulated=entry.get("owned_by") == "harness-sim",
             options=redacted(self._as_sent(), self.secret.redact),
             details=storable(account.details | fingerprint),

@@ -6,7 +6,9 @@ list of models, and one document beside the API. What is not found is unknown, w
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any, Final, Literal
+from urllib.parse import urlsplit
 
 from msgspec import Struct, field
 
@@ -15,7 +17,7 @@ from harness.text import whole_number
 if TYPE_CHECKING:
     from harness_openai.control import Control
 
-__all__ = ["Account", "account_of"]
+__all__ = ["Account", "account_of", "location_of"]
 
 _BY_OWNER: Final = {
     "llamacpp": "llama.cpp",
@@ -27,6 +29,7 @@ _BY_OWNER: Final = {
     "openai-internal": "openai",
     "system": "openai",
 }
+_OWN_SERVERS: Final = ("llama.cpp", "vllm", "sglang", "ollama", "lm-studio")
 _VERSION_AT: Final = {
     "vllm": ("/version",),
     "ollama": ("/api/version",),
@@ -53,6 +56,8 @@ class Account(Struct, kw_only=True):
     server_version: str | None = None
     context_length: int | None = None
     size_bytes: int | None = None
+    parameters: int | None = None
+    quantization: str | None = None
     details: dict[str, Any] = field(default_factory=dict)
     unknown: dict[str, str] = field(default_factory=dict)
 
@@ -63,6 +68,10 @@ async def account_of(control: Control, entry: dict[str, Any]) -> Account:
     account = Account(server=_BY_OWNER.get(owner) if isinstance(owner, str) else None)
     account.context_length = _first_number(entry, _CONTEXT_FIELDS)
     account.details |= {k: v for k, v in entry.items() if k in ("owned_by", "root")}
+    meta = entry.get("meta")
+    if isinstance(meta, dict):
+        account.parameters = _first_number(meta, ("n_params",))
+        account.quantization = _text(meta.get("ftype"))
     if account.server in (None, "llama.cpp"):
         await _ask_llama_cpp(control, entry, account)
     for path in _VERSION_AT.get(account.server or "", ()):
@@ -87,6 +96,7 @@ async def _ask_llama_cpp(control: Control, entry: dict[str, Any], account: Accou
     defaults = settings.get("params")
     if isinstance(defaults, dict):
         account.details["defaults"] = {k: defaults[k] for k in _DEFAULTS_SHOWN if k in defaults}
+    account.quantization = account.quantization or _text(props.get("model_ftype"))
     meta = entry.get("meta")
     if isinstance(meta, dict):
         account.size_bytes = _first_number(meta, ("size",))
@@ -102,10 +112,25 @@ def _explain(account: Account, owner: Any) -> None:
         "size_vram_bytes": "an OpenAI-compatible server does not tell it",
         "layers_on_gpu": "an OpenAI-compatible server does not tell it",
         "model_digest": "an OpenAI-compatible server does not tell it",
+        "parameters": "the server does not tell it",
     }
     account.unknown |= {
         name: why for name, why in reasons.items() if getattr(account, name, None) is None
     }
+
+
+def location_of(url: str, server: str | None) -> Literal["local", "api"]:
+    """`api`: a service of somebody else. A server that people run themselves is theirs wherever it
+    listens; of another one the address decides, and one that only the own network knows is local.
+    """
+    if server in _OWN_SERVERS:
+        return "local"
+    host = urlsplit(url).hostname or ""
+    try:
+        return "local" if ip_address(host).is_private else "api"
+    except ValueError:
+        own = "." not in host or host.endswith((".local", ".internal", ".lan", ".localhost"))
+        return "local" if own else "api"
 
 
 def _first_number(holder: dict[str, Any], names: tuple[str, ...]) -> int | None:

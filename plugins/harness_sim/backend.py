@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from harness_llamacpp.process import ServerGoneError, ServerProcess
 
 from harness.errors import BackendError, SpecError
 from harness.protocols import BackendConfig
 from harness.schema import Decoded, Effective, Exchange, ModelInfo, Request
+from harness.serverprocess import ServerGoneError, ServerProcess
 from harness_sim.options import SimOptions, asked_of, parse_cpus, spec_of
 
 if TYPE_CHECKING:

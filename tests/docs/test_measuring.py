@@ -16,6 +16,7 @@ from harness.metrics import (
     CALL_METRICS,
     COLD_METRICS,
     CONCURRENCY_METRICS,
+    ENERGY_METRICS,
     ITERATION_METRICS,
 )
 from harness.report import chunks, jsonl
@@ -42,7 +43,7 @@ def test_the_examples_give_what_the_page_says():
 
 @pytest.mark.parametrize(
     "metric",
-    [*CALL_METRICS, *ITERATION_METRICS, *COLD_METRICS, *CONCURRENCY_METRICS],
+    [*CALL_METRICS, *ITERATION_METRICS, *ENERGY_METRICS, *COLD_METRICS, *CONCURRENCY_METRICS],
     ids=lambda m: m.name,
 )
 def test_every_metric_has_an_executed_example(metric):
@@ -54,6 +55,7 @@ def test_every_metric_has_an_executed_example(metric):
     [
         ("call metrics", CALL_METRICS),
         ("iteration metrics", ITERATION_METRICS),
+        ("energy metrics", ENERGY_METRICS),
         ("cold metrics", COLD_METRICS),
         ("concurrency metrics", CONCURRENCY_METRICS),
     ],

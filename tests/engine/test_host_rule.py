@@ -8,7 +8,7 @@ import os
 import pytest
 from msgspec.structs import replace
 
-from harness.engine.hostload import Reading, host_load, read_host
+from harness.hostload import Reading, host_load, read_host
 from harness.schema import Environment, HostLoad, IterationRecord, ValiditySpec
 from tests.engine.faults import caveats, clean
 from tests.store import builders
@@ -62,6 +62,7 @@ def test_a_busy_machine_is_no_noise():
         ({"swap_out_bytes": 20 * 2**20}, "2 MiB/s were swapped in and out"),
         ({"major_faults": 200}, "our own memory came from disk 20 times a second"),
         ({"throttled_share": 0.2}, "heat slowed a core down for 20% of the time (bound 10%)"),
+        ({"cgroup_throttled_share": 1.2}, "(cgroup) held it back for 120% of the time"),
     ],
 )
 def test_each_kind_of_noise(changes, says):

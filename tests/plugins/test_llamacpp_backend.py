@@ -13,10 +13,10 @@ import msgspec
 import pytest
 from harness_llamacpp import LlamaCppOptions, harness_count_tokens
 from harness_llamacpp.backend import LlamaCppBackend
-from harness_llamacpp.options import default_threads
 
 from harness.protocols import ListsModels
 from harness.schema import ChunkKind, Request
+from harness.serverprocess import default_threads
 from harness.testing import BackendContract, Piece, respond
 from tests.plugins.llamacpp_kit import ask, carry, make
 

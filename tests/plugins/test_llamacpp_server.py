@@ -15,7 +15,9 @@ from pathlib import Path
 import httpx
 import pytest
 from harness_llamacpp import models
-from harness_llamacpp.process import ServerGoneError, ServerProcess
+from harness_llamacpp.process import EngineProcess
+
+from harness.serverprocess import ServerGoneError
 
 pytestmark = pytest.mark.real_model
 
@@ -35,8 +37,8 @@ def tiny_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def server(tiny_file: Path) -> Iterator[ServerProcess]:
-    process = ServerProcess(
+def server(tiny_file: Path) -> Iterator[EngineProcess]:
+    process = EngineProcess(
         ["--model", str(tiny_file), "--alias", "tiny", "--num-ctx", "512", "--parallel", "2"]
     )
     yield process
@@ -44,7 +46,7 @@ def server(tiny_file: Path) -> Iterator[ServerProcess]:
 
 
 @pytest.fixture(scope="module")
-def url(server: ServerProcess) -> str:
+def url(server: EngineProcess) -> str:
     return str(server.ready.result(PATIENCE_S)["url"])
 
 
@@ -83,7 +85,7 @@ def chat(url: str, **body) -> httpx.Response:
 # ------------------------------------------------------------------------------------ what it says
 
 
-def test_ready_line_says_what_runs(server: ServerProcess, url: str, tiny_file: Path) -> None:
+def test_ready_line_says_what_runs(server: EngineProcess, url: str, tiny_file: Path) -> None:
     ready = server.ready.result(PATIENCE_S)
     assert url.startswith("http://127.0.0.1:")
     assert ready["pid"] == server.pid
@@ -152,7 +154,7 @@ def test_pages_of_other_sites_may_not_read_answers(url: str) -> None:
 
 
 def test_two_servers_side_by_side(url: str, tiny_file: Path) -> None:
-    other = ServerProcess(["--model", str(tiny_file), "--alias", "other", "--parallel", "1"])
+    other = EngineProcess(["--model", str(tiny_file), "--alias", "other", "--parallel", "1"])
     try:
         second = other.ready.result(PATIENCE_S)["url"]
         assert second != url
@@ -167,7 +169,7 @@ def test_two_servers_side_by_side(url: str, tiny_file: Path) -> None:
 
 @linux_only
 def test_close_ends_and_reaps_it(tiny_file: Path) -> None:
-    process = ServerProcess(["--model", str(tiny_file)])
+    process = EngineProcess(["--model", str(tiny_file)])
     process.ready.result(PATIENCE_S)
     assert process.alive()
     process.close()
@@ -179,7 +181,7 @@ def test_close_ends_and_reaps_it(tiny_file: Path) -> None:
 
 
 def test_close_while_it_loads(tiny_file: Path) -> None:
-    process = ServerProcess(["--model", str(tiny_file)])
+    process = EngineProcess(["--model", str(tiny_file)])
     process.close()
     assert not process.alive()
     assert process.ready.done()
@@ -188,14 +190,14 @@ def test_close_while_it_loads(tiny_file: Path) -> None:
 def test_a_file_that_is_no_model_ends_with_the_engines_words(tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF" + bytes(64))
-    process = ServerProcess(["--model", str(broken)])
+    process = EngineProcess(["--model", str(broken)])
     with pytest.raises(ServerGoneError, match=r"status 3; error: gguf_init.*"):
         process.ready.result(PATIENCE_S)
     process.close()
 
 
 def test_a_killed_server_says_by_what(tiny_file: Path) -> None:
-    process = ServerProcess(["--model", str(tiny_file)])
+    process = EngineProcess(["--model", str(tiny_file)])
     process.ready.result(PATIENCE_S)
     os.kill(process.pid, signal.SIGKILL)
     process.close()
@@ -204,8 +206,8 @@ def test_a_killed_server_says_by_what(tiny_file: Path) -> None:
 
 _PARENT = """
 import os, sys
-from harness_llamacpp.process import ServerProcess
-process = ServerProcess(["--model", sys.argv[1]])
+from harness_llamacpp.process import EngineProcess
+process = EngineProcess(["--model", sys.argv[1]])
 process.ready.result()
 if sys.argv[2] == "fork" and os.fork() == 0:
     # Holds a copy of the pipe's other end; the test closes our stdin to end it.
@@ -262,10 +264,10 @@ sys.stdin.read()
 
 
 def test_server_outlives_the_thread_that_started_it(tiny_file: Path) -> None:
-    started: list[ServerProcess] = []
+    started: list[EngineProcess] = []
 
     def start() -> None:
-        started.append(ServerProcess(["--model", str(tiny_file)]))
+        started.append(EngineProcess(["--model", str(tiny_file)]))
         started[0].ready.result(PATIENCE_S)
 
     thread = threading.Thread(target=start)

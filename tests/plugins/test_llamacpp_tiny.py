@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from harness_llamacpp import models, tiny, vocabulary
 
+from harness.cache import cache_dir
 from harness.errors import BackendError
 
 # Of everything in the file that is ours: the same on every machine, whatever the gguf package.
@@ -157,11 +158,11 @@ def test_cache_dir_follows_the_platform(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.delenv("HARNESS_CACHE_DIR", raising=False)
     monkeypatch.setattr(models.sys, "platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert models.cache_dir() == tmp_path / "chimera-harness"
+    assert cache_dir() == tmp_path / "chimera-harness"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert models.cache_dir() == Path.home() / ".cache" / "chimera-harness"
+    assert cache_dir() == Path.home() / ".cache" / "chimera-harness"
     monkeypatch.setattr(models.sys, "platform", "darwin")
-    assert models.cache_dir() == Path.home() / "Library" / "Caches" / "chimera-harness"
+    assert cache_dir() == Path.home() / "Library" / "Caches" / "chimera-harness"
     monkeypatch.setattr(models.sys, "platform", "win32")
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
-    assert models.cache_dir() == tmp_path / "local" / "chimera-harness"
+    assert cache_dir() == tmp_path / "local" / "chimera-harness"

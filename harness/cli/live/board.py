@@ -14,7 +14,14 @@ from msgspec import Struct, field
 
 from harness.cli.live.doubts import Doubts
 from harness.cli.live.estimates import CLOSED, OPEN, Estimate, Gathered, estimate
-from harness.schema import CallRecord, IterationRecord, OpenLoad, TrialRecord, ValiditySpec
+from harness.schema import (
+    CallRecord,
+    IterationRecord,
+    OpenLoad,
+    RetryRecord,
+    TrialRecord,
+    ValiditySpec,
+)
 
 if TYPE_CHECKING:
     from harness.engine.plan import Plan, PlannedTrial
@@ -159,6 +166,15 @@ class Board:
         load = one.planned.arm.load if one is not None else None
         gathered = one.gathered if one is not None else Gathered()
         self.doubts.trial(record, gathered.calls, gathered.iterations, load)
+
+    def trial_retried(self, record: RetryRecord) -> None:
+        """It begins anew, and all that is known of it goes."""
+        one = self.running.get(record.trial)
+        if one is None:
+            return
+        self.running[record.trial] = Running(planned=one.planned, since_s=self.clock_s())
+        self._touch(one.planned.arm.name, one.planned.cell)
+        self.doubts.retried(record, one.planned.arm.name)
 
     # What follows from it. ------------------------------------------------------------------------
 

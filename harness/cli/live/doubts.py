@@ -9,7 +9,15 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from harness.metrics import call_metric
-from harness.schema import CallRecord, IterationRecord, Load, OpenLoad, TrialRecord, ValiditySpec
+from harness.schema import (
+    CallRecord,
+    IterationRecord,
+    Load,
+    OpenLoad,
+    RetryRecord,
+    TrialRecord,
+    ValiditySpec,
+)
 from harness.text import one_line
 
 __all__ = ["Doubts"]
@@ -30,6 +38,9 @@ class Doubts:
         """A measured call that is not ok. Called as it ends: it only counts."""
         code = call.error.code if call.error is not None else call.status
         self._note("errors", f"{call.status}, {code}", call.arm)
+
+    def retried(self, record: RetryRecord, arm: str) -> None:
+        self._note("place-lost", f"trial {record.trial}: {one_line(record.reason, 80)}", arm)
 
     def trial(self, record: TrialRecord, calls: Iterable[CallRecord],
               iterations: Iterable[IterationRecord], load: Load | None) -> None:  # fmt: skip

@@ -10,7 +10,7 @@ from harness.cli.terminal import say
 
 if TYPE_CHECKING:
     from harness.engine.plan import Plan, PlannedTrial
-    from harness.schema import CallRecord, IterationRecord, Record, TrialRecord
+    from harness.schema import CallRecord, IterationRecord, Record, RetryRecord, TrialRecord
 
 __all__ = ["PlainView"]
 
@@ -61,6 +61,9 @@ class PlainView:
             f"trial {self.board.done}/{self.board.total} {record.arm}{cell}: {record.status},"
             f"{calls} {seconds:.1f} s{self._left()}"
         )
+
+    def trial_retried(self, record: RetryRecord) -> None:
+        self.board.trial_retried(record)
 
     def _left(self) -> str:
         left_s = self.board.left_s()

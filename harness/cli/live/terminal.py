@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from harness.engine.plan import Plan, PlannedTrial
-    from harness.schema import CallRecord, IterationRecord, Record, TrialRecord
+    from harness.schema import CallRecord, IterationRecord, Record, RetryRecord, TrialRecord
 
 __all__ = ["LiveView"]
 
@@ -103,6 +103,10 @@ class LiveView:
 
     def trial_finished(self, record: TrialRecord) -> None:
         self.board.trial_finished(record)
+        self._make_table()
+
+    def trial_retried(self, record: RetryRecord) -> None:
+        self.board.trial_retried(record)
         self._make_table()
 
 

@@ -9,6 +9,8 @@ figures.py   can it be read, and compared: unbounded_output, too_few, imported, 
 timing.py    are the stamps and the schedule what they seem: schedule_slip, client_lag, user_stamps,
              clock_step
 machine.py   did the machine do something else meanwhile: host_noise, parallel_trials
+memory.py    did models fit, and as foreseen: skipped_models, memory_prediction
+money.py     did the money last, and is all that was spent known: budget, unpriced
 steady.py    did the figures come to rest: no_steady_state
 instrument.py  is the error of the measuring itself known: no_selfcheck
 prompts.py   did the model get the prompt that was sent: prompt_truncated
@@ -16,6 +18,7 @@ tokens.py    do the counts agree, and was the cache cold: token_mismatch, prompt
 agents.py    is a speed-up of the same work, and is there one: unequal_work, solo_missing,
              contention
 tapping.py   did all that agents did go through the tap: tap_bypassed
+service.py   what the service refused for a while, and what its books say: retried, account_mismatch
 configuration.py  did the server run what was asked for: config_not_effective, cold_in_warm
 factors.py   did the axes of a sweep change anything: duplicate_cells, no_op_factor
 

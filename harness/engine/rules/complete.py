@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Set
 from typing import Final, TypeAlias
 
+from harness.engine.rules.memory import did_not_fit
+from harness.engine.rules.money import unpaid
 from harness.engine.rules.view import ArmView, RunView
 from harness.schema import Caveat, RunState
 from harness.text import one_line
@@ -143,19 +145,28 @@ def empty_workload(view: RunView) -> Iterator[Caveat]:
     that failed before it measured says that instead."""
     if view.state in ("running", "failed"):
         return
+    unfit = {(t.arm, t.cell) for t in view.skipped if did_not_fit(t) or unpaid(t)}
+    left_out = [a for a in view.arms if not a.trials and (a.name, a.summary.cell) in unfit]
     for arm in view.arms:
-        if not arm.is_empty:
+        # A model that does not fit is left out of the run; a run of nothing else measured nothing.
+        if not arm.is_empty or (arm in left_out and len(left_out) < len(view.arms)):
             continue
         yield Caveat(
             code="empty-workload",
             severity="invalid",
             message="not one call was measured",
             evidence={"trials": arm.summary.trials, "iterations": arm.summary.iterations},
-            remedy=FAILED_FIRST if any(arm.failures()) else _to_measure(view),
+            remedy=_to_measure(view, arm, arm in left_out),
             arm=arm.name,
             cell=arm.cell,
         )
 
 
-def _to_measure(view: RunView) -> str:
+def _to_measure(view: RunView, arm: ArmView, unfit: bool) -> str:
+    if any(arm.failures()):
+        return FAILED_FIRST
+    if any(map(unpaid, (*arm.trials, *view.skipped))):
+        return "a larger budget (`budget`)"
+    if unfit:
+        return "a model that fits into memory (`skipped-models`)"
     return resume_command(view) if view.state == "interrupted" else "give the scenario some input"

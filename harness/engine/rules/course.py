@@ -10,7 +10,13 @@ from typing import Any, Final
 from harness.engine.resume import conditions
 from harness.engine.rules.view import RunView
 from harness.engine.search import contradictions
-from harness.metrics import CALL_METRICS, CONCURRENCY_METRICS, ITERATION_METRICS, session_of
+from harness.metrics import (
+    CALL_METRICS,
+    CONCURRENCY_METRICS,
+    ENERGY_METRICS,
+    ITERATION_METRICS,
+    session_of,
+)
 from harness.schema import Caveat, Probe, SearchResult, Stopping
 from harness.text import listed, one_line
 
@@ -19,7 +25,9 @@ __all__ = ["not_narrow", "resumed", "search"]
 SHOWN_MAX: Final = 4
 TRIALS_ADVISED_MAX: Final = 1000
 OURS: Final = frozenset(
-    one.name for of in (CALL_METRICS, ITERATION_METRICS, CONCURRENCY_METRICS) for one in of
+    one.name
+    for of in (CALL_METRICS, ITERATION_METRICS, ENERGY_METRICS, CONCURRENCY_METRICS)
+    for one in of
 )
 
 

@@ -2,10 +2,10 @@
 
 A busy machine is no doubt by itself: a local server may use every core, and so it should. CPU use
 and pressure (PSI) count that server, so they stand in the evidence and decide nothing. What does
-decide is time taken by the hypervisor, pages that come from a disk, cores that heat slows down, and
-our own threads being kept from running, for longer than a server explains or beside more tasks than
-one has. Frequencies are evidence, too, and decide nothing: they are of two instants, at which a
-laptop's clock is what its governor makes of a client that waits.
+decide is time taken by the hypervisor or by a container's CPU quota, pages that come from a disk,
+cores that heat slows down, and our own threads being kept from running, for longer than a server
+explains or beside more tasks than one has. Frequencies are evidence, too, and decide nothing: they
+are of two instants, at which a laptop's clock is what its governor makes of a client that waits.
 """
 
 from __future__ import annotations
@@ -126,6 +126,13 @@ def _problems(
             f"{bounds.throttled_share_max:.0%})",
             "cooling, pauses between iterations, or a lower fixed clock (cpupower frequency-set)",
         )
+    if over("cgroup_throttled_share", bounds.cgroup_throttled_share_max):
+        yield (
+            "the CPU quota of our container (cgroup) held it back for "
+            f"{figures['cgroup_throttled_share']:.0%} of the time, its CPUs together (bound "
+            f"{bounds.cgroup_throttled_share_max:.0%})",
+            "a higher quota, or CPUs of one's own (cpuset) in place of one",
+        )
 
 
 def _hosts(arm: ArmView) -> list[HostLoad]:
@@ -156,6 +163,7 @@ def _figures(hosts: Sequence[HostLoad]) -> dict[str, Any]:
         "swap_mib_per_s": None if swapped is None else swapped / 2**20 / rated_s,
         "major_faults_per_s": None if faults is None else faults / rated_s,
         "throttled_share": _mean("throttled_share", hosts),
+        "cgroup_throttled_share": _mean("cgroup_throttled_share", hosts),
         "frequency_lowest_mhz": min(clocks, default=None),
         "frequency_highest_mhz": max(clocks, default=None),
     }

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from harness.engine.cells import BASE_CELL
+from harness.engine.till import BUDGET
 from harness.schema import (
     ArmSummary,
     CallRecord,
@@ -55,9 +56,10 @@ class ArmView(Struct, frozen=True, kw_only=True):
         return not self.calls and not any(iteration.metrics for iteration in self.iterations)
 
     def failures(self) -> Iterator[TrialRecord | IterationRecord]:
-        """What ended in an error, trials first."""
+        """What ended in an error, trials first; that the money was spent is none."""
         items: list[TrialRecord | IterationRecord] = [*self.trials, *self.iterations]
-        return (item for item in items if item.status == "error")
+        found = (item for item in items if item.status == "error")
+        return (item for item in found if item.error is None or item.error.code != BUDGET)
 
 
 class RunView(Struct, frozen=True, kw_only=True):
@@ -75,9 +77,9 @@ class RunView(Struct, frozen=True, kw_only=True):
 
     def judged(self, arm: ArmView) -> list[CallRecord]:
         """The calls that a verdict may rest on: what an interrupt took back, or kept from being
-        sent, counts neither way."""
+        sent, counts neither way, and neither does what there was no money for."""
         if self.state == "finished":
-            return arm.calls
+            return [one for one in arm.calls if one.error is None or one.error.code != BUDGET]
         return [call for call in arm.calls if call.status not in ("cancelled", "not_sent")]
 
 

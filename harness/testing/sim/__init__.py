@@ -10,6 +10,7 @@ sharing.py    the same where streams share a bandwidth
 draft.py      an answer before it is sent: frames with their instants, and their way onto the wire
 ollama.py     answers in Ollama's dialect
 openai.py     answers in those of OpenAI-compatible servers
+openrouter.py routing, prices and books of the dialect that has them
 control.py    models, versions, load and unload: what is not streamed
 faults.py     what can go wrong, done to a draft
 server.py     brings them together around the native sender

@@ -24,6 +24,9 @@ class Http(Struct, frozen=True, kw_only=True):
     path: str
     keep_alive: bool
     chunked: bool
+    query: str = ""
+    metadata: bool = False
+    """X-OpenRouter-Metadata: enabled"""
     request_id: str | None = None
     """X-Request-ID: how a client that records no name of the answer can be found in the log."""
 
@@ -57,6 +60,8 @@ class Asked(Struct, kw_only=True):
     num_keep: int = 4
     truncate: bool = True
     """ollama: a prompt longer than the context is cut; else refused."""
+    provider: dict[str, Any] = msgspec.field(default_factory=dict)
+    """openrouter: how the request is to be routed."""
     empty: bool = False
     """ollama: no prompt, which loads the model or unloads it."""
 
@@ -75,6 +80,8 @@ def read_http(head: bytes) -> Http | None:
     return Http(
         method=words[0].decode("latin-1"),
         path=words[1].partition(b"?")[0].decode("latin-1"),
+        query=words[1].partition(b"?")[2].decode("latin-1"),
+        metadata=b"\r\nx-openrouter-metadata: enabled" in b"\r\n" + fields,
         keep_alive=b"\r\nconnection: close" not in b"\r\n" + fields and words[2] != b"HTTP/1.0",
         chunked=b"transfer-encoding:" in fields,
         request_id=_request_id(rest),
@@ -153,6 +160,7 @@ def _openai(api: Literal["chat", "completions"], body: dict[str, Any]) -> Asked:
         obfuscation=stream_options.get("include_obfuscation") is not False,
         ignore_eos=body.get("ignore_eos") is True,
         min_tokens=_size(body.get("min_tokens")) or 0,
+        provider=_mapping(body, "provider"),
     )
 
 

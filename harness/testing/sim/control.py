@@ -28,8 +28,9 @@ def control(
     offset_ns: int,
     version: str,
     keep_alive: bool,
+    model: dict[str, Any] | None = None,
 ) -> Wire:
-    """The answer to anything but a request for text."""
+    """The answer to anything but a request for text. `model`: more of it, for the list of /v1."""
 
     def say(answer: object, status: int = 200) -> Wire:
         return whole(status, answer, now_ns, version=version, keep_alive=keep_alive)
@@ -54,7 +55,7 @@ def control(
         case "POST", "/api/pull":
             return _pull(spec, body, now_ns, version, keep_alive)
         case "GET", _ if path in MODELS:
-            return say({"object": "list", "data": [_model(spec, version)]})
+            return say({"object": "list", "data": [_model(spec, version) | (model or {})]})
         case _:
             return say({"error": f"{method} {path[:100]} is not served here"}, 404)
 

@@ -33,6 +33,7 @@ from harness.testing.sim.laws import sampler
 from harness.testing.sim.models import Memory, same_model
 from harness.testing.sim.ollama import OllamaVoice, created_at
 from harness.testing.sim.openai import OpenAIVoice
+from harness.testing.sim.openrouter import Books, rate_limit_headers
 from harness.testing.sim.replay import Pace
 from harness.testing.sim.sharing import Sharing
 from harness.testing.sim.spec import Fault, SimSpec
@@ -41,7 +42,8 @@ from harness.testing.sim.voice import Voice, words_from
 
 __all__ = ["Desk"]
 
-RETRY_AFTER: Final = ("Retry-After: 1",)
+NO_PROVIDER: Final = "No allowed providers are available for the selected model."
+NO_CREDIT: Final = "This request requires more credits, or fewer max_tokens"
 
 
 class Desk:
@@ -78,6 +80,7 @@ class Desk:
         self._waiting: deque[Job] = deque()
         self._prompts = PromptCache() if spec.prompt_cache else None
         self._sharing = Sharing(spec) if spec.shared_tok_s is not None else None
+        self._books = Books(spec) if spec.dialect == "openrouter" else None
         self._streams: dict[int, Job] = {}
         """Those that share."""
 
@@ -90,7 +93,7 @@ class Desk:
             self._say(job, job.status, said, job.arrived_ns)
             return
         job.method, job.path, job.keep_alive = http.method, http.path, http.keep_alive
-        job.request_id = http.request_id
+        job.request_id, job.query, job.metadata = http.request_id, http.query, http.metadata
         try:
             job.asked = read_asked(http.path, body) if http.method == "POST" else None
         except NotUnderstood as error:
@@ -150,6 +153,12 @@ class Desk:
         except NotUnderstood as error:
             self._refused(job, 400, str(error))
             return
+        if self._books is not None and not asked.api.startswith("ollama"):
+            job.route = self._books.route(asked, job.ordinal)
+            if job.route is None or self._books.used_up:
+                none = job.route is None
+                self._refused(job, 404 if none else 402, NO_PROVIDER if none else NO_CREDIT)
+                return
         slots, most = self.spec.slots, self.spec.queue_max
         if slots is None or self._busy < slots:
             self._begin(job, asked, job.arrived_ns)
@@ -183,6 +192,10 @@ class Desk:
             realtime_offset_ns=self._offset_ns,
         )
         job.status = 200
+        if self._books is not None and job.route is not None and not _is_cached(job):
+            voice = self._voice(job, asked)
+            assert isinstance(voice, OpenAIVoice)
+            self._books.note(voice.ident, asked, timeline, job.route.provider)
         if self._sharing is None:
             self._answer(job, self._made(job))
         else:
@@ -247,6 +260,11 @@ class Desk:
         self._say(job, 200, answer | {"done": True, "done_reason": reason}, due_ns)
 
     def _control(self, job: Job, body: bytes) -> None:
+        if self._books is not None:
+            known = self._books.answer(job.method, job.path, job.query)
+            if known is not None:
+                self._say(job, *known, job.arrived_ns)
+                return
         wire = control(
             self.spec,
             self.memory,
@@ -257,15 +275,20 @@ class Desk:
             offset_ns=self._offset_ns,
             version=self._version,
             keep_alive=job.keep_alive,
+            model=self._books.model() if self._books is not None else None,
         )
         job.status = int(wire.data[9:12])
         self._answer(job, wire)
 
     def _fail(self, job: Job, fault: Fault) -> None:
         """A fault that leaves nothing of the stream."""
-        if fault.kind in HTTP_STATUS:
-            status = HTTP_STATUS[fault.kind]
-            more = RETRY_AFTER if status in (429, 503) else ()
+        if fault.kind in HTTP_STATUS or fault.kind == "http_status":
+            status = HTTP_STATUS.get(fault.kind, fault.status)
+            more: tuple[str, ...] = ()
+            if status in (429, 503):
+                more = (f"Retry-After: {fault.retry_after_s}",)
+            if self._books is not None and status == 429:
+                more += rate_limit_headers((job.arrived_ns + self._offset_ns) // 1_000_000)
             self._refused(job, status, "the truth server was told to refuse this", more)
             return
         if fault.kind == "refuse":
@@ -296,4 +319,17 @@ class Desk:
         if asked.api.startswith("ollama"):
             return OllamaVoice(asked, self._version, self._offset_ns)
         unix_s = (job.arrived_ns + self._offset_ns) // 1_000_000_000
-        return OpenAIVoice(self.spec, asked, f"{self._boot}-{job.serial}", self._version, unix_s)
+        return OpenAIVoice(
+            self.spec,
+            asked,
+            f"{self._boot}-{job.serial}",
+            self._version,
+            unix_s,
+            route=job.route,
+            metadata=job.metadata,
+            from_cache=self._books is not None and _is_cached(job),
+        )
+
+
+def _is_cached(job: Job) -> bool:
+    return job.fault is not None and job.fault.kind == "cache_hit"

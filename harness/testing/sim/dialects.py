@@ -85,7 +85,6 @@ TRAITS: Final[dict[Dialect, Traits]] = {
         usage="always",
         error="choice",
         waiting="OPENROUTER PROCESSING",
-        more=(("provider", "harness-sim"),),
     ),
     "deepseek": Traits(waiting="keep-alive", more=(("system_fingerprint", "fp_sim"),)),
 }

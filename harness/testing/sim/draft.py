@@ -57,11 +57,16 @@ TIMED: Final = (REASONING, CONTENT, END)
 STATUS: Final = {
     200: "OK",
     400: "Bad Request",
+    401: "Unauthorized",
+    402: "Payment Required",
+    403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
+    408: "Request Timeout",
     411: "Length Required",
     429: "Too Many Requests",
     500: "Internal Server Error",
+    502: "Bad Gateway",
     503: "Service Unavailable",
 }
 MEDIA: Final = {"sse": "text/event-stream", "ndjson": "application/x-ndjson"}
@@ -147,7 +152,7 @@ def http_head(
     status: int, media: str, *, version: str, length: int | None = None, more: tuple[str, ...] = ()
 ) -> bytes:
     """`Server` names us: nobody is to take these figures for a model's."""
-    lines = [f"HTTP/1.1 {status} {STATUS[status]}", f"Server: harness-sim/{version}"]
+    lines = [f"HTTP/1.1 {status} {STATUS.get(status, 'Other')}", f"Server: harness-sim/{version}"]
     lines.append(f"Content-Type: {media}")
     lines.append("Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}")
     return "\r\n".join([*lines, *more, "", ""]).encode("latin-1")

@@ -26,7 +26,7 @@ from harness.testing.sim.voice import Counts, Voice
 __all__ = ["HTTP_STATUS", "UNSHARED", "UNSTREAMED", "counts_of", "fault_for", "reworded", "spoil"]
 
 HTTP_STATUS: Final = {"http_400": 400, "http_429": 429, "http_500": 500, "http_503": 503}
-UNSTREAMED: Final = ("refuse", "reset_before", "stall_before", *HTTP_STATUS)
+UNSTREAMED: Final = ("refuse", "reset_before", "stall_before", "http_status", *HTTP_STATUS)
 """Those that leave nothing of the stream."""
 UNSHARED: Final = ("trickle",)
 """Those whose answer, once it is made, goes its own way whatever other streams do: there is a piece

@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from harness.testing.sim.asked import Asked
+from harness.testing.sim.openrouter import Route
 from harness.testing.sim.spec import Fault
 from harness.testing.sim.timeline import Timeline
 
@@ -20,11 +21,15 @@ class Job(Struct, kw_only=True):
     method: str = ""
     path: str = ""
     keep_alive: bool = True
+    metadata: bool = False
+    query: str = ""
     request_id: str | None = None
     ordinal: int | None = None
     """Its number among the requests for text; None: it is none."""
     fault: Fault | None = None
     asked: Asked | None = None
+    route: Route | None = None
+    """openrouter: who serves it."""
     timeline: Timeline | None = None
     status: int | None = None
     """HTTP status of the answer; None: no answer."""

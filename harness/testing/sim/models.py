@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from harness.testing.sim.asked import Asked
 from harness.testing.sim.ollama import created_at
+from harness.testing.sim.openrouter import canonical_slug
 from harness.testing.sim.spec import SimSpec
 
 __all__ = ["Memory", "listed", "running", "same_model", "shown"]
@@ -79,7 +80,9 @@ def _keep_ns(value: Any) -> float:
 
 
 def same_model(spec: SimSpec, name: str) -> bool:
-    """`sim` is `sim:latest`."""
+    """`sim` is `sim:latest`, and by the name that never changes."""
+    if spec.dialect == "openrouter" and name == canonical_slug(spec):
+        return True
     return name.lower().removesuffix(":latest") == spec.model.lower().removesuffix(":latest")
 
 

@@ -10,6 +10,7 @@ import msgspec
 from harness.testing.sim.asked import Asked
 from harness.testing.sim.dialects import TRAITS, error_body, error_payload, timings_of, usage_of
 from harness.testing.sim.draft import COMMENT, CONTENT, EMPTY, END, REASONING, Draft, http_head
+from harness.testing.sim.openrouter import Route
 from harness.testing.sim.spec import SimSpec
 from harness.testing.sim.timeline import Timeline
 from harness.testing.sim.voice import Counts
@@ -24,7 +25,20 @@ DONE: Final = b"data: [DONE]\n\n"
 class OpenAIVoice:
     """A Voice; see there."""
 
-    def __init__(self, spec: SimSpec, asked: Asked, ident: str, version: str, unix_s: int) -> None:
+    def __init__(
+        self,
+        spec: SimSpec,
+        asked: Asked,
+        ident: str,
+        version: str,
+        unix_s: int,
+        *,
+        route: Route | None = None,
+        metadata: bool = False,
+        from_cache: bool = False,
+    ) -> None:
+        """`route`: where OpenRouter sends it; `metadata`: it is to say so; `from_cache`: the answer
+        is an earlier one, and costs nothing."""
         self._spec = spec
         self._traits = TRAITS[spec.dialect]
         self._asked = asked
@@ -38,6 +52,10 @@ class OpenAIVoice:
             "model": asked.model,
             **dict(self._traits.more),
         }
+        if route is not None:
+            self._base["provider"] = route.provider
+        self._routed = {"openrouter_metadata": route.metadata} if route and metadata else {}
+        self._from_cache = from_cache
         self._pads = self._traits.obfuscation and asked.obfuscation
         self._no_usage: dict[str, Any] = {}
         """Of frames that have none."""
@@ -48,9 +66,10 @@ class OpenAIVoice:
 
     def draft(self, timeline: Timeline, words: list[str], counts: Counts) -> Draft:
         traits = self._traits
-        named = (f"X-Generation-Id: {self._base['id']}",) if traits.error == "choice" else ()
+        if self._from_cache:
+            counts = Counts(0, 0, 0, 0)
         media = "text/event-stream; charset=utf-8"
-        head = http_head(200, media, version=self._version, more=named)
+        head = http_head(200, media, version=self._version, more=self.headers)
         draft = Draft(head=head, head_due_ns=timeline.start_ns if traits.head_at_start else None)
         first_ns = timeline.due_ns[0]
         if traits.waiting is not None:
@@ -62,6 +81,18 @@ class OpenAIVoice:
         self._add_content(draft, timeline, words, counts)
         self._add_end(draft, timeline, counts)
         return draft
+
+    @property
+    def ident(self) -> str:
+        return str(self._base["id"])
+
+    @property
+    def headers(self) -> tuple[str, ...]:
+        """Of an answer, beside those of any HTTP."""
+        if self._spec.dialect != "openrouter":
+            return ()
+        cached = ("X-OpenRouter-Cache-Status: HIT",) if self._from_cache else ()
+        return (f"X-Generation-Id: {self.ident}", *cached)
 
     def _add_content(
         self, draft: Draft, timeline: Timeline, words: list[str], counts: Counts
@@ -135,6 +166,7 @@ class OpenAIVoice:
         draft.add(self._finish(timeline, more), end_ns, END)
         if separate:
             more = {"usage": usage_of(self._spec, counts)} | (timings if traits.timings else {})
+            more |= self._routed
             draft.add(self._event({**self._base, "choices": [], **more}), end_ns, END)
         if traits.done:
             draft.add(DONE, end_ns, END)
@@ -220,7 +252,7 @@ class OpenAIVoice:
             choice["text"] = text
         kind = "chat.completion" if self._chat else "text_completion"
         usage = usage_of(self._spec, counts)
-        found = {**self._base, "object": kind, "choices": [choice], "usage": usage}
+        found = {**self._base, "object": kind, "choices": [choice], "usage": usage, **self._routed}
         if self._traits.timings:
             found["timings"] = timings_of(timeline, counts, counts.output, timeline.end_ns)
         return found

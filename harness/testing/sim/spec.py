@@ -32,6 +32,8 @@ FaultKind: TypeAlias = Literal[
     "http_429",
     "http_500",
     "http_503",
+    "http_status",
+    "cache_hit",
     "malformed_json",
     "long_line",
     "invalid_utf8",
@@ -66,6 +68,10 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     """refuse: how long nothing listens."""
     step_ms: Annotated[float, Meta(gt=0)] = 0.1
     """trickle: between two bytes."""
+    status: Annotated[int, Meta(ge=400, le=599)] = 502
+    """http_status."""
+    retry_after_s: Annotated[int, Meta(ge=0)] = 1
+    """Of a 429 or a 503: the header."""
 
     def __post_init__(self) -> None:
         given = (self.rate is not None) + bool(self.requests) + (self.match is not None)
@@ -118,7 +124,13 @@ class SimSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     """A longer prompt is cut (Ollama, which may be given another `num_ctx`) or refused."""
     size_bytes: Whole = 1_073_741_824
     cost_usd_per_token: Annotated[float, Meta(ge=0)] = 1e-6
-    """openrouter."""
+    """openrouter: of the prompt and of the answer alike."""
+    providers: Annotated[tuple[str, ...], Meta(min_length=1)] = ("harness-sim",)
+    """openrouter: who serves the model, by their slugs, such as `alpha` or `alpha/fp8`."""
+    credit_usd: Annotated[float, Meta(ge=0)] | None = None
+    """openrouter: of the key; once it is spent, requests get 402. None: no limit."""
+    account_delay: Annotated[int, Meta(ge=0)] = 0
+    """openrouter: so many times that /generation is asked of an answer, it does not know it yet."""
     comments: Annotated[int, Meta(ge=0)] = 1
     """openrouter, deepseek: comment lines before the first token."""
     faults: tuple[Fault, ...] = ()

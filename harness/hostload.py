@@ -1,4 +1,5 @@
 """What else the machine did while an iteration ran: counters of the kernel, read before and after.
+Public: for instruments.
 
 Nothing is read while calls are under way. One reading takes a fraction of a millisecond (a dozen
 small files of /proc and /sys). Where there is no such file, as on other systems, the figures that
@@ -14,6 +15,8 @@ need it are None; so is a share whose counter went back, as idle time does on so
                    each time ends. Intel's alone, Linux 5.6 and later, no virtual machines
     frequency      cpufreq, now: a core that idles is slow, so it is no more than a hint
                    Both of the CPUs that we may use
+    cgroup         cpu.stat of our cgroup and those above: time in which a quota held it back, over
+                   all CPUs together
 """
 
 from __future__ import annotations
@@ -24,10 +27,11 @@ from typing import Final
 
 from msgspec import Struct
 
+from harness import cgroups
 from harness._native.clock import monotonic_ns
 from harness.schema import HostLoad
 
-__all__ = ["Reading", "host_load", "read_host"]
+__all__ = ["Reading", "host_load", "read_clocks", "read_host"]
 
 PROC: Final = Path("/proc")
 CPU: Final = Path("/sys/devices/system/cpu")
@@ -58,9 +62,11 @@ class Reading(Struct, frozen=True, kw_only=True):
     throttled_ms: dict[str, int] | None = None
     """File → time that it tells of."""
     mhz: tuple[float, ...] = ()
+    cgroup_us: int | None = None
+    """Time that a quota has held us back."""
 
 
-def read_host(proc: Path = PROC, cpu: Path = CPU) -> Reading:
+def read_host(proc: Path = PROC, cpu: Path = CPU, groups: Path = cgroups.ROOT) -> Reading:
     """The counters now. Raises nothing: what cannot be read, or makes no sense, is None."""
     allowed, stat = _allowed(), _read(proc / "stat")
     chosen = [cpu / f"cpu{number}" for number in allowed[:CPUS_READ_MAX]]
@@ -76,7 +82,13 @@ def read_host(proc: Path = PROC, cpu: Path = CPU) -> Reading:
         cpus_online=_online(stat),
         throttled_ms=_throttled_ms(chosen),
         mhz=_mhz(chosen),
+        cgroup_us=cgroups.throttled_us(proc, groups),
     )
+
+
+def read_clocks(cpu: Path = CPU) -> tuple[float, ...]:
+    """MHz of each CPU that we may use, now; none where the system does not tell."""
+    return _mhz([cpu / f"cpu{number}" for number in _allowed()[:CPUS_READ_MAX]])
 
 
 def host_load(before: Reading, after: Reading) -> HostLoad:
@@ -88,6 +100,7 @@ def host_load(before: Reading, after: Reading) -> HostLoad:
     into, out = (before.swapped, after.swapped) if before.swapped else (None, None)
     page = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
     throttled_ms = _throttled(before.throttled_ms, after.throttled_ms)
+    held_us = _gone(before.cgroup_us, after.cgroup_us)
     mhz = before.mhz + after.mhz
     return HostLoad(
         wall_ns=wall_ns,
@@ -104,6 +117,7 @@ def host_load(before: Reading, after: Reading) -> HostLoad:
         frequency_max_mhz=max(mhz, default=None),
         throttled_share=None if throttled_ms is None else min(1.0, throttled_ms * 1e6 / wall_ns),
         pressure_share=None if pressed_us is None else min(1.0, pressed_us * 1e3 / wall_ns),
+        cgroup_throttled_share=None if held_us is None else held_us * 1e3 / wall_ns,
     )
 
 

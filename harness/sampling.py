@@ -3,6 +3,8 @@
 Samples are due on a grid from the start, so that a slow one does not shift the others; those that
 are overdue when their turn comes are left out and counted. The cost is the CPU time of the thread,
 by its own clock: what it took from the measurement, and no more than that.
+
+Public: for instruments.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A local server is found by the port of the backend's loopback address: whoever listens there, and
 its children. One that this process started is among our own children too; its figures are then in
-both groups, and are not to be added up.
+both groups, and are not to be added up. Public: for instruments.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from urllib.parse import unquote, urlsplit
 
 import psutil
 
-__all__ = ["server_processes", "with_children"]
+__all__ = ["NOT_HERE", "server_processes", "with_children"]
+
+NOT_HERE: Final = "the server is not on this machine: its address is no loopback one"
 
 LISTED: Final = Path("/proc/thread-self/children").exists()
 """Whether the kernel lists a thread's children (Linux, CONFIG_PROC_CHILDREN)."""
@@ -72,7 +74,7 @@ def server_processes(urls: tuple[str, ...]) -> tuple[list[psutil.Process], str]:
         if parts.scheme == "http+unix":
             sockets.add(unquote(parts.netloc) or parts.path)
         elif not _is_loopback(parts.hostname or ""):
-            return [], "the server is not on this machine: its address is no loopback one"
+            return [], NOT_HERE
         else:
             ports.add(parts.port or (443 if parts.scheme == "https" else 80))
     try:

@@ -1,0 +1,93 @@
+"""What it cost: did the money last, and is it known of every call: budget, unpriced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Final
+
+from harness.engine.rules.view import ArmView, RunView
+from harness.engine.till import BUDGET
+from harness.money import dollars, was_refused, was_sent
+from harness.money.amounts import added
+from harness.schema import Caveat, TrialRecord
+
+__all__ = ["budget", "unpaid", "unpriced"]
+
+FIRST_MAX: Final = 300
+
+
+def unpaid(trial: TrialRecord) -> bool:
+    """Whether the budget kept it from its end, or from its beginning."""
+    return trial.error is not None and trial.error.code == BUDGET
+
+
+def budget(view: RunView) -> Iterator[Caveat]:
+    """The budget ended the run: what it was to show has fewer calls, or trials, than planned."""
+    cut = [trial for arm in view.arms for trial in arm.trials if unpaid(trial)]
+    skipped = [trial for trial in view.skipped if unpaid(trial)]
+    if not cut and not skipped:
+        return
+    refused = sum(
+        call.error is not None and call.error.code == BUDGET
+        for arm in view.arms
+        for call in arm.calls
+    )
+    limit = Decimal(str(view.manifest.spec.budget_usd or 0))
+    costs = [arm.summary.cost for arm in view.arms if arm.summary.cost is not None]
+    spent = added(Decimal(cost.usd) for cost in costs)
+    unknown = sum(cost.unknown for cost in costs)
+    besides = f" and {unknown} calls of unknown cost, counted as the most they can have cost"
+    yield Caveat(
+        code="budget",
+        severity="doubtful",
+        message=f"the budget of {dollars(limit)} ended the run: {dollars(spent)} is spent"
+        f"{besides if unknown else ''}; {refused} measured calls were not sent, "
+        f"{len(cut)} trials cut short, {len(skipped)} not begun",
+        evidence={
+            "budget_usd": str(limit),
+            "spent_usd": str(spent),
+            "calls_of_unknown_cost": unknown,
+            "calls_not_sent": refused,
+            "trials_cut_short": len(cut),
+            "trials_skipped": len(skipped),
+            "first": next((t.error.message[:FIRST_MAX] for t in cut if t.error), ""),
+        },
+        remedy="a larger --budget-usd, fewer --max-tokens, or fewer requests",
+    )
+
+
+def unpriced(view: RunView) -> Iterator[Caveat]:
+    """Calls to a service that is paid for, of which nobody knows what they cost. A model on a
+    machine of one's own has no price, and needs none."""
+    for arm in view.arms:
+        unknown, of = _unknown(arm)
+        if not unknown:
+            continue
+        reasons = [t.effective.unknown.get("price", "") for t in arm.trials]
+        why = next(filter(None, reasons), "")
+        yield Caveat(
+            code="unpriced",
+            severity="note",
+            message=f"what {unknown} of {of} calls cost is unknown"
+            + (f": {why}" if why else ", and so is the sum"),
+            evidence={"calls": of, "unknown": unknown, "because": why},
+            remedy="harness prices add, or $.prices (docs/money.md)",
+            arm=arm.name,
+            cell=arm.cell,
+        )
+
+
+def _unknown(arm: ArmView) -> tuple[int, int]:
+    """Calls of unknown cost, and all that were sent. Those that the server refused, and what went
+    wrong before them, are failures, and shown as such."""
+    cost = arm.summary.cost
+    is_api = any(trial.effective.location == "api" for trial in arm.trials)
+    if cost is None and not is_api:
+        return 0, 0
+    sent = [call for call in arm.calls if was_sent(call)]
+    measured = sum(call.cost is None and not was_refused(call) for call in sent)
+    if cost is None or measured:
+        return measured, len(sent)
+    refused = sum(call.cost is None for call in sent)
+    return max(0, cost.unknown - refused), cost.calls
