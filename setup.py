@@ -42,8 +42,11 @@ FLAGS = ["-O0", "-g"] if DEBUG else ["-O3", "-g0"]
 if os.environ.get("HARNESS_NATIVE_QUICK") == "1":
     FLAGS = ["-O0", "-g0"]
 
-setup(
-    ext_modules=cythonize(
+AT_ONCE = min(len(MODULES), os.cpu_count() or 1)
+
+
+def extensions() -> list[Extension]:
+    return cythonize(
         [
             Extension(
                 f"harness._native.{name}",
@@ -58,5 +61,10 @@ setup(
         build_dir="build/cython-debug" if DEBUG else "build/cython",
         compiler_directives=DIRECTIVES,
         include_path=["_native"],
-    ),
-)
+        nthreads=AT_ONCE,
+    )
+
+
+# Where processes are not forked, each that translates a module reads this file again.
+if __name__ == "__main__":
+    setup(ext_modules=extensions(), options={"build_ext": {"parallel": AT_ONCE}})

@@ -20,6 +20,7 @@ from harness.protocols import (
     Exporter,
     ImporterFactory,
     InstrumentFactory,
+    RunData,
     ScenarioFactory,
     Scorer,
 )
@@ -55,6 +56,7 @@ class Entry(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     plugin: str
     suffix: str = ""
     automatic: str | None = None
+    when: Callable[[RunData], bool] | None = None
 
     def decode_options(self, raw: dict[str, Any], where: str) -> Any:
         """`raw` as this entry's options Struct. Raises SpecError with the path of the mistake."""
@@ -83,13 +85,15 @@ class Registry(Generic[T]):
         summary: str = "",
         suffix: str = "",
         automatic: str | None = None,
+        when: Callable[[RunData], bool] | None = None,
     ) -> None:
         """Offer `factory` under `name`.
 
         options     msgspec Struct with `forbid_unknown_fields`; the spec's options decode into it
         summary     one line for `harness list`; default: the first of the factory's docstring
         suffix      exporters: usual file name suffix, such as `.csv`
-        automatic   exporters: write this file under reports/ after every run
+        automatic   exporters: write this file under reports/ after every run …
+        when        … of which this is true; it must be quick
 
         Raises PluginError when the name is taken, or when something is not what it should be.
         """
@@ -115,6 +119,7 @@ class Registry(Generic[T]):
             plugin=self._plugin,
             suffix=suffix,
             automatic=automatic,
+            when=when,
         )
 
     def add_callables(self: Registry[ScenarioFactory], module: ModuleType) -> None:

@@ -1,4 +1,4 @@
-"""How many parameters a model has, as people write it: `7.6B`, `135M`, or the number itself."""
+"""How many parameters a model has, as people write it: `7.6B`, `135M`, `3e9`, or the number itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from harness.errors import SpecError
 
 __all__ = ["parse_size", "size_words"]
 
-_SIZE: Final = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)\s*([KMBT]?)", re.IGNORECASE)
+_SIZE: Final = re.compile(
+    r"([0-9]{1,18}(?:\.[0-9]{1,9})?(?:e[0-9]{1,2})?)\s*([KMBT]?)", re.IGNORECASE
+)
 _FACTORS: Final = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 _MOST: Final = 10**15
 

@@ -16,10 +16,12 @@ settings.load_profile("house")
 def _own_state(tmp_path_factory):
     """A folder of the session's own for what outlives a run, also for the processes that tests
     start. It has no self-check."""
-    before = os.environ.get("HARNESS_STATE_DIR")
-    os.environ["HARNESS_STATE_DIR"] = str(tmp_path_factory.mktemp("state"))
+    names = ("HARNESS_STATE_DIR", "HARNESS_CONFIG_DIR")
+    before = {name: os.environ.pop(name, None) for name in (*names, "HARNESS_PRICES")}
+    for name in names:
+        os.environ[name] = str(tmp_path_factory.mktemp(name.lower()))
     yield
-    if before is None:
-        del os.environ["HARNESS_STATE_DIR"]
-    else:
-        os.environ["HARNESS_STATE_DIR"] = before
+    for name, value in before.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value

@@ -49,6 +49,7 @@ BUILTIN = {
     "history": ("harness.cli.history", "One figure over many runs, and where it stepped."),
     "new": ("harness.cli.new", "Begin a scenario, a backend or a plugin of your own."),
     "models": ("harness.cli.models", "List the models that a server offers."),
+    "prices": ("harness.cli.prices", "Which model costs what, since when, and who says so."),
     "doctor": ("harness.cli.doctor", "Check this machine, its plugins and its servers."),
     "selfcheck": ("harness.cli.selfcheck", "Measure how far our own figures can be off, here."),
     "sim": ("harness.cli.sim", "Serve simulated models, and log the truth of every send."),

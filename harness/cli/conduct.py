@@ -7,21 +7,24 @@ import contextlib
 import logging
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Final, TextIO, TypeAlias
+from typing import TYPE_CHECKING, Final, TextIO, TypeAlias
 
 from harness.cli.background import run_async
 from harness.cli.harmless import harmless, print_json
 from harness.cli.progress import progress_for
 from harness.cli.signals import Signals
-from harness.cli.status import DONE, INVALID
+from harness.cli.status import DONE, INVALID, SPENT
 from harness.cli.terminal import console, mute, say, say_at_once, show_cursor
 from harness.engine import Observer, Outcome, run
 from harness.engine.resume import Resume
+from harness.engine.till import BUDGET
 from harness.errors import HarnessError, StoreError
 from harness.host import Host
+from harness.protocols import Exporter
+from harness.registry import Entry
 from harness.schema import (
     Comparison,
     Manifest,
@@ -32,6 +35,10 @@ from harness.schema import (
     Summary,
 )
 from harness.store import Run, RunWriter, load_run
+from harness.text import one_line
+
+if TYPE_CHECKING:
+    from harness.report.models import ModelRow
 
 __all__ = ["FolderSink", "conduct", "finish", "perform", "show"]
 
@@ -120,7 +127,16 @@ def conduct(
         _warn_of(made.summary)
         if unwritten:
             raise unwritten[0]
-        return signals.status or (INVALID if made.summary.verdict.state == "invalid" else DONE)
+        return signals.status or _status(made.summary)
+
+
+def _status(summary: Summary) -> int:
+    """A budget that was used up is known to whoever set it: that figures are few is no news."""
+    spent = next((one for one in summary.verdict.caveats if one.code == BUDGET), None)
+    if spent is not None:
+        say(one_line(spent.message))
+        return SPENT
+    return INVALID if summary.verdict.state == "invalid" else DONE
 
 
 def _warn_of(summary: Summary) -> None:
@@ -232,12 +248,22 @@ def finish(
     writer.finish(manifest.state, summary, ended=manifest.ended or "", error=error)
     run_data = load_run(writer.path)
     for entry in host.exporters:
-        if entry.automatic:
+        if entry.automatic and _is_due(entry, run_data):
             refused = _report(entry.name, entry.factory, run_data, writer, entry.automatic)
             if refused is not None and unwritten is not None:
                 unwritten(refused)
     host.run_finished(summary)
     return run_data
+
+
+def _is_due(entry: Entry[Exporter], run_data: Run) -> bool:
+    if entry.when is None:
+        return True
+    try:
+        return entry.when(run_data)
+    except Exception as error:  # a stranger's
+        say(f"warning: exporter {entry.name}: {type(error).__name__}: {error}")
+        return False
 
 
 def _report(
@@ -262,6 +288,7 @@ def show(run: Run, as_json: bool) -> None:
         print_json(summary, indent=2)
         return
     from harness.report.instrument import instrument_line
+    from harness.report.model_lines import model_lines
     from harness.report.table import render_summary
 
     out = console()
@@ -270,20 +297,39 @@ def show(run: Run, as_json: bool) -> None:
         with contextlib.suppress(StoreError):  # a damaged log: the summary is still shown
             line = instrument_line(run.manifest, run.records())
     render_summary(summary, out, instrument=line, comparisons=_comparisons(run))
+    rows = _models(run)
+    for told, style in model_lines(rows) if rows else ():
+        out.print(told, style=style, markup=False, highlight=False, soft_wrap=True)
     out.print(f"\n{path}", markup=False, highlight=False, soft_wrap=True)
-    for made in (path / "reports" / "comparison_report.md", path / "artifacts"):
+    reports = path / "reports"
+    made_now = [reports / "comparison_report.md", path / "artifacts"]
+    for made in [*made_now, *([reports / "scaling_comparison.csv"] if rows else [])]:
         if made.exists():
             out.print(f"{made}", markup=False, highlight=False, soft_wrap=True)
-    for command in _following(summary, path):
+    for command in _following(summary, path, rows):
         out.print(f"next: harness {command}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _following(summary: Summary, path: Path) -> Iterator[str]:
+def _models(run: Run) -> list[ModelRow]:
+    """Of a run over several models; otherwise none, and nothing is read."""
+    from harness.report.models import is_over_models, model_rows
+
+    if not is_over_models(run):
+        return []
+    try:
+        return model_rows(run)
+    except StoreError:  # a damaged log: the summary is still shown
+        return []
+
+
+def _following(summary: Summary, path: Path, rows: Sequence[ModelRow] = ()) -> Iterator[str]:
     """What somebody would type next."""
     run = shlex.quote(str(path))
     if summary.state == "interrupted":
         yield f"run --resume {run}"
         return
+    if any("error" in row.trials for row in rows):
+        yield f"run --resume {run} --retry-failed"
     repeated = sum(arm.trials >= 2 for arm in summary.arms) >= 2
     if repeated and not summary.search:  # whose loads are decided already, and not in turns
         yield f"compare {run}"

@@ -26,11 +26,12 @@ TOOLCHAINS = {
     "cargo": "only needed to build Rust agents: https://rustup.rs",
     "node": "only needed for agents written for Node",
 }
-EXTRAS = {"llamacpp": ("xllamacpp", "gguf")}
+EXTRAS = {"llamacpp": ("xllamacpp", "gguf"), "hf": ("torch", "transformers", "accelerate")}
 SERVERS = {
     "ollama": ("http://127.0.0.1:11434", "ollama serve"),
     "openai": ("http://127.0.0.1:8080", "start an OpenAI-compatible server, or give --url"),
 }
+KEYS = {"openrouter": "OPENROUTER_API_KEY"}
 FILES_WANTED = 4096
 
 
@@ -60,6 +61,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
         *_limits(),
         *_gpus(),
         *_toolchains(),
+        *_keys(),
         *run_async(_servers()),
     ]
     if as_json:
@@ -227,6 +229,19 @@ def _toolchains() -> list[Finding]:
         else Finding(subject="tool", state="note", text=f"{name}: not found", remedy=remedy)
         for name, remedy in TOOLCHAINS.items()
     ]
+
+
+def _keys() -> list[Finding]:
+    """Of services that cost money. Nobody is called: whether a key is good shows its first use."""
+    findings = []
+    for service, variable in KEYS.items():
+        text = f"{service}: a key is in ${variable}"
+        if os.environ.get(variable, "").strip():
+            findings.append(Finding(subject="key", state="ok", text=text))
+        else:
+            text, remedy = f"{service}: no key in ${variable}", f"export {variable}=…"
+            findings.append(Finding(subject="key", state="note", text=text, remedy=remedy))
+    return findings
 
 
 async def _servers() -> list[Finding]:

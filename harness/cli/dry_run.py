@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from harness.cli.estimate import Estimate, estimate
+from harness.cli.foresight import Fits, foreseen, guard_lines
 from harness.cli.harmless import print_json
 from harness.cli.terminal import console
+from harness.engine.places import check_gpus
+from harness.engine.placing import LOCAL
+from harness.engine.specfile import plain
 from harness.text import one_line
 
 if TYPE_CHECKING:
@@ -26,15 +30,18 @@ ORDER_SHOWN = 12
 
 
 def show_plan(plan: Plan, *, as_json: bool) -> None:
-    found = estimate(plan, Path("runs"))
+    placement = plan.spec.placement
+    if plan.isolation == "process" and plan.executor.name == LOCAL:
+        check_gpus(placement, "$.placement")
+    found, fits = estimate(plan, Path("runs")), foreseen(plan)
     if as_json:
-        print_json(_plain(plan, found), indent=2)
+        print_json(_plain(plan, found, fits), indent=2)
         return
     out = console()
     for line in _head(plan, found):
         out.print(line, markup=False, highlight=False, soft_wrap=True)
     _table(plan, out)
-    for line in _notes(plan):
+    for line in [*guard_lines(plan, fits), *_notes(plan)]:
         out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -54,7 +61,7 @@ def _head(plan: Plan, found: Estimate) -> Iterator[str]:
         + " iterations"
     )
     yield f"order           {spec.order}, seed {spec.seed}"
-    places = f", {spec.placement.parallel} at once" if spec.placement.parallel > 1 else ""
+    places = f", {_at_once(plan)} at once" if _at_once(plan) != 1 else ""
     fresh = "a fresh process per trial" if plan.isolation == "process" else "in this process"
     yield f"isolation       {fresh}{places}"
     if plan.instruments:
@@ -62,7 +69,40 @@ def _head(plan: Plan, found: Estimate) -> Iterator[str]:
         more = f", with {_count(extra, 'extra iteration')} per trial" if extra else ""
         yield f"instruments     {', '.join(one.name for one in plan.instruments)}{more}"
     yield f"estimated time  {found.words}"
+    yield from _money(plan)
     yield ""
+
+
+def _money(plan: Plan) -> Iterator[str]:
+    """Prices that a run of today would go by, unless a backend fetches its own."""
+    from datetime import UTC, datetime
+    from decimal import Decimal
+
+    from harness.engine.pricing import prices_for
+    from harness.money import dollars, plain
+
+    for price in prices_for(plan, datetime.now(UTC).date().isoformat())[:ROWS_MAX]:
+        each = [
+            plain(Decimal(one).scaleb(6))
+            for one in (price.input_usd_per_token, price.output_usd_per_token)
+        ]
+        only = f", at {one_line(price.host, 60)} alone" if price.host else ""
+        yield (
+            f"price           {one_line(price.model, 60)}: ${each[0]} in, ${each[1]} out per "
+            f"million tokens ({price.date}{only})"
+        )
+    if plan.spec.budget_usd is not None:
+        yield f"budget          {dollars(Decimal(str(plan.spec.budget_usd)))}"
+
+
+def _at_once(plan: Plan) -> int | str:
+    """Trials; of a place for each GPU, as many as are here."""
+    placement = plan.spec.placement
+    if placement.gpus != "each":
+        return placement.parallel
+    from harness.engine.places import places
+
+    return min(len(places(placement)), len(plan.trials))
 
 
 def _size(plan: Plan) -> str:
@@ -168,7 +208,7 @@ def _count(n: int, what: str) -> str:
     return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
-def _plain(plan: Plan, found: Estimate) -> dict[str, Any]:
+def _plain(plan: Plan, found: Estimate, fits: Fits) -> dict[str, Any]:
     return {
         "spec_digest": plan.digest,
         "spec": plan.spec,
@@ -179,6 +219,7 @@ def _plain(plan: Plan, found: Estimate) -> dict[str, Any]:
             for t in plan.trials
         ],
         "duplicates": plan.duplicates(),
+        "memory": [{"arm": arm, "cell": cell, **plain(fit)} for (arm, cell), fit in fits.items()],
         "estimated_s": found.seconds,
         "estimated_from": found.source,
     }

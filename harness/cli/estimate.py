@@ -43,7 +43,7 @@ def in_words(seconds: float) -> str:
 def estimate(plan: Plan, root: Path) -> Estimate:
     """By the newest finished run below `root` whose trials did the same work; failing that, what an
     open loop's schedule takes at least."""
-    places = plan.spec.placement.parallel
+    places = _places(plan)
     for entry in reversed(list_runs(root)[-RUNS_LOOKED_AT:]):
         trial_s = _trial_s(entry.path, plan.spec) if entry.state == "finished" else None
         if trial_s is not None:
@@ -56,6 +56,15 @@ def estimate(plan: Plan, root: Path) -> Estimate:
     return Estimate(seconds=None, source="no finished run below ./runs did the same work")
 
 
+def _places(plan: Plan) -> int:
+    placement = plan.spec.placement
+    if placement.gpus != "each":
+        return placement.parallel
+    from harness.engine.places import places
+
+    return len(places(placement))
+
+
 def _trial_s(path: Path, spec: RunSpec) -> float | None:
     """Mean wall time of a trial of that run, if its trials did what those of `spec` will do."""
     try:
@@ -66,6 +75,8 @@ def _trial_s(path: Path, spec: RunSpec) -> float | None:
     trials = sum(arm.trials for arm in summary.arms)
     if not trials or summary.wall_s is None or _work(manifest.spec) != _work(spec):
         return None
+    if manifest.spec.placement.gpus == "each":
+        return None  # on how many, the manifest does not say
     return summary.wall_s * manifest.spec.placement.parallel / trials
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Final
@@ -76,7 +75,7 @@ def _tail(item: str, items: list[str]) -> str:
 def _split(item: str, own: Any, host: Host) -> tuple[str, str]:
     """(backend, model). A colon is part of many a model's own name: `gemma3:latest`."""
     name, colon, model = item.partition(":")
-    if colon and model and name in host.backends and not os.path.isabs(item):
+    if colon and model and name in host.backends:
         return name, model
     return str(own), item
 

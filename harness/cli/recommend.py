@@ -63,7 +63,7 @@ def command(
     loaded = load_run(run)
     for warning in loaded.warnings:
         say(f"warning: {warning}")
-    why = refusal(loaded.summary)
+    why = refusal(loaded.summary, (*metrics, *bounds))
     if why and not anyway:
         raise HarnessError(
             f"nothing is recommended: {why}", where=str(loaded.path), remedy="--anyway shows it"

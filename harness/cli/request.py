@@ -48,6 +48,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: int | None = None
     instruments: tuple[str, ...] = ()
     executor: str | None = None
+    budget_usd: float | None = None
     seed: int | None = None
     trial_timeout: float | None = None
     smoke: bool = False
@@ -78,6 +79,8 @@ def build_spec(asked: Asked, host: Host) -> RunSpec:
         set_path(raw, "placement.executor", asked.executor)
     if asked.trial_timeout is not None:
         set_path(raw, "placement.trial_timeout_s", asked.trial_timeout)
+    if asked.budget_usd is not None:
+        raw["budget_usd"] = asked.budget_usd
     if asked.seed is not None:
         raw["seed"] = asked.seed
     if asked.max_tokens is not None:

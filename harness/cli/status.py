@@ -15,6 +15,7 @@ __all__ = [
     "INVALID",
     "MEANINGS",
     "MISTAKE",
+    "SPENT",
     "after_signal",
 ]
 
@@ -24,6 +25,7 @@ FOUND: Final = 1
 """Of commands that were asked to look for something: it is there."""
 MISTAKE: Final = 2
 INVALID: Final = 4
+SPENT: Final = 5
 GATE_MISTAKE: Final = 64
 GATE_BUG: Final = 70
 
@@ -35,9 +37,11 @@ def after_signal(number: int) -> int:
 
 MEANINGS: Final = {
     DONE: "done, also with a warning, and when whoever reads our output has read enough",
-    BUG: "a bug of ours or of a plugin; or `audit`, `history --fail-on-step` found something",
+    BUG: "a bug of ours or of a plugin; or `audit`, `history --fail-on-step`, `prices --check` "
+    "found something",
     MISTAKE: "a mistake, or a refusal of the system's, that the message explains",
     INVALID: "the run's verdict is invalid",
+    SPENT: "the budget ended the run (`--budget-usd`): what was measured until then is kept",
     129: "hung up (SIGHUP)",
     after_signal(signal.SIGINT): "interrupted (Ctrl-C)",
     after_signal(signal.SIGTERM): "terminated (SIGTERM)",

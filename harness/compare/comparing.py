@@ -17,10 +17,11 @@ from msgspec.structs import replace
 
 from harness.compare.asked import Asked, metrics_of, units_of, with_stated
 from harness.compare.conditions import conditions, forbidding
-from harness.compare.effects import effect_of, missing_effect
+from harness.compare.effects import effect_of, missing_effect, unranked
 from harness.compare.gates import gate_of, in_unit, unanswered
 from harness.compare.measured import Party, has_blocks, measured
 from harness.compare.sides import Key, Place, pair_keys
+from harness.compare.watermark import MADE_UP
 from harness.compare.words import spoken
 from harness.compare.work import of_all_work, unequal_output
 from harness.errors import SpecError
@@ -165,7 +166,8 @@ def _effects(question: _Question, asked: Asked) -> list[Effect]:
         if a.series[name].unit != series.unit:
             continue
         margin = in_unit(margins[name], series.unit) if name in margins else None
-        found.append(effect_of(name, a, b, paired=question.paired, margin=margin))
+        effect = effect_of(name, a, b, paired=question.paired, margin=margin)
+        found.append(unranked(effect) if a.is_made_up(name) or b.is_made_up(name) else effect)
     return found
 
 
@@ -189,6 +191,8 @@ def _not_gated(metric: str, question: _Question) -> str:
     if stops := forbidding(question.conditions):
         return f"{stops[0].name}: {stops[0].why}"
     a, b = question.a.data, question.b.data
+    if a.is_made_up(metric) or b.is_made_up(metric):
+        return MADE_UP
     one, other = a.series.get(metric), b.series.get(metric)
     if one is None or other is None:
         who = "neither side" if one is other else f"the {'candidate' if one else 'baseline'}"
@@ -211,6 +215,9 @@ def _comparison(
         effects=effects,
         gates=gates,
         simulated=a.data.simulated or b.data.simulated,
+        made_up=tuple(
+            name for name in question.metrics if a.data.is_made_up(name) or b.data.is_made_up(name)
+        ),
         random_weights=a.data.random_weights or b.data.random_weights,
     )
 

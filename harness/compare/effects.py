@@ -28,6 +28,7 @@ from harness.compare.spread import (
     chance_variance,
     without_spread,
 )
+from harness.compare.watermark import MADE_UP
 from harness.schema import Effect
 from harness.statistics import (
     GROUPS_MIN,
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 
     from harness.statistics.contrasts import Moments
 
-__all__ = ["RESOLUTION", "Margin", "effect_of", "missing_effect", "trial_values"]
+__all__ = ["RESOLUTION", "Margin", "effect_of", "missing_effect", "trial_values", "unranked"]
 
 LEVEL: Final = 0.95
 RESOLUTION: Final = 0.05
@@ -112,6 +113,19 @@ def _without_values(found: Effect, one: ByBlock, other: ByBlock) -> Effect:
         values = (sum(map(len, one.values())), sum(map(len, other.values())))
         found = replace(found, n=(len(one), len(other)), values=values)
     return replace(found, more_trials=GROUPS_MIN - min(found.n))
+
+
+def unranked(effect: Effect) -> Effect:
+    """Of figures that were not measured: both means stand there, and nothing is inferred."""
+    return replace(
+        effect,
+        because=MADE_UP,
+        p_welch=None,
+        p_rank=None,
+        p_mcnemar=None,
+        p_equivalent=None,
+        more_trials=None,
+    )
 
 
 def missing_effect(name: str, a: Measured, b: Measured, *, paired: bool) -> Effect:

@@ -36,7 +36,9 @@ def kinds(a: Measured, b: Measured) -> Iterator[Condition]:
                 baseline=one.provenance,
                 candidate=other.provenance,
                 weight="doubtful",
-                why="a figure that somebody declares is not one that was measured",
+                why="one of them was played back or made up: nothing is said of it"
+                if "simulated" in (one.provenance, other.provenance)
+                else "a figure that somebody declares is not one that was measured",
             )
     several = a.several, b.several
     if any(several):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final, Literal
 
 from harness.compare.leaves import differing, leaves
 from harness.compare.measured import Party
+from harness.metrics import gpu_models, machine_kind
 from harness.schema import Condition, Environment
+from harness.text import one_line
 
 __all__ = ["machine"]
 
@@ -33,6 +36,7 @@ _RULES: Final[tuple[tuple[str, Literal["doubtful", "note"], str], ...]] = (
 
 
 def machine(a: Party, b: Party) -> Iterator[Condition]:
+    yield from _nodes(a, b)
     one, other = a.place.run.manifest, b.place.run.manifest
     if one.run_id == other.run_id:
         return
@@ -49,6 +53,47 @@ def machine(a: Party, b: Party) -> Iterator[Condition]:
             weight="note",
             why="two runs: whatever changed between them is in the difference, recorded or not",
         )
+
+
+def _nodes(a: Party, b: Party) -> Iterator[Condition]:
+    """Machines that an executor placed the trials on; of the run's own, the environment tells."""
+    before, after = _machines(a), _machines(b)
+    placed = any("host" in one.placement for side in (a, b) for one in side.data.trials)
+    if before == after or not placed:
+        return
+    kinds = sorted({kind for kind, _ in before}) != sorted({kind for kind, _ in after})
+    yield Condition(
+        name="placement.nodes",
+        baseline=_told(before),
+        candidate=_told(after),
+        weight="doubtful" if kinds else "note",
+        why="trials ran on machines of another kind"
+        if kinds
+        else "trials ran on other machines, or in another share on each",
+    )
+
+
+def _machines(of: Party) -> list[tuple[tuple[str, ...], float]]:
+    """(kind of machine, share of the trials)."""
+    environment = of.place.run.manifest.environment
+    here = {
+        "cpu_model": environment.cpu_model or "",
+        "cpu_count": str(environment.cpu_count or ""),
+        "kernel": environment.kernel or "",
+        "gpu_models": gpu_models(str(gpu.get("name", "unknown")) for gpu in environment.gpus),
+    }
+    kinds = Counter(
+        machine_kind(trial.placement if "host" in trial.placement else here)
+        for trial in of.data.trials
+    )
+    return [(kind, n / kinds.total()) for kind, n in sorted(kinds.items())]
+
+
+def _told(machines: list[tuple[tuple[str, ...], float]]) -> str:
+    return "; ".join(
+        f"{share:.0%} {', '.join(one_line(value, 80) for value in kind if value)}"
+        for kind, share in machines
+    )
 
 
 def _facts(of: Party) -> dict[str, Any]:

@@ -77,6 +77,11 @@ class Measured(Struct, frozen=True, kw_only=True):
     def simulated(self) -> bool:
         return any(trial.effective.simulated for trial in self.trials)
 
+    def is_made_up(self, name: str) -> bool:
+        """Whether a figure was not measured although the server was real."""
+        one = self.series.get(name)
+        return one is not None and one.provenance == "simulated" and not self.simulated
+
     @property
     def random_weights(self) -> bool:
         return any(trial.effective.random_weights for trial in self.trials)

@@ -18,6 +18,7 @@ from harness.compare.levels import means_of, objective_of, option_of, unranked
 from harness.compare.measured import Measured, has_blocks, measured
 from harness.compare.options import Objective, Option, Recommendation
 from harness.compare.sides import Key
+from harness.compare.watermark import MADE_UP, is_stub, made_up
 from harness.compare.words import spoken
 from harness.compare.work import of_all_work, unequal_output
 from harness.errors import SpecError
@@ -48,11 +49,14 @@ def headline(summary: Summary) -> str:
     )
 
 
-def refusal(summary: Summary) -> str:
-    """Why nothing may be recommended from this run; empty if it may."""
+def refusal(summary: Summary, metrics: Iterable[str] = ()) -> str:
+    """Why nothing may be recommended from this run by these metrics; empty if it may."""
     caveats = summary.verdict.caveats
-    if any(caveat.code == "simulated" for caveat in caveats):
+    if is_stub(summary):
         return "the server was a simulation: what is best for it says nothing of any model"
+    fake = made_up(summary)
+    if found := [name for name in metrics if name in fake]:
+        return f"{listed(found)} {'are' if len(found) > 1 else 'is'} {MADE_UP}"
     if summary.verdict.state == "invalid":
         codes = dict.fromkeys(c.code for c in caveats if c.severity == "invalid")
         return f"the run is invalid ({', '.join(codes)})"

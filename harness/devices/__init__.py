@@ -14,7 +14,7 @@ for measured ones.
 
 from __future__ import annotations
 
-from harness.devices.choose import Used, open_provider, used_devices
+from harness.devices.choose import Used, check_source, open_provider, used_devices
 from harness.devices.memory import DeviceMemory, free_memory, host_memory
 from harness.devices.provider import (
     Clock,
@@ -42,6 +42,7 @@ __all__ = [
     "Reading",
     "Source",
     "Used",
+    "check_source",
     "free_memory",
     "host_memory",
     "open_provider",

@@ -15,15 +15,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from msgspec import Struct
 
 from harness.devices.provider import Clock, Device, NoDevices, Provider
 from harness.errors import SpecError
 
-__all__ = ["Used", "open_provider", "used_devices"]
+__all__ = ["Used", "check_source", "open_provider", "used_devices"]
 
-VARIABLE = "HARNESS_GPU"
+VARIABLE: Final = "HARNESS_GPU"
+KINDS: Final = ("nvml", "none", "replay", "synthetic")
 
 
 class Used(Struct, frozen=True, kw_only=True):
@@ -38,19 +40,25 @@ class Used(Struct, frozen=True, kw_only=True):
     """What said so: `all`, `CUDA_VISIBLE_DEVICES`, …"""
 
 
+def check_source(named: str | None = None) -> None:
+    """SpecError for a name (None: HARNESS_GPU) that `open_provider` would refuse, or a file that is
+    not there. Opens nothing."""
+    kind, rest, where = _parts(named)
+    if kind == "synthetic":
+        from harness.devices.synthetic import parse_synthetic
+
+        parse_synthetic(rest, where)
+    if kind == "replay" and not Path(rest).expanduser().is_file():
+        raise SpecError(f"there is no file {rest!r}", where=where, remedy="replay:FILE")
+
+
 def open_provider(named: str | None = None, *, clock: Clock | None = None) -> Provider:
     """By `named`, or else by HARNESS_GPU. NoDevices where there is none; SpecError for a name that
     means nothing."""
-    given = os.environ.get(VARIABLE, "") if named is None else named
-    kind, _, rest = given.strip().partition(":")
-    where = VARIABLE if named is None else "gpu"
-    if kind in ("", "auto", "nvml"):
-        from harness.devices.nvml import Nvml
-
-        return Nvml(clock=clock)
+    kind, rest, where = _parts(named)
     if kind == "none":
         raise NoDevices(f"{where}=none")
-    if kind == "replay" and rest:
+    if kind == "replay":
         from harness.devices.replay import Replay
 
         return Replay(Path(rest).expanduser(), clock=clock)
@@ -61,8 +69,21 @@ def open_provider(named: str | None = None, *, clock: Clock | None = None) -> Pr
         if not made.devices():
             raise NoDevices("synthetic: there is no GPU")
         return made
-    remedy = "nvml, none, replay:FILE or synthetic:KEY=VALUE,…"
-    raise SpecError(f"{given!r} is no source of GPU figures", where=where, remedy=remedy)
+    from harness.devices.nvml import Nvml
+
+    return Nvml(clock=clock)
+
+
+def _parts(named: str | None) -> tuple[str, str, str]:
+    """(kind, what follows its colon, where it was said)."""
+    given = os.environ.get(VARIABLE, "") if named is None else named
+    where = VARIABLE if named is None else "source"
+    kind, _, rest = given.strip().partition(":")
+    kind = kind or "nvml"
+    if kind not in KINDS or (kind == "replay" and not rest):
+        remedy = "nvml, none, replay:FILE or synthetic:KEY=VALUE,…"
+        raise SpecError(f"{given!r} is no source of GPU figures", where=where, remedy=remedy)
+    return kind, rest, where
 
 
 def used_devices(

@@ -114,22 +114,11 @@ class Nvml:
 
     def processes(self, uuid: str) -> Processes:
         """Those that compute, and those that draw: both take memory and power."""
-        found: dict[int, GpuProcess] = {}
-        for what in ("Compute", "Graphics"):
-            name = f"nvmlDeviceGet{what}RunningProcesses"
-            unknown: dict[str, str] = {}
-            listed = _Asked(self._lib, unknown)(
-                name, getattr(self._lib, name, None), self._handles[uuid]
-            )
-            if listed is None and what == "Compute":
-                return Processes(unknown=unknown[name])
-            for one in listed or ():
-                used = one.usedGpuMemory
-                found.setdefault(
-                    int(one.pid),
-                    GpuProcess(pid=int(one.pid), used_bytes=None if used is None else int(used)),
-                )
-        return Processes(listed=tuple(found.values()))
+        computing, why = self._listed("nvmlDeviceGetComputeRunningProcesses", uuid)
+        if why:
+            return Processes(unknown=why)
+        drawing, _ = self._listed("nvmlDeviceGetGraphicsRunningProcesses", uuid)
+        return Processes(listed=tuple({one.pid: one for one in (*drawing, *computing)}.values()))
 
     def close(self) -> None:
         if not self._open:
@@ -169,6 +158,19 @@ class Nvml:
                 )
             )
         return tuple(sorted(devices, key=lambda one: (one.pci is None, one.pci or "", one.index)))
+
+    def _listed(self, call: str, uuid: str) -> tuple[list[GpuProcess], str]:
+        """By the newest form that the driver has. The call without a version in its name refuses
+        drivers that lack its newest one."""
+        why = ""
+        for version in ("_v3", "_v2"):
+            unknown: dict[str, str] = {}
+            ask = getattr(self._lib, f"{call}{version}", None)
+            found = _Asked(self._lib, unknown)(call, ask, self._handles[uuid])
+            if found is not None:
+                return [_process(one) for one in found], ""
+            why = why or unknown[call]
+        return [], why
 
     def _memory(self, handle: Any) -> Any:
         try:
@@ -227,7 +229,7 @@ class _Asked:
             return call(*arguments)
         except self._error as error:
             self._unknown[name] = str(error)
-        except (AttributeError, OSError, TypeError, ValueError) as error:  # an odd library
+        except Exception as error:  # the library has errors that are none of NVML's
             self._unknown[name] = f"{type(error).__name__}: {error}"
         return None
 
@@ -247,6 +249,11 @@ def _fields(library: Any) -> list[tuple[str, int]]:
         for name, (constant, number) in THROTTLE_FIELDS.items()
     ]
     return [*POWER_FIELDS.items(), *throttles]
+
+
+def _process(one: Any) -> GpuProcess:
+    used = one.usedGpuMemory
+    return GpuProcess(pid=int(one.pid), used_bytes=None if used is None else int(used))
 
 
 def _text(value: Any) -> Any:

@@ -26,12 +26,13 @@ from harness.devices.provider import (
     Energy,
     MachineClock,
     Processes,
+    Provider,
     Reading,
     Source,
 )
 from harness.errors import SpecError
 
-__all__ = ["Header", "Replay", "write_recording"]
+__all__ = ["Header", "Replay", "record", "write_recording"]
 
 VERSION: Final = 1
 ENDED: Final = "the recording has ended"
@@ -101,6 +102,17 @@ class Replay:
         pass
 
 
+def record(provider: Provider, seconds: float, every_s: float) -> list[Reading]:
+    """All devices of `provider`, read at that pace by its own clock."""
+    clock, found = provider.clock, []
+    began_ns = due_ns = clock.monotonic_ns()
+    while due_ns - began_ns <= seconds * 1e9:
+        found += [provider.read(one.uuid) for one in provider.devices()]
+        due_ns += round(every_s * 1e9)
+        clock.wait(max(0.0, (due_ns - clock.monotonic_ns()) / 1e9))
+    return found
+
+
 def write_recording(
     out: IO[bytes],
     devices: Sequence[Device],
@@ -123,7 +135,7 @@ def write_recording(
 
 
 def _load(path: Path) -> tuple[Header, list[Reading]]:
-    remedy = "record one with: python benchmarks/gpu.py --record FILE"
+    remedy = "record one with: python -m benchmarks.gpu --record FILE"
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:

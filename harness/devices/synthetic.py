@@ -154,7 +154,7 @@ class Synthetic:
         shares = zip(THROTTLED, (spec.thermal_share, spec.capped_share), strict=True)
         busy = watts > spec.idle_w
         found: dict[str, Any] = {
-            "energy_mj": self._counted_mj(index, at_s),
+            "energy_mj": self._counted_mj(index, now_ns),
             "power_mw": self._averaged_mw(at_s),
             "power_instant_mw": round(watts * 1e3),
             "power_average_mw": self._averaged_mw(at_s),
@@ -174,7 +174,8 @@ class Synthetic:
         if "throttled_ns" in unknown:
             why = unknown.pop("throttled_ns")
             unknown |= {f"throttled_ns.{name}": why for name in THROTTLED}
-        return Reading(uuid=uuid, at_ns=now_ns, unknown=unknown, **found)
+        took_ns = self.clock.monotonic_ns() - now_ns
+        return Reading(uuid=uuid, at_ns=now_ns, took_ns=took_ns, unknown=unknown, **found)
 
     def energy(self, uuid: str) -> Energy:
         one = self.read(uuid)
@@ -207,11 +208,12 @@ class Synthetic:
     def _at_s(self, now_ns: int) -> float:
         return (now_ns - self._began_ns) / 1e9
 
-    def _counted_mj(self, index: int, at_s: float) -> int:
+    def _counted_mj(self, index: int, now_ns: int) -> int:
         """As it stood at its last step. Devices step one after the other."""
-        period_s = self._spec.period_ms / 1e3
-        shift_s = period_s * index / max(1, len(self._devices))
-        stepped_s = max(0.0, (at_s - shift_s) // period_s * period_s + shift_s)
+        period_ns = max(1, round(self._spec.period_ms * 1e6))
+        shift_ns = period_ns * index // max(1, len(self._devices))
+        since_ns = now_ns - self._began_ns - shift_ns
+        stepped_s = max(0, since_ns // period_ns * period_ns + shift_ns) / 1e9
         reset_s = self._spec.reset_at_s
         base_j = 0.0 if reset_s is None or stepped_s < reset_s else self._load.joules(reset_s)
         before_j = 1e5 if reset_s is None or stepped_s < reset_s else 0.0

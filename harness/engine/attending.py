@@ -184,6 +184,7 @@ class Attending:
             self._caller.keep,
             told,
             self._headers,
+            self._caller.till.price_of(seen.body),
         )
         seen.record.drop_payloads()
         self._settled += 1

@@ -162,8 +162,8 @@ class Caller:
     ) -> CallRecord:
         """One call, delivered to the sink whatever becomes of it; to the endpoint `at`, if one is
         named. Raises SpecError for a request that the backend refuses, or whose cost cannot be
-        bounded under a budget; CancelledError once the trial has ended, or after delivering a `cancelled` record if the caller itself gives up (a
-        timeout of the scenario's own)."""
+        bounded under a budget; CancelledError once the trial has ended, or after delivering a
+        `cancelled` record if the caller itself gives up (a timeout of the scenario's own)."""
         if self.ended or self._paused:
             raise asyncio.CancelledError
         exchange = self.prepare(request, at)
@@ -285,6 +285,9 @@ def _decode(backend: Backend, request: Request, wire: WireRecord) -> Decoded:
         decoded = backend.decode(request, wire)
         if len(decoded.kinds) != len(wire):
             raise HarnessError(f"decode gave {len(decoded.kinds)} kinds for {len(wire)} chunks")
+        if decoded.stamps_ns is not None and len(decoded.stamps_ns) != 8 * len(wire):
+            given = len(decoded.stamps_ns)
+            raise HarnessError(f"decode gave {given} bytes of stamps for {len(wire)} chunks")
     except Exception as error:  # a stranger's decoder
         message = f"{type(error).__name__}: {error}"
         return Decoded(

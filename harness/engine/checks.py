@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from harness.engine.places import check_places
+from harness.engine.places import EACH, check_places
 from harness.errors import SpecError
 from harness.margins import parse_margin
 from harness.metrics import (
@@ -134,6 +134,8 @@ def _check_placement(spec: RunSpec) -> None:
         _at_least(0.001, place.trial_timeout_s, f"{where}.trial_timeout_s")
     for name in ("cpus", "gpus"):
         given = len(getattr(place, name))
+        if place.gpus == EACH:
+            break  # as many places as there are GPUs (places.check_gpus)
         if given and given < place.parallel:
             raise SpecError(
                 f"{place.parallel} trials at once need as many places, and {given} are given",

@@ -13,6 +13,8 @@ from harness.engine.checks import check_agents
 from harness.engine.crew import work
 from harness.engine.environment import collect_environment
 from harness.engine.limits import provide_files
+from harness.engine.places import check_gpus
+from harness.engine.placing import LOCAL
 from harness.engine.plan import Plan, make_plan
 from harness.engine.pricing import prices_for
 from harness.engine.resume import Resume, new_session, same_plan, standing
@@ -69,6 +71,8 @@ async def run(
         asked = plan.spec
     spec = plan.spec
     check_agents(dict.fromkeys(name for arm in plan.arms for name in arm.agents), host.agents)
+    if plan.isolation == "process" and plan.executor.name == LOCAL:
+        check_gpus(spec.placement, "$.placement")
     provide_files(plan)
     environment = collect_environment(spec, host)
     prices = _prices(plan, resume)

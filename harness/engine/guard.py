@@ -41,8 +41,8 @@ prediction does."""
 class DoesNotFitError(HarnessError):
     """`fit` is why. No failure: the trial is skipped."""
 
-    def __init__(self, fit: Fit) -> None:
-        super().__init__(fit.reason)
+    def __init__(self, fit: Fit, model: str | None) -> None:
+        super().__init__(f"{one_line(model or 'the model', 80)} does not fit: {fit.reason}")
         self.fit = fit
 
 

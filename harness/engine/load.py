@@ -98,6 +98,8 @@ async def _open(
     due_ns = monotonic_ns() + int(LEAD_S * 1e9)
     async with flight:
         for request, gap_s in zip(requests, arrival_gaps_s(load, seed), strict=False):
+            if caller.till.is_limited:
+                await asyncio.sleep(0)  # whether the one before fits is known when it has begun
             early_s = (due_ns - monotonic_ns()) / 1e9 - AHEAD_S
             if caller.till.is_closed:
                 early_s = 0.0  # it will not be sent

@@ -22,6 +22,7 @@ from typing import Final
 from harness.engine.lastwords import Output, ending, oom_kills
 from harness.engine.messages import Printed, encode_message
 from harness.engine.pipes import Frames, PipeWriter, enlarge
+from harness.engine.places import ORDER
 from harness.errors import TrialLostError
 
 __all__ = ["LocalExecutor"]
@@ -218,7 +219,7 @@ class _Child:
 def _spawn(pipe: int, placement: dict[str, str]) -> subprocess.Popen[bytes]:
     path = os.pathsep.join(entry for entry in sys.path if entry)
     boot = _BOOT.format(separator=os.pathsep)
-    gpus = {"CUDA_VISIBLE_DEVICES": placement["gpus"]} if "gpus" in placement else {}
+    gpus = {"CUDA_VISIBLE_DEVICES": placement["gpus"], **ORDER} if "gpus" in placement else {}
     return subprocess.Popen(
         [
             *(sys.executable, "-P", "-c", boot, path, str(os.getpid())),

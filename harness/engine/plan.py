@@ -121,6 +121,7 @@ def make_plan(spec: RunSpec, host: Host) -> Plan:
     if spec.arms:
         _addresses(spec.backend.url, "$.backend.url")  # recorded even if every arm has its own
     arms = [_resolve(spec, arm, cell, cells, host) for arm, cell in _pairs(spec, list(cells))]
+    _refuse_unheld(spec, arms)
     spec, arms = _with_loads(spec, arms)
     check_search_size(spec, [arm.load for arm in arms if arm.cell in cells])
     order = ordered(spec, arms)
@@ -162,6 +163,18 @@ def _pairs(spec: RunSpec, cells: list[str]) -> list[tuple[str, str]]:
         for name, arm in arms.items()
         for cell in (cells if cells and arm.swept else [BASE_CELL])
     ]
+
+
+def _refuse_unheld(spec: RunSpec, arms: list[Arm]) -> None:
+    """A budget is kept by whoever sends a call, and other programs do not ask us."""
+    outside = next((arm for arm in arms if arm.agents or arm.backend_config.passive), None)
+    if spec.budget_usd is not None and outside is not None:
+        raise SpecError(
+            f"the calls of {outside.asked.scenario.name!r} are made by other programs, and cannot "
+            "be held to a budget",
+            where="$.budget_usd",
+            remedy="leave it out; or set a limit with the provider",
+        )
 
 
 def _refuse_overruled(spec: RunSpec, cells: dict[str, dict[str, Any]]) -> None:

@@ -64,7 +64,8 @@ def nothing_asked(read: Effective) -> Effective:
 def merged(first: Effective, last: Effective) -> Effective:
     """The first reading with all that either, or the two together, show not to be effective; and
     with the memory that was taken by the end."""
-    first = msgspec.structs.replace(first, details=first.details | _peaks(last))
+    if peaks := _peaks(last):
+        first = msgspec.structs.replace(first, details=first.details | peaks)
     changed = {
         name: _changed(before, after)
         for name, before, after in _pairs(first, last)

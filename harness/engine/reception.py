@@ -19,6 +19,7 @@ from harness.engine import messages
 from harness.engine.plan import PlannedTrial
 from harness.engine.schedule import Schedule
 from harness.engine.seams import Scene
+from harness.engine.whereabouts import clock_id
 from harness.errors import HarnessError, PlaceLostError, StoreError, TrialLostError
 from harness.redaction import Redactor, environment_secrets
 from harness.schema import (
@@ -62,6 +63,8 @@ class Reception:
         self._schedule = schedule
         self._isolation: Literal["inline", "process"] = isolation
         self._start_ns = monotonic_ns()
+        self._first: CallRecord | IterationRecord | None = None
+        self._last: CallRecord | IterationRecord | None = None
         self._limit_s: float | None = None
         self._paths: dict[str, str] = {}
         self._refused: StoreError | None = None
@@ -79,6 +82,9 @@ class Reception:
     def append(self, record: Record) -> None:
         if isinstance(record, TrialRecord):
             record = self.record = self._completed(record)
+        else:
+            self._last = record
+            self._first = self._first or record
         self._scene.sink.append(record)
         self._schedule.see(record)
         if isinstance(record, IterationRecord):
@@ -176,13 +182,17 @@ class Reception:
         )
 
     def _unrecorded(self) -> TrialRecord:
+        start_ns, end_ns = self._start_ns, monotonic_ns()
+        if self._is_elsewhere and self._first is not None and self._last is not None:
+            # By the clock of what else there is of it.
+            start_ns, end_ns = _span(self._first)[0], _span(self._last)[1]
         return TrialRecord(
             arm=self._planned.arm.name,
             cell=self._planned.cell,
             trial=self._planned.trial,
             status="cancelled" if isinstance(self.failure, asyncio.CancelledError) else "error",
-            start_ns=self._start_ns,
-            end_ns=monotonic_ns(),
+            start_ns=start_ns,
+            end_ns=end_ns,
             error=self._reason(),
         )
 
@@ -195,6 +205,11 @@ class Reception:
             return CallError(code="error", message=text)
         return CallError(code="cancelled", message=text or "interrupted")
 
+    @property
+    def _is_elsewhere(self) -> bool:
+        """Whether its instants are of another clock than ours."""
+        return self.placement.get("clock", clock_id()) != clock_id()
+
     def _completed(self, record: TrialRecord) -> TrialRecord:
         """With where it ran, and for how long it might."""
         placed = replace(
@@ -202,8 +217,17 @@ class Reception:
             isolation=self._isolation,
             placement=dict(self.placement),
             lost=self.lost,
+            home_ns=(self._start_ns, monotonic_ns()) if self._is_elsewhere else None,
         )
         if self._limit_s is None or record.status == "ok":
             return placed
         text = f"it took longer than the {self._limit_s:g} s of placement.trial_timeout_s"
         return replace(placed, status="error", error=CallError(code="timeout", message=text))
+
+
+def _span(record: CallRecord | IterationRecord) -> tuple[int, int]:
+    """Start and end."""
+    if isinstance(record, IterationRecord):
+        return record.start_ns, record.end_ns
+    instants = record.instants
+    return instants.due_ns, instants.closed_ns or instants.end_ns or instants.due_ns

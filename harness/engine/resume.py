@@ -183,8 +183,13 @@ def _last_ended(resume: Resume, ends: list[TrialRecord]) -> set[int]:
     sessions = resume.run.sessions
     before = frozenset(sessions[-1].stands) if sessions else frozenset()
     own = [end for end in ends if end.trial not in before]
-    begun_ns = max((end.start_ns for end in own if end.status == "ok"), default=0)
-    return {end.trial for end in own if end.end_ns >= begun_ns}
+    begun_ns = max((_span_ns(end)[0] for end in own if end.status == "ok"), default=0)
+    return {end.trial for end in own if _span_ns(end)[1] >= begun_ns}
+
+
+def _span_ns(end: TrialRecord) -> tuple[int, int]:
+    """By the run's own clock."""
+    return end.home_ns or (end.start_ns, end.end_ns)
 
 
 def _lasting(environment: Environment) -> Environment:

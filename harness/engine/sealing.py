@@ -15,6 +15,7 @@ import msgspec
 
 from harness._native.clock import monotonic_ns
 from harness.engine.prompts import facts_of
+from harness.engine.stamps import ProcessStamps, process_stamps
 from harness.money import call_cost
 from harness.redaction import Redactor, header_secrets, proxy_secrets, url_without_secrets
 from harness.schema import (
@@ -121,6 +122,9 @@ def seal(
     prompt = facts_of(request)
     status, error = status_of(wire, decoded)
     columns = pack_columns(wire, decoded.kinds)
+    stamps = process_stamps(wire, decoded.stamps_ns)
+    if stamps is not None:
+        columns = stamps.put_into(columns)
     lag_p50_ns, lag_p99_ns, lag_max_ns = client_lag(wire)
     content = [index for index, kind in enumerate(decoded.kinds) if kind != ChunkKind.EMPTY]
     whole = bool(content) and _came_whole(wire)
@@ -135,8 +139,9 @@ def seal(
         error=error,
         agent=request.agent,
         stage=request.stage,
-        instants=_instants(wire, decoded, [] if whole else content),
-        stamp_source=_stamp_source(wire, content),
+        instants=_instants(wire, decoded, [] if whole else content, stamps),
+        stamp_source=_stamp_source(wire, content, stamps),
+        stamps_refused=stamps.refused if stamps is not None else 0,
         realtime_offset_ns=wire.realtime_offset_ns or None,
         clock_stepped=wire.clock_stepped,
         reconnected=wire.reconnected,
@@ -188,8 +193,10 @@ def without_text(record: CallRecord) -> CallRecord:
     return msgspec.structs.replace(record, text=None, reasoning=None, tool_calls=[])
 
 
-def _instants(wire: WireRecord, decoded: Decoded, content: list[int]) -> Instants:
-    arrival = wire.arrival_ns
+def _instants(
+    wire: WireRecord, decoded: Decoded, content: list[int], stamps: ProcessStamps | None
+) -> Instants:
+    arrival = wire.arrival_ns if stamps is None else stamps.arrival_ns
     answer = next((i for i in content if decoded.kinds[i] != ChunkKind.REASONING), None)
 
     def at(index: int | None) -> int | None:
@@ -215,13 +222,18 @@ def _came_whole(wire: WireRecord) -> bool:
     return len(wire) == 1 and _IS_JSON.search(wire.head) is not None
 
 
-def _stamp_source(wire: WireRecord, content: list[int]) -> Literal["kernel", "user"]:
+def _stamp_source(
+    wire: WireRecord, content: list[int], stamps: ProcessStamps | None
+) -> Literal["kernel", "user", "in_process"]:
     """Of the first token; without one, of the first chunk."""
     from harness._native.recorder import FLAG_USER_STAMP
 
     if not len(wire):
         return "user"
-    flags = int(wire.size_flags[content[0] if content else 0])
+    first = content[0] if content else 0
+    if stamps is not None and (stamps.believed[first] or stamps.bounded[first]):
+        return "in_process"
+    flags = int(wire.size_flags[first])
     return "user" if flags & FLAG_USER_STAMP else "kernel"
 
 

@@ -7,7 +7,7 @@ result is the same (a test compares them). Nothing is accumulated on the side.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Literal, get_args
 
 from harness.engine.bands import resolved_bands
@@ -67,7 +67,7 @@ def derive_summary(
         if key not in by_key:  # not in the plan: shown all the same
             by_key[key] = _Arm(manifest, *key)
         by_key[key].add(record)
-        spans[session(record.trial)].add(record)
+        spans[record.trial].add(record)
         for rule in (stopping, search):
             if rule is not None:
                 rule.see(record)
@@ -94,7 +94,7 @@ def derive_summary(
         arms=tuple(one.summary for one in views),
         verdict=verdict([*find_caveats(view), *caveats]),
         started=manifest.started,
-        wall_s=_total(spans.values()),
+        wall_s=_total(spans, session),
         load_mode=_load_mode(manifest),
         cells=manifest.cells,
         stopping=view.stopping,
@@ -240,28 +240,44 @@ def is_imported(record: Record) -> bool:
     return isinstance(record, IterationRecord) and record.imported
 
 
-def _total(spans: Iterable[_Span]) -> float | None:
+def _total(spans: Mapping[int, _Span], session: Callable[[int], int]) -> float | None:
     """Of all sessions: what lies between two of them is no part of the run, and no clock of ours
     has measured it."""
-    known = [seconds for span in spans if (seconds := span.seconds()) is not None]
+    together: dict[int, _Span] = defaultdict(_Span)
+    for trial, span in spans.items():
+        together[session(trial)].widen(span)
+    known = [seconds for span in together.values() if (seconds := span.seconds()) is not None]
     return sum(known) if known else None
 
 
 class _Span:
-    """First start to last end of anything recorded in one session, on the monotonic clock."""
+    """First start to last end of anything recorded of a trial, or in one session, on the monotonic
+    clock of the run's machine: of a trial on another one, when it was begun and ended from here."""
 
     def __init__(self) -> None:
         self.first_ns: int | None = None
         self.last_ns: int | None = None
+        self._home = False
 
     def add(self, record: Record) -> None:
-        if is_imported(record):  # nobody knows when
+        if is_imported(record) or self._home:  # nobody knows when; or we do
+            return
+        if isinstance(record, TrialRecord) and record.home_ns is not None:
+            self._home = True
+            self.first_ns, self.last_ns = record.home_ns
             return
         if isinstance(record, CallRecord):
             start_ns = record.instants.due_ns
             end_ns = record.instants.closed_ns or record.instants.end_ns or start_ns
         else:
             start_ns, end_ns = record.start_ns, record.end_ns
+        self._take(start_ns, end_ns)
+
+    def widen(self, other: _Span) -> None:
+        if other.first_ns is not None and other.last_ns is not None:
+            self._take(other.first_ns, other.last_ns)
+
+    def _take(self, start_ns: int, end_ns: int) -> None:
         self.first_ns = start_ns if self.first_ns is None else min(self.first_ns, start_ns)
         self.last_ns = end_ns if self.last_ns is None else max(self.last_ns, end_ns)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Final
 
+import msgspec
+
 from harness.errors import BudgetError, SpecError
 from harness.money import Purse, charge, worst_case
 from harness.schema import CallError, CallRecord, Exchange, PriceRecord, Request
@@ -14,6 +16,12 @@ __all__ = ["BUDGET", "Till"]
 BUDGET: Final = "budget"
 """Code of whatever was not done because it does not fit into `$.budget_usd`."""
 BUDGET_FIELD: Final = "$.budget_usd"
+
+
+class _Asked(msgspec.Struct):
+    """What of a request's body says whose price it has."""
+
+    model: str | None = None
 
 
 class Till:
@@ -33,6 +41,16 @@ class Till:
         """A call did not fit: no further one is sent."""
         return self._purse is not None and self._purse.is_closed
 
+    def price_of(self, body: bytes) -> PriceRecord | None:
+        """Of another program's request: ours, if it names our very model."""
+        if self.price is None:
+            return None
+        try:
+            asked = msgspec.json.decode(body, type=_Asked)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        return self.price if asked.model == self.price.model else None
+
     def hold(self, request: Request, exchange: Exchange) -> Decimal | None:
         """The most that the call can cost, which is held for it from now on; None: it does not fit.
         Raises SpecError where there is no telling."""
@@ -40,8 +58,8 @@ class Till:
             return Decimal(0)
         if request.max_tokens is None:
             raise SpecError(
-                "under a budget every request says how long its answer may be, and this one does "
-                "not",
+                "under a budget every request says how long its answer may be, and this one has no "
+                "max_tokens",
                 where=BUDGET_FIELD,
                 remedy="--max-tokens 256",
             )

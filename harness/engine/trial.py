@@ -120,7 +120,7 @@ class Trial:
         if self._caller is None and not arm.backend_config.passive:
             self._fit = await foresee(backend, spec.guard)
             if self._fit is not None and self._fit.decision == "too_large":
-                raise DoesNotFitError(self._fit)
+                raise DoesNotFitError(self._fit, arm.backend_config.model)
         if "numpy" not in sys.modules:
             # The transport waits for it. Meanwhile the backend mostly waits for its server.
             threading.Thread(target=importlib.import_module, args=("numpy",)).start()

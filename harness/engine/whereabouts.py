@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -30,14 +29,14 @@ def here() -> dict[str, str]:
     import psutil
 
     from harness.engine.environment import cpu_model, gpus, host_digest
+    from harness.metrics import gpu_models
 
-    models = Counter(str(gpu.get("name", "unknown")) for gpu in gpus()[0])
     found = {
         "clock": clock_id(),
         "host": host_digest(),
         "cpu_model": cpu_model() or "",
         "cpu_count": str(psutil.cpu_count(logical=False) or os.cpu_count() or ""),
         "kernel": platform.release(),
-        "gpu_models": ", ".join(f"{count} x {name}" for name, count in sorted(models.items())),
+        "gpu_models": gpu_models(str(gpu.get("name", "unknown")) for gpu in gpus()[0]),
     }
     return {name: value for name, value in found.items() if value}

@@ -25,6 +25,7 @@ from harness.schema import (
     Exchange,
     Instants,
     KeepSpec,
+    PriceRecord,
     Reported,
     ReportedCall,
     Request,
@@ -103,10 +104,14 @@ def seal_tapped(
     keep: KeepSpec,
     told: ReportedCall | None = None,
     headers: Headers = (),
+    price: PriceRecord | None = None,
 ) -> CallRecord:
-    """The record of one exchange. `headers` are further ones whose values must not be in it."""
+    """The record of one exchange. `headers` are further ones whose values must not be in it;
+    `price` is that of the model that the program asked for."""
     wire = tapped.record
-    sealed = seal(wire, decoded, request, exchange, place, ordinal, keep)
+    # What passed through the tap has the tap's stamps, whatever else the server says of it.
+    decoded = msgspec.structs.replace(decoded, stamps_ns=None)
+    sealed = seal(wire, decoded, request, exchange, place, ordinal, keep, price)
     if sealed.status == "cancelled" and decoded.error is None and isinstance(decoded.end, int):
         # The program had what it wanted, and left before the body's own end.
         sealed = msgspec.structs.replace(sealed, status="ok", error=None)

@@ -15,6 +15,7 @@ agents.py    agents that worked at once, beside the same agents one after anothe
 concurrency.py CONCURRENCY_METRICS: speed-up, fairness, contention of such a pair
 by_agent.py  the figures of each agent, together and alone
 sessions.py  which trials were recorded by one process, and so on one clock
+machines.py  on which machine a trial ran
 series.py    all_series: records of one arm and cell → the values of every metric, with their places
 summary.py   summarise: those → MetricSummary
 
@@ -38,6 +39,7 @@ from harness.metrics.cold import COLD_METRICS
 from harness.metrics.concurrency import CONCURRENCY_METRICS, concurrency_metric
 from harness.metrics.energy import ENERGY_METRICS, energy_metric
 from harness.metrics.iteration import ITERATION_METRICS, IterationView, iteration_metric
+from harness.metrics.machines import MACHINE_KIND, gpu_models, machine_kind
 from harness.metrics.metric import Metric
 from harness.metrics.series import Series, all_series
 from harness.metrics.sessions import session_of
@@ -56,6 +58,7 @@ __all__ = [
     "CONCURRENCY_METRICS",
     "ENERGY_METRICS",
     "ITERATION_METRICS",
+    "MACHINE_KIND",
     "Condensed",
     "Gaps",
     "IterationView",
@@ -70,11 +73,13 @@ __all__ = [
     "energy_metric",
     "gaps",
     "good_requests",
+    "gpu_models",
     "held_window_ns",
     "inter_chunk_ns",
     "iteration_metric",
     "itl_ns",
     "itl_unknown_because",
+    "machine_kind",
     "requests_per_s",
     "session_of",
     "span_ns",

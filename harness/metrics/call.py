@@ -24,7 +24,7 @@ from harness.metrics.cost import call_cost_usd
 from harness.metrics.metric import Metric, definer, find
 from harness.schema import CallRecord
 
-__all__ = ["CALL_METRICS", "TAPPED", "call_metric"]
+__all__ = ["CALL_METRICS", "LOCAL", "TAPPED", "call_metric"]
 
 
 def call_metric(name: str) -> Metric[CallRecord]:
@@ -149,6 +149,27 @@ def queue_residual(record: CallRecord) -> float | None:
     waited_ms = ttft(record)
     accounted_ms = server.accounted_ms(record) if _timed(record) else None
     return None if waited_ms is None or accounted_ms is None else waited_ms - accounted_ms
+
+
+def server_queue(record: CallRecord) -> float | None:
+    return server.queue_ms(record) if _ok(record) else None
+
+
+def allocated_peak(record: CallRecord) -> float | None:
+    return _peak_mib(record, "allocated")
+
+
+def reserved_peak(record: CallRecord) -> float | None:
+    return _peak_mib(record, "reserved")
+
+
+def process_peak(record: CallRecord) -> float | None:
+    return _peak_mib(record, "process")
+
+
+def _peak_mib(record: CallRecord, measure: str) -> float | None:
+    peak_bytes = server.peak_bytes(record, measure) if _ok(record) else None
+    return None if peak_bytes is None else peak_bytes / 2**20
 
 
 def ttft_load_plus_prompt_eval(record: CallRecord) -> float | None:
@@ -300,6 +321,18 @@ _OF_PRICED_CALLS: Final[tuple[Metric[CallRecord], ...]] = (
             "What the call cost: the provider's own account of it (then declared), else its tokens "
             "at the price of the day."),
 )
+_OF_LOCAL_CALLS: Final[tuple[Metric[CallRecord], ...]] = (
+    _define("server_queue_ms", "ms", "lower", "declared", server_queue,
+            "Time that the request waited in the server until it was begun with, as it reports."),
+    _define("allocated_peak_mib", "MiB", "lower", "declared", allocated_peak,
+            "Most GPU memory that tensors took during the call, by the server's own allocator."),
+    _define("reserved_peak_mib", "MiB", "lower", "declared", reserved_peak,
+            "Most GPU memory that the server's allocator kept during the call, free blocks "
+            "included."),
+    _define("process_peak_mib", "MiB", "lower", "declared", process_peak,
+            "Most memory that the server's process took: on a GPU as its driver says, else its "
+            "resident memory."),
+)
 _OF_TAPPED_CALLS: Final[tuple[Metric[CallRecord], ...]] = (
     _define("agent_send_delay_us", "us", "lower", "measured", agent_send_delay,
             "From the agent's own instant of sending until its request was with the tap."),
@@ -325,6 +358,13 @@ _OF_TAPPED_CALLS: Final[tuple[Metric[CallRecord], ...]] = (
             "Longest time that the tap had a read of the call before it sent it on."),
 )
 # fmt: on
-CALL_METRICS: Final = (*_OF_ANY_CALL, *_OF_PRICED_CALLS, *_OF_TAPPED_CALLS)
+CALL_METRICS: Final = (
+    *_OF_ANY_CALL,
+    *_OF_LOCAL_CALLS,
+    *_OF_PRICED_CALLS,
+    *_OF_TAPPED_CALLS,
+)
+LOCAL: Final = tuple(one.name for one in _OF_LOCAL_CALLS)
+"""Of calls to a server that tells what it took of memory, and how long requests waited in it."""
 TAPPED: Final = tuple(one.name for one in _OF_TAPPED_CALLS)
 """Of calls that went through the tap alone."""

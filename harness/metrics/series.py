@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias
 from msgspec import Struct
 
 from harness.metrics.agents import Pair, agents_of, ttft_median
-from harness.metrics.call import CALL_METRICS, TAPPED
+from harness.metrics.call import CALL_METRICS, LOCAL, TAPPED
 from harness.metrics.cold import COLD_METRICS
 from harness.metrics.concurrency import CONCURRENCY_METRICS, SLOWDOWN, slowdown_of
 from harness.metrics.cost import PRICED, has_costs
@@ -172,7 +172,9 @@ def _of_calls(calls: Sequence[CallRecord], mark: Provenance | None) -> Iterator[
     for one in CALL_METRICS:
         if (one.name in TAPPED and not tapped) or (one.name in PRICED and not priced):
             continue
-        figures = map(one.formula, calls)
+        figures = [one.formula(call) for call in calls]
+        if one.name in LOCAL and all(figure is None for figure in figures):
+            continue
         found = mark or (provenance_of_costs(calls) if one.name in PRICED else one.provenance)
         yield series_of(one.name, one.unit, one.better, found, "call", units, figures)
 

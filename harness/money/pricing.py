@@ -19,7 +19,7 @@ __all__ = [
     "worst_case",
 ]
 
-_REFUSED: Final = re.compile(r"http\.(4\d\d|503)(\..*)?|connect|not_sent|budget")
+_REFUSED: Final = re.compile(r"http\.(4\d\d|503)(\..*)?|connect|timeout.connect|not_sent|budget")
 """Codes of calls for which the server did no work, or that never reached it."""
 
 

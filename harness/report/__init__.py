@@ -14,6 +14,9 @@ aggregate.py    arms and their differences, as data; iterations.py: run by run; 
                                           setup.py for the configuration
   html.py         `html`                  one page with everything: page/ is what it shows,
                                           templates/ how, svg.py takes plots in
+models.py       models by size, with what became of each, as data; shared by
+  scaling_comparison.py `scaling_comparison.csv`, `.json`   one row per model
+  model_lines.py  which passed, failed or were skipped, on the terminal
 table.py        the result on the terminal: its table (columns.py), and what stands below
                 (footnotes.py)
 instrument.py   the instrument's own error, in a line
@@ -93,6 +96,21 @@ def harness_register_exporters(registry: ExporterRegistry) -> None:
         summary="arms side by side, with verdict and caveats",
         automatic="comparison_report.md",
     )
+    for kind, what in (("csv", "one row per model"), ("json", "the same with every figure")):
+        registry.add(
+            f"scaling_comparison.{kind}",
+            _late("scaling_comparison", f"write_{kind}"),
+            suffix=f".{kind}",
+            summary=f"models by size, {what}; after runs over several models",
+            automatic=f"scaling_comparison.{kind}",
+            when=_is_over_models,
+        )
+
+
+def _is_over_models(run: RunData) -> bool:
+    from harness.report.models import is_over_models
+
+    return is_over_models(run)
 
 
 def _late(module: str, function: str = "write") -> Exporter:

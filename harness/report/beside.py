@@ -1,20 +1,35 @@
-"""What stands beside the figures of an arm: requests by the SLO, bands, cold starts, the cost of a
-tap, the warm-up that the series themselves suggest, and outliers. Plain text: who writes Markdown
-or HTML escapes.
+"""What stands beside the figures of an arm: requests by the SLO, bands, cold starts, what it cost
+in dollars and what a tap did in time, the warm-up that the series themselves suggest, and outliers.
+Plain text: who writes Markdown or HTML escapes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 
-from harness.report.aggregate import metric
+from harness.money import dollars, plain
+from harness.money.amounts import added
+from harness.report.aggregate import label, metric
+from harness.report.energy import energy_words
 from harness.report.figures import UNKNOWN, interval, number, percent
-from harness.schema import ArmSummary, Goodput, MetricSummary, Objective, WarmupHint
+from harness.schema import (
+    ArmSummary,
+    CostSummary,
+    Goodput,
+    MetricSummary,
+    Objective,
+    Summary,
+    WarmupHint,
+)
+from harness.text import listed
 
 __all__ = [
     "band_words",
     "beside",
     "cold_words",
+    "cost_of_all",
+    "cost_words",
     "goodput_words",
     "outlier_words",
     "tap_words",
@@ -30,6 +45,10 @@ def beside(arm: ArmSummary) -> Iterator[tuple[str, str]]:
         yield "bands", words
     if words := cold_words(arm):
         yield "cold", words
+    if arm.cost is not None:
+        yield "cost", cost_words(arm.cost)
+    if words := energy_words(arm):
+        yield "energy", words
     if words := tap_words(arm):
         yield "through the tap", words
     for hint in arm.warmup:
@@ -72,6 +91,41 @@ def cold_words(arm: ArmSummary) -> str:
     load = metric(arm, "cold_load_ms")
     loaded = f", of which loading {number(load.median)} ms" if load and load.n else ""
     return f"{number(start.median)} ms to the first token{loaded} (median, n = {start.n})"
+
+
+def cost_words(cost: CostSummary) -> str:
+    """`$0.000123 for all its 6 calls, warm-up and failed ones included (by the
+    provider's own account)`; what is unknown is said, and counted."""
+    usd, own = Decimal(cost.usd), Decimal(cost.provider_usd)
+    calls = f"all its {cost.calls} calls, warm-up and failed ones included"
+    if cost.calls == 1:
+        calls = "its one call"
+    if cost.unknown:
+        known = cost.calls - cost.unknown
+        calls = f"{known} of {cost.calls} calls; what the other {cost.unknown} cost is unknown"
+    if own == usd and usd:
+        return f"{dollars(usd)} for {calls} (by the provider's own account)"
+    by = "tokens at the price of the day"
+    if own:
+        by = f"{dollars(own)} of it by the provider's own account, the rest by {by}"
+    return f"{dollars(usd)} for {calls} ({by})"
+
+
+def cost_of_all(summary: Summary) -> str:
+    """Of all arms and cells; empty where nothing costs anything, as far as anybody knows."""
+    costs = [arm.cost for arm in summary.arms if arm.cost is not None]
+    unpriced = {one.arm for one in summary.verdict.caveats if one.code == "unpriced"}
+    silent = [arm for arm in summary.arms if arm.cost is None and arm.arm in unpriced]
+    if not costs:
+        return "unknown, of every call" if silent else ""
+    sent = CostSummary(
+        usd=plain(added(Decimal(one.usd) for one in costs)),
+        calls=sum(one.calls for one in costs),
+        unknown=sum(one.unknown for one in costs),
+        provider_usd=plain(added(Decimal(one.provider_usd) for one in costs)),
+    )
+    names = listed([label(arm, summary) for arm in silent], 4)
+    return cost_words(sent) + (f"; of all calls of {names} it is unknown" if silent else "")
 
 
 def tap_words(arm: ArmSummary) -> str:

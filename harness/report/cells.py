@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from harness.report.aggregate import Delta, Pair, durations, metric
@@ -61,12 +61,14 @@ def pair_name(pair: Pair) -> str:
     return f"{markdown(other.arm)} − {markdown(one.arm)}{cell}"
 
 
-def metric_name(ones: Iterable[MetricSummary | None]) -> str:
+def metric_name(ones: Iterable[MetricSummary | None], made_up: Collection[str] = ()) -> str:
+    """`made_up`: names of those that were not measured, beside others that were."""
     one = next(one for one in ones if one is not None)
     better = "" if one.better == "neither" else f" ({one.better} is better)"
     bare = one.unit in ("", "1") or one.name.endswith(f"_{one.unit}")
     unit = "" if bare else f", {markdown(one.unit)}"
-    return f"{code(one.name)}{unit}{better}"
+    mark = " **simulated**" if one.name in made_up else ""
+    return f"{code(one.name)}{unit}{better}{mark}"
 
 
 def median(one: MetricSummary | None) -> str:

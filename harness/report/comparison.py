@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO, Final
 
 from harness.compare import compare_arms, why_not
+from harness.compare.watermark import is_stub, made_up, watermark
 from harness.protocols import RunData
 from harness.report.aggregate import (
     TRIALS_FOR_WORDS,
@@ -21,11 +22,10 @@ from harness.report.aggregate import (
     label,
     metric,
 )
-from harness.report.beside import beside, outlier_words
+from harness.report.beside import beside, cost_of_all, outlier_words
 from harness.report.cells import (
     change,
     counts,
-    has,
     interval_footer,
     lag,
     mean_change,
@@ -71,8 +71,11 @@ def _header(run: RunData) -> Iterator[str]:
     summary, manifest = run.summary, run.manifest
     yield f"# Comparison report: {markdown(summary.name)}"
     yield ""
-    if has(summary, "simulated"):
+    if is_stub(summary):
         yield "> **SIMULATED.** A stub was measured, no model server. These figures rank nothing."
+        yield ""
+    elif said := watermark(summary):
+        yield f"> **SIMULATED FIGURES:** {markdown(said, 400)}. They rank nothing."
         yield ""
     yield from table(
         ("", ""),
@@ -85,6 +88,7 @@ def _header(run: RunData) -> Iterator[str]:
             ("Backend", code(summary.backend)),
             ("Model", code(summary.model or "")),
             ("Wall time", f"{number(summary.wall_s)} s"),
+            *([("Cost", markdown(cost, 400))] if (cost := cost_of_all(summary)) else []),
             ("Spec digest", code(summary.spec_digest)),
             *([("Error", markdown(manifest.error))] if manifest.error else []),
         ],
@@ -142,10 +146,11 @@ def _side_by_side(summary: Summary, comparisons: Sequence[Comparison]) -> Iterat
     head = ["Metric"] + [markdown(label(arm, summary)) for arm in summary.arms]
     head += [f"Δ {pair_name(pair)}" for pair in pairs.values()]
     rows = []
+    fake = made_up(summary)
     for name in dict.fromkeys([*first, *measured]):
         ones = [metric(arm, name) for arm in summary.arms]
         changes = [change(pair, name) for pair in pairs.values()]
-        rows.append([metric_name(ones), *(median(one) for one in ones), *changes])
+        rows.append([metric_name(ones, fake), *(median(one) for one in ones), *changes])
     yield from table(head, rows)
     if pairs:
         yield ""

@@ -9,7 +9,15 @@ from typing import Any, BinaryIO, Final
 
 from harness.protocols import RunData
 from harness.report.grid import axis_columns, value
-from harness.report.rows import INSTANTS, METRICS, PLACE, calls_with_effective, values
+from harness.report.rows import (
+    COST,
+    INSTANTS,
+    METRICS,
+    PLACE,
+    calls_with_effective,
+    costs,
+    values,
+)
 from harness.report.sanitise import cell
 from harness.schema import CallRecord, Effective
 
@@ -33,6 +41,7 @@ COLUMNS: Final = (
     *METRICS,
     "finish_reason",
     *(f"effective_{name}" for name in EFFECTIVE),
+    *COST,
 )
 """Those of a sweep's axes (`axis.<path>`) come last, so that these keep their places."""
 
@@ -56,6 +65,7 @@ def row_of(run: RunData, record: CallRecord, effective: Effective | None) -> dic
         "error_message": record.error.message if record.error else None,
         "finish_reason": record.finish_reason,
         **{f"effective_{name}": getattr(effective, name, None) for name in EFFECTIVE},
+        **costs(record),
         **{name: value(cells, record.cell, axis) for name, axis in axis_columns(cells).items()},
     }
 

@@ -6,8 +6,11 @@ sweep as columns: what a plot or a regression of one's own starts from.
 
 from __future__ import annotations
 
+import math
+from decimal import Decimal
 from typing import Any, BinaryIO, Final
 
+from harness.money import plain
 from harness.protocols import RunData
 from harness.report.csv_calls import write_rows
 from harness.report.grid import axis_columns, value
@@ -62,5 +65,12 @@ def _row(summary: Summary, arm: ArmSummary, one: MetricSummary) -> dict[str, Any
         **{name: value(summary.cells, arm.cell, axis) for name, axis in swept},
         "trials": arm.trials,
         "metric": one.name,
-        **{name: getattr(one, name) for name in METRIC},
+        **{name: _readable(getattr(one, name), one.unit) for name in METRIC},
     }
+
+
+def _readable(found: Any, unit: str) -> Any:
+    """Money without an exponent: the same number to a program, and an amount to a person."""
+    if not unit.startswith("USD") or not isinstance(found, float) or not math.isfinite(found):
+        return found
+    return plain(Decimal(repr(found)))

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from harness.report.figures import UNKNOWN, and_more, number, signed
 from harness.schema import Caveat, Comparison, Condition, Effect, Verdict
-from harness.text import one_line
+from harness.text import listed, one_line
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -26,6 +26,7 @@ __all__ = [
     "Compared",
     "effect_cells",
     "heading",
+    "made_up_in",
     "render_conditions",
     "render_differences",
     "value_text",
@@ -100,6 +101,11 @@ def value_text(value: Any, length_max: int = 60) -> str:
     return one_line(text, length_max) or '""'
 
 
+def made_up_in(found: Compared) -> list[str]:
+    """Metrics that were not measured, although a server was."""
+    return list(dict.fromkeys(name for one in found.comparisons for name in one.made_up))
+
+
 # ---- the whole
 
 
@@ -108,6 +114,8 @@ def _parts(found: Compared, console: Console, width: int) -> Iterator[Renderable
         yield _text(
             "SIMULATED: a stub was measured, no model server: this ranks nothing", "bold red"
         )
+    if fake := made_up_in(found):
+        yield _text(f"SIMULATED FIGURES, which rank nothing: {listed(fake)}", "bold red")
     yield from _verdicts(found.verdicts)
     for name in found.alone[:FEW]:
         yield _text(f"without a partner, and left out: {name}", "yellow")

@@ -6,7 +6,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from harness.report.cells import table
-from harness.report.differences import Compared, effect_cells, heading, value_text
+from harness.report.differences import (
+    Compared,
+    effect_cells,
+    heading,
+    made_up_in,
+    value_text,
+)
 from harness.report.sanitise import code, markdown
 from harness.schema import Comparison, Effect
 
@@ -26,6 +32,9 @@ def markdown_lines(found: Compared) -> Iterator[str]:
     yield ""
     if any(one.simulated for one in found.comparisons):
         yield "> **SIMULATED.** A stub was measured, no model server. These figures rank nothing."
+        yield ""
+    if fake := made_up_in(found):
+        yield f"> **SIMULATED FIGURES**, which rank nothing: {', '.join(map(code, fake))}."
         yield ""
     if any(one.gates for one in found.comparisons) or found.status:
         yield f"Outcome: {OUTCOMES[found.status]}."

@@ -26,12 +26,12 @@ UNKNOWN: Final = "—"
 
 def number(value: float | None, digits: int = 4) -> str:
     """`value` to `digits` significant digits, integers in full, without an exponent in the range
-    that is read without one (1e-4 … 1e9)."""
+    that is read without one (1e-9 … 1e9: a call may cost a millionth of a dollar)."""
     if value is None or not math.isfinite(value):
         return UNKNOWN
     if float(value).is_integer() and abs(value) < 1e9:
         return str(int(value))
-    if not 1e-4 <= abs(value) < 1e9:
+    if not 1e-9 <= abs(value) < 1e9:
         return f"{value:.{digits - 1}e}"
     before_point = math.floor(math.log10(abs(value))) + 1
     return f"{value:.{max(digits - before_point, 0)}f}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -15,6 +15,9 @@ from harness.metrics.concurrency import SLOWDOWN
 from harness.metrics.series import pairs_of
 from harness.protocols import RunData
 from harness.schema import CallRecord, IterationRecord, Phase, TrialRecord, ValiditySpec
+
+if TYPE_CHECKING:
+    from harness.metrics import IterationView
 
 __all__ = ["IterationLine", "iteration_lines"]
 
@@ -44,6 +47,8 @@ class IterationLine(Struct, frozen=True, kw_only=True):
     spans_ms: dict[str, float] = field(default_factory=dict)
     figures: dict[str, float | None] = field(default_factory=dict)
     """Iteration metrics by name, the scenario's own among them."""
+    simulated: tuple[str, ...] = ()
+    """Those of `figures` that were played back or made up, and not measured."""
     call_means: dict[str, float | None] = field(default_factory=dict)
     contention: Contention | None = None
     """Where several agents worked at once: whether they held each other up, and what says so."""
@@ -104,6 +109,7 @@ def _with_pair(line: IterationLine, pair: Pair) -> IterationLine:
 def _line(record: IterationRecord, calls: Sequence[CallRecord], run: RunData) -> IterationLine:
     from harness.engine.cells import load_of
     from harness.metrics import COLD_METRICS, ITERATION_METRICS, IterationView
+    from harness.metrics.cost import PRICED, has_costs
     from harness.metrics.energy import energy_metrics_of
     from harness.metrics.iteration import GOODPUT
 
@@ -118,6 +124,8 @@ def _line(record: IterationRecord, calls: Sequence[CallRecord], run: RunData) ->
     )
     metrics = [*ITERATION_METRICS, *(COLD_METRICS if record.phase == "cold" else ())]
     known = [one for one in metrics if spec.slo is not None or one.name not in GOODPUT]
+    if not has_costs(calls):
+        known = [one for one in known if one.name not in PRICED]
     spans: dict[str, float] = defaultdict(float)
     for span in record.spans:
         name = f"{span.agent}.{span.name}" if span.agent else span.name
@@ -136,8 +144,22 @@ def _line(record: IterationRecord, calls: Sequence[CallRecord], run: RunData) ->
         error=f"{record.error.code}: {record.error.message}" if record.error else None,
         spans_ms=dict(spans),
         figures=figures,
+        simulated=_made_up(view),
         call_means=_means(calls),
     )
+
+
+def _made_up(view: IterationView) -> tuple[str, ...]:
+    """What an instrument or the scenario says so of, and what is derived of it."""
+    from harness.metrics.energy import energy_metrics_of, provenance_of
+
+    own = [metric.name for metric in view.record.metrics if metric.provenance == "simulated"]
+    derived = [
+        one.name
+        for one in energy_metrics_of([view])
+        if own and provenance_of(one, [view]) == "simulated"
+    ]
+    return tuple(dict.fromkeys([*own, *derived]))
 
 
 def _with_call(line: IterationLine, call: CallRecord) -> IterationLine:

@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from harness.protocols import RunData
-from harness.report.rows import PLACE, calls_with_effective, values
+from harness.report.rows import PLACE, calls_with_effective, costs, values
 from harness.schema import CallRecord, Effective
 from harness.text import plain_json
 
@@ -34,6 +34,7 @@ def _row(record: CallRecord, effective: Effective | None) -> dict[str, Any]:
         **row,
         "no_first_token": record.no_first_token or None,
         "finish_reason": record.finish_reason,
+        **costs(record),
         "server": record.server,
         "effective": effective,
     }

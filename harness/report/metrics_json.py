@@ -106,6 +106,9 @@ def _definitions() -> dict[str, str]:
         "band": "what the spec's bands call it; band_by: which figure was looked at, or why there "
         "is none",
         "goodput": "requests that met every bound of the SLO, of all that were planned",
+        "cost": "of all calls that were sent, warm-up, cold and failed ones included: usd is the "
+        "sum of those that are known, a decimal; unknown: calls of which nobody knows, which are "
+        "not free",
         "warmup": "where MSER-5 would cut the series off; nothing was",
         **{one.name: one.definition for one in CALL_METRICS},
         **{one.name: one.definition for one in (*ITERATION_METRICS, *COLD_METRICS)},
@@ -127,6 +130,7 @@ def _arm(arm: ArmSummary, summary: Summary, effective: list[Effective]) -> dict[
         "calls": arm.calls,
         "output_tokens": arm.output_tokens,
         "goodput": arm.goodput,
+        "cost": arm.cost,
         "warmup": arm.warmup,
         "agents": arm.agents,
         "gain": gain_of(arm, summary.verdict.caveats),

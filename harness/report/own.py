@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from harness.compare.watermark import made_up
 from harness.report.aggregate import label, metric
 from harness.report.columns import LEVEL_MAX, LEVEL_MIN, WIDTH, Marks, axis_column
+from harness.report.energy import energy_unit, is_energy
 from harness.report.figures import short
 from harness.report.grid import axes, level
 from harness.schema import ArmSummary, MetricSummary, Summary
@@ -20,7 +22,10 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-__all__ = ["makes_calls", "own_table"]
+__all__ = ["MARK", "makes_calls", "own_table"]
+
+MARK: Final = "†"
+"""Behind the name of a figure that was not measured, beside others that were."""
 
 ROWS_MAX: Final = 30
 SIDE_BY_SIDE_MAX: Final = 3
@@ -98,7 +103,7 @@ def _side_by_side(
         else:
             found = zip(summary.arms, ones, strict=True)
             cells = [_median(arm, one, scale, marks) for arm, one in found]
-        rows.append([name, *cells, unit])
+        rows.append([_named(name, summary), *cells, unit])
     return table, rows
 
 
@@ -122,7 +127,7 @@ def _below(
             (place, arm, metric(arm, name)) for place, arm in zip(places, summary.arms, strict=True)
         ]
         unit, scale = _unit([one for _, _, one in ones if one])
-        told = name
+        told = _named(name, summary)
         for place, arm, one in ones:
             if one is None or not one.n:
                 continue
@@ -171,6 +176,10 @@ def _median(arm: ArmSummary, one: MetricSummary | None, scale: float, marks: Mar
     return figure + marks.get((arm.arm, arm.cell, one.name), " ")
 
 
+def _named(name: str, summary: Summary) -> str:
+    return f"{name} {MARK}" if name in made_up(summary) else name
+
+
 def _range(one: MetricSummary, scale: float) -> list[str]:
     """As FIGURES."""
     ends = [_scaled(value, scale) for value in (one.minimum, one.maximum)]
@@ -184,6 +193,8 @@ def _scaled(value: float | None, scale: float) -> str:
 def _unit(ones: list[MetricSummary]) -> tuple[str, float]:
     """What to call it, and by what to divide: many bytes are MiB."""
     unit = ones[0].unit if ones else ""
+    if unit.startswith("J"):
+        return energy_unit(unit, [one.maximum for one in ones])
     if unit == "B" and max((abs(one.maximum or 0) for one in ones), default=0) >= MIB:
         return "MiB", MIB
     return "" if unit == "1" else one_line(unit, 12), 1
@@ -204,4 +215,6 @@ def _names(summary: Summary) -> list[str]:
 def _belongs(one: MetricSummary, calls: bool) -> bool:
     derived = ("span.", "scenario.", "slo.", "slowdown.")
     of_instrument = "." in one.name and not one.name.startswith(derived)
-    return one.of == "iteration" and one.n > 0 and (of_instrument or not calls)
+    of_instrument = of_instrument or one.name.startswith(("gpu_energy_", "cpu_energy_"))
+    shown = of_instrument or is_energy(one.name) or not calls
+    return one.of == "iteration" and one.n > 0 and shown

@@ -134,7 +134,7 @@ def _storable(text: Any) -> str:
 
 
 def _kind(name: str) -> str:
-    if name in METRICS:
+    if name in METRICS or name == "cost_usd":
         return "double"
     return "int64" if name.endswith("_ns") or name in _INTEGERS else "string"
 

@@ -12,7 +12,16 @@ from typing import Any, Final
 from harness.protocols import RunData
 from harness.schema import CallRecord, Effective, TrialRecord
 
-__all__ = ["INSTANTS", "METRICS", "PLACE", "calls_with_effective", "effective_by_trial", "values"]
+__all__ = [
+    "COST",
+    "INSTANTS",
+    "METRICS",
+    "PLACE",
+    "calls_with_effective",
+    "costs",
+    "effective_by_trial",
+    "values",
+]
 
 PLACE: Final = (
     "call_id",
@@ -47,6 +56,9 @@ METRICS: Final = (
     "client_lag_p50_us",
     "client_lag_p99_us",
 )
+
+COST: Final = ("cost_usd", "cost_source", "price_date")
+"""What the call cost: a decimal, as text, so that it is exact; and by whose account."""
 
 TrialKey = tuple[str, str, int]
 
@@ -87,6 +99,14 @@ def values(record: CallRecord) -> dict[str, Any]:
         "max_tokens": record.max_tokens,
         **{name: formula(record) for name, formula in _formulas().items()},
     }
+
+
+def costs(record: CallRecord) -> dict[str, str | None]:
+    """By column; None where nobody knows."""
+    cost = record.cost
+    if cost is None:
+        return dict.fromkeys(COST)
+    return dict(zip(COST, (cost.usd, cost.source, cost.price_date or None), strict=True))
 
 
 _FORMULAS: dict[str, Callable[[CallRecord], float | None]] = {}

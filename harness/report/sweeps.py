@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from harness.compare.watermark import made_up
 from harness.protocols import RunData
 from harness.report.aggregate import headlines, metric
 from harness.report.cells import median, metric_name, table
@@ -77,6 +78,7 @@ def _by_cell(summary: Summary, names: Sequence[str]) -> Iterator[str]:
     swept = axes(summary.cells)
     ones = {name: [metric(arm, name) for arm in summary.arms] for name in names}
     head = ["Arm", *(code(axis.head) for axis in swept), "ok"]
+    fake = made_up(summary)
     rows = [
         [
             *_place(arm.arm, arm.cell, summary, swept),
@@ -85,7 +87,7 @@ def _by_cell(summary: Summary, names: Sequence[str]) -> Iterator[str]:
         ]
         for arm in summary.arms
     ]
-    yield from table([*head, *(metric_name(ones[name]) for name in names)], rows)
+    yield from table([*head, *(metric_name(ones[name], fake) for name in names)], rows)
 
 
 def _place(arm: str, cell: str, summary: Summary, swept: Sequence[Axis]) -> list[str]:

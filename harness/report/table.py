@@ -13,13 +13,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
+from harness.compare.watermark import MADE_UP, made_up, watermark
 from harness.report.aggregate import label
-from harness.report.beside import beside
+from harness.report.beside import beside, cost_of_all
 from harness.report.columns import WIDTH, Marks, fitting, marks_of, text
 from harness.report.decided import decided
 from harness.report.figures import and_more, number
 from harness.report.footnotes import footnotes, not_ok
-from harness.report.own import makes_calls, own_table
+from harness.report.own import MARK, makes_calls, own_table
 from harness.report.together import agents_table, gains
 from harness.schema import Caveat, Comparison, Summary
 from harness.text import one_line
@@ -61,8 +62,8 @@ def _parts(
     summary: Summary, console: Console, width: int, instrument: str | None, marks: Marks
 ) -> Iterator[RenderableType]:
     yield _title(summary)
-    if any(caveat.code == "simulated" for caveat in summary.verdict.caveats):
-        yield text("SIMULATED: a stub was measured, no model server", "bold red")
+    if said := watermark(summary):
+        yield text(f"SIMULATED: {said}", "bold red")
     layout, table = fitting(summary, console, width, marks)
     own, more = own_table(summary, console, width, marks)
     calls = makes_calls(summary) or own is None
@@ -71,11 +72,15 @@ def _parts(
     yield from (text(line, "yellow") for line in not_ok(summary))
     if own is not None:
         yield own
+        if made_up(summary):
+            yield text(f"{MARK} {MADE_UP}", "bold red")
     if more:
         yield text(f"and {more} more: `harness show --json` has them all", "dim")
     yield from _agents(summary, console, width)
     yield from map(text, decided(summary))
     yield from map(text, _beside(summary))
+    if len(summary.arms) > 1 and any(arm.cost is not None for arm in summary.arms):
+        yield text(f"the run cost {cost_of_all(summary)}")
     yield from (text(line, "dim") for line in footnotes(summary, layout) if calls)
     if marks:
         yield text("✓ better, ✗ worse than the baseline: shown, corrected for all tests", "dim")

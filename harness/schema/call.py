@@ -197,6 +197,9 @@ class CallRecord(Struct, frozen=True, kw_only=True, tag="call", tag_field="t", o
     """`kernel` only if the first-token stamp (or, without one, every stamp) is the kernel's; `tap`:
     the same, received by the tap; `agent`: as the program reported that made the call;
     `in_process`: by the process that runs the model, at the step that made the token."""
+    stamps_refused: int = 0
+    """Stamps that the process told which runs the model, and that cannot be so: before the request
+    was sent, after we had read the chunk, or after the next one. The wire's are used for them."""
     realtime_offset_ns: int | None = None
     """CLOCK_REALTIME − CLOCK_MONOTONIC while the call ran."""
     clock_stepped: bool = False

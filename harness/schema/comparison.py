@@ -126,4 +126,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
     effects: tuple[Effect, ...]
     gates: tuple[GateResult, ...] = ()
     simulated: bool = False
+    made_up: tuple[str, ...] = ()
+    """Metrics whose figures were not measured, on either side, although the servers were real:
+    nothing is said of them."""
     random_weights: bool = False

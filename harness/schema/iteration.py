@@ -261,8 +261,11 @@ class TrialRecord(
     transport_stats: dict[str, int] = field(default_factory=dict)
     isolation: Literal["inline", "process"] = "inline"
     placement: dict[str, str] = field(default_factory=dict)
-    """Where it ran, as far as that was asked for: `cpus`, `gpus`; `node`, where an executor placed
-    it on another machine."""
+    """Where it ran, as far as that was asked for: `cpus`, `gpus`; where an executor placed it, also
+    `node` and what harness.jobs.here says of it: `clock`, `host`, `cpu_model`, …"""
+    home_ns: tuple[int, int] | None = None
+    """Start and end by the clock of the run's own machine, where the trial ran by another: all its
+    other instants, and those of its iterations and calls, are comparable with one another only."""
     fit: Fit | None = None
     """None: nobody asked whether the model fits."""
     lost: int = 0

@@ -21,6 +21,10 @@ class FakeClock:
         self._now_ns += ns
         return self._now_ns
 
+    def wait(self, seconds: float) -> None:
+        """The same for who does not await: takes no time at all, and all of it."""
+        self.advance(round(seconds * 1e9))
+
     async def sleep(self, seconds: float) -> None:
         """Takes no time at all, and all of it."""
         self.advance(round(seconds * 1e9))

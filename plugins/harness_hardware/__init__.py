@@ -27,15 +27,17 @@ __all__ = ["GpuOptions", "HostOptions", "RaplOptions"]
 
 
 def make_gpu(config: InstrumentConfig) -> Instrument:
+    from harness.devices import check_source
     from harness_hardware.gpu import Gpu
 
+    check_source(config.options.source)
     return Gpu(config.options, config.urls)
 
 
 def make_rapl(config: InstrumentConfig) -> Instrument:
     from harness_hardware.rapl import Rapl
 
-    return Rapl(config.options)
+    return Rapl(config.options, config.urls)
 
 
 def make_host(config: InstrumentConfig) -> Instrument:

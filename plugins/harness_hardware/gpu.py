@@ -48,8 +48,10 @@ class Gpu:
         urls: tuple[str, ...] = (),
         *,
         provide: Callable[[str | None], Provider] = open_provider,
+        pace: Callable[[Callable[[], None], float, str], Pace] = Pace,
     ) -> None:
-        self._options, self._urls, self._provide = options, urls, provide
+        self._options, self._urls = options, urls
+        self._provide, self._make_pace = provide, pace
         self._me = psutil.Process()
         self._server: list[psutil.Process] = []
         self._provider: Provider | None = None
@@ -80,7 +82,7 @@ class Gpu:
         if self._server and not all(one.is_running() for one in self._server):
             self._server, _ = server_processes(self._urls)  # it was restarted
         self._window = window = Window(provider, self._devices, self._ours(), self._pids_unknown)
-        self._pace = Pace(window.sample, self._options.interval_ms / 1e3, "gpu")
+        self._pace = self._make_pace(window.sample, self._options.interval_ms / 1e3, "gpu")
         window.begin()
         self._pace.start()
 

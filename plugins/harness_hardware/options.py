@@ -40,6 +40,8 @@ class RaplOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     idle_s: Annotated[float, Meta(ge=0, le=600)] = 1.0
     """As a trial opens, before anything is asked of the server: so long the power is watched that
     is drawn then (`rapl.idle_power_w`). 0: not at all."""
+    elsewhere: bool = False
+    """Also where the server is on another machine: the joules are then those of the client alone."""
     root: str = "/sys/class/powercap"
     """Where the counters are: another folder in a container that is given the host's, such as
     /host/sys/class/powercap. What is not the kernel's own (sysfs) makes figures `simulated`."""

@@ -1,8 +1,9 @@
 """`rapl`: joules of the CPU packages of this machine, by the counters that Linux shows (powercap).
 
-What is counted is whole packages: every program on them, the harness and the desktop included. No
-counter tells processes apart, and nothing is subtracted: gross energy, and beside it the power that
-was drawn when the trial opened and nothing was asked of the server yet.
+What is counted is whole packages: every program on them, the harness and the desktop included, and
+no server on another machine. No counter tells processes apart, and nothing is subtracted: it is
+gross energy, and beside it stands the power that was drawn when the trial opened and nothing was
+asked of the server yet.
 
 `energy_j` is the sum of the packages. `dram` is apart, because a package does not contain it;
 `core` and `uncore` are parts of a package, and `psys` contains them all: neither is added to
@@ -25,6 +26,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from harness.processes import NOT_HERE, server_processes
 from harness.protocols import Observation
 from harness.sampling import Cost, Pace
 from harness.schema import MetricValue
@@ -56,6 +58,7 @@ STILL: Final = f"the counter did not move within {LOOK_NS / 1e9:g} s: it counts 
 class _Last(Struct):
     """Of one counter."""
 
+    began_ns: int
     at_ns: int
     count_uj: int
     total_uj: int = 0
@@ -71,22 +74,30 @@ class Rapl:
     def __init__(
         self,
         options: RaplOptions,
+        urls: tuple[str, ...] = (),
         *,
         clock: Callable[[], int] = time.monotonic_ns,
         wait: Callable[[float], Any] = time.sleep,
     ) -> None:
-        self._options, self._clock, self._wait = options, clock, wait
+        self._options, self._urls = options, urls
+        self._clock, self._wait = clock, wait
         self._zones: list[Zone] = []
         self._none = "it was not opened"
         self._simulated = False
         self._period_s: float | None = None
         self._idle_w: float | None = None
         self._last: dict[Path, _Last] = {}
-        self._began_ns = 0
         self._peak_w: float | None = None
         self._pace: Pace | None = None
 
     def open(self) -> None:
+        _, no_server = server_processes(self._urls)
+        if no_server == NOT_HERE and not self._options.elsewhere:
+            self._none = (
+                f"{no_server}, and these packages run the client alone (option elsewhere: true, if "
+                "its joules are meant)"
+            )
+            return
         root = Path(self._options.root)
         self._zones, self._none = find_zones(root)
         self._simulated = bool(self._zones) and not is_of_kernel(root)
@@ -130,16 +141,15 @@ class Rapl:
 
     def _begin(self) -> None:
         self._peak_w = None
-        self._began_ns = self._clock()
         self._last = {}
         for zone in self._zones:
             if zone.refused:
                 continue
             at_ns = self._clock()
             try:
-                self._last[zone.path] = _Last(at_ns, read_uj(zone.path))
+                self._last[zone.path] = _Last(at_ns, at_ns, read_uj(zone.path))
             except (OSError, ValueError) as error:
-                self._last[zone.path] = _Last(at_ns, 0, lost=f"{zone.name}: {error}")
+                self._last[zone.path] = _Last(at_ns, at_ns, 0, lost=f"{zone.name}: {error}")
 
     def _sample(self) -> None:
         watts: list[float] = []
@@ -167,6 +177,12 @@ class Rapl:
                 watts.append(went_uj * 1e3 / took_ns)
         if watts and len(watts) == len(self._packages):
             self._peak_w = max(self._peak_w or 0.0, sum(watts))
+
+    def _window_s(self) -> float:
+        """Between the first and the last look at a package: each is looked at in turn, so that all
+        have the same."""
+        seen = (self._last.get(zone.path) for zone in self._packages)
+        return max(((one.at_ns - one.began_ns) / 1e9 for one in seen if one), default=0.0)
 
     def _interval_s(self) -> float:
         """As asked for, or as often as it takes to see every wrap."""
@@ -198,13 +214,13 @@ class Rapl:
         packages = [self._last[zone.path] for zone in self._packages]
         if any(one.lost for one in packages):
             return None
-        took_s = (packages[0].at_ns - self._began_ns) / 1e9
+        took_s = self._window_s()
         return sum(one.total_uj for one in packages) / 1e6 / took_s if took_s > 0 else None
 
     # ---- figures
 
     def _observation(self, cost: Cost) -> Observation:
-        window_s = (self._clock() - self._began_ns) / 1e9
+        window_s = self._window_s()
         metrics: list[MetricValue] = list(cost.observation("rapl").metrics)
         unknown: dict[str, str] = {}
         provenance: Any = "simulated" if self._simulated else "measured"
@@ -225,10 +241,10 @@ class Rapl:
                     )
                 )
 
-        add("window_s", window_s, "s", "")
         if self._refused:
             add("energy_j", None, "J", self._refused)
             return Observation(metrics=tuple(metrics), unknown=unknown)
+        add("window_s", window_s, "s", "")
         period_ms = None if self._period_s is None else self._period_s * 1e3
         add("update_period_ms", period_ms, "ms", STILL)
         lost = "a counter was lost, or reset, meanwhile"
@@ -236,9 +252,9 @@ class Rapl:
         short = self._too_short(window_s)
         for name, zones in self._sums():
             joules, why = self._joules(zones)
-            add(f"{name}energy_j", None if short else joules, "J", short or why, "lower")
+            add(f"{name}energy_j", None if short else joules, "J", why or short, "lower")
             if name == "":
-                self._of_packages(add, None if short else joules, short or why, window_s)
+                self._of_packages(add, None if short else joules, why or short, window_s)
         return Observation(metrics=tuple(metrics), unknown=unknown)
 
     def _of_packages(

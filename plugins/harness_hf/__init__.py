@@ -8,6 +8,7 @@ tiny.py        models with random weights, written without torch
 tensors.py     safetensors files, read (headers) and written
 footprint.py   how much memory a model is going to take
 counting.py    token counts by the served model's tokenizer
+command.py     harness models tiny-hf
 
 In the worker (python -m harness_hf.worker), which alone imports torch:
 
@@ -30,10 +31,17 @@ import harness
 from harness_hf.options import HfOptions
 
 if TYPE_CHECKING:
+    import click
+
     from harness.protocols import Backend, BackendConfig
     from harness.registry import BackendRegistry
 
-__all__ = ["HfOptions", "harness_count_tokens", "harness_register_backends"]
+__all__ = [
+    "HfOptions",
+    "harness_add_commands",
+    "harness_count_tokens",
+    "harness_register_backends",
+]
 
 
 def _backend(config: BackendConfig) -> Backend:
@@ -58,3 +66,13 @@ def harness_count_tokens(model: str, text: str) -> int | None:
     from harness_hf import counting
 
     return counting.count(model, text)
+
+
+@harness.hookimpl
+def harness_add_commands(group: click.Group) -> None:
+    """Below `harness models`."""
+    models = group.commands.get("models")
+    if models is not None:
+        from harness_hf.command import tiny_hf
+
+        models.add_command(tiny_hf)  # type: ignore[attr-defined]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections import deque
@@ -9,7 +10,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-__all__ = ["Answer", "Ask", "Job", "Jobs"]
+__all__ = ["Answer", "Ask", "Job", "Jobs", "Order"]
 
 
 class Ask(Struct, frozen=True, kw_only=True):
@@ -59,6 +60,13 @@ class Job:
         self.received_ns = time.monotonic_ns()
 
 
+class Order:
+    """Something else that is done between two batches; `said` then has what came of it."""
+
+    def __init__(self) -> None:
+        self.said: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+
 class Jobs:
     """A queue: many connections put, the model's thread takes."""
 
@@ -66,6 +74,7 @@ class Jobs:
         self._batch = batch
         self._wait_s = wait_ms / 1e3 if batch > 1 else 0.0
         self._waiting: deque[Job] = deque()
+        self._orders: deque[Order] = deque()
         self._changed = threading.Condition()
 
     def put(self, job: Job) -> None:
@@ -73,20 +82,31 @@ class Jobs:
             self._waiting.append(job)
             self._changed.notify()
 
-    def take(self) -> list[Job]:
-        """Wait for one; with it come those that wait as well and can be computed together with it,
-        in the order in which they came."""
+    def order(self) -> str:
+        """Wait until it is carried out."""
+        order = Order()
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting)
+            self._orders.append(order)
+            self._changed.notify()
+        return order.said.get()
+
+    def take(self) -> list[Job] | Order:
+        """Wait for one. With a request come those that wait as well and can be computed together
+        with it, in the order in which they came."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._orders)
+            if self._orders:
+                return self._orders.popleft()
             if self._wait_s:
-                full = self._changed.wait_for(self._is_full, self._wait_s)
-                del full
-            way = self._waiting[0].ask.way
-            alike = [job for job in self._waiting if job.ask.way == way][: self._batch]
+                self._changed.wait_for(self._is_full, self._wait_s)
+            alike = self._alike()
             for job in alike:
                 self._waiting.remove(job)
             return alike
 
-    def _is_full(self) -> bool:
+    def _alike(self) -> list[Job]:
         way = self._waiting[0].ask.way
-        return sum(job.ask.way == way for job in self._waiting) >= self._batch
+        return [job for job in self._waiting if job.ask.way == way][: self._batch]
+
+    def _is_full(self) -> bool:
+        return len(self._alike()) >= self._batch

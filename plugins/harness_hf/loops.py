@@ -5,6 +5,7 @@ Both give a Stamper the prompt right before the prefill and the new tokens of ev
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,7 @@ def _over(rows: Sequence[Row], ids: torch.Tensor) -> Any:
     prompt = ids.shape[1]
     none = torch.zeros(len(rows), dtype=torch.bool, device=ids.device)
 
-    class Over(StoppingCriteria):
+    class Over(StoppingCriteria):  # type: ignore[misc]
         def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
             made = input_ids.shape[1] - prompt
             flags = [row.over or made >= row.max_tokens for row in rows]
@@ -94,6 +95,8 @@ def by_own_loop(batch: Prepared, stamper: Stamper) -> None:
 
     ids, mask, seen = batch.ids, batch.mask, batch.ids
     choose = _chooser(batch)
+    accepts = inspect.signature(batch.model.forward).parameters
+    last = {"logits_to_keep": 1} if "logits_to_keep" in accepts else {}
     cache = DynamicCache(config=batch.model.config)
     stamper.put(ids.cpu())
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
@@ -104,7 +107,7 @@ def by_own_loop(batch: Prepared, stamper: Stamper) -> None:
             position_ids=positions,
             past_key_values=cache,
             use_cache=True,
-            logits_to_keep=1,
+            **last,
         )
         found = choose(seen, out.logits[:, -1].float())
         del out

@@ -18,7 +18,7 @@ _HALF: Final = "\ufffd"
 
 
 class Pieces:
-    """Of one reply. `stopped` once one of the strings to stop at has come; it is not in the text."""
+    """Of one reply. `stopped` once a string to stop at has come; it is not in the text."""
 
     def __init__(self, decode: Callable[[list[int]], str], stop: Sequence[str] = ()) -> None:
         self.stopped = False

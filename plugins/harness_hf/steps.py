@@ -156,7 +156,7 @@ class Stamper:
     def _account(self, row: Row) -> dict[str, Any]:
         told = {
             "queue_ns": self._taken_ns - row.job.received_ns,
-            "prepare_ns": self._begun_ns - self._taken_ns,
+            "prepare_ns": self._begun_ns - self._taken_ns - self._more.get("load_ns", 0),
             "prefill_ns": row.first_ns - self._begun_ns,
             "decode_ns": row.last_ns - row.first_ns,
             "prompt_tokens": len(row.prompt),

@@ -114,4 +114,4 @@ def _numbers(tensor: NDArray[np.float32], dtype: str) -> bytes:
     rounded = (bits + (np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1)))) >> np.uint32(
         16
     )
-    return rounded.astype("<u2").tobytes()
+    return bytes(rounded.astype("<u2").tobytes())

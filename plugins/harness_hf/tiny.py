@@ -102,9 +102,7 @@ def _marks() -> dict[str, int]:
     return {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
 
 
-def _config(
-    shape: Shape, weights: Mapping[str, NDArray[np.float32]], dtype: str
-) -> dict[str, Any]:
+def _config(shape: Shape, weights: Mapping[str, NDArray[np.float32]], dtype: str) -> dict[str, Any]:
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",

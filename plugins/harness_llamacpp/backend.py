@@ -38,6 +38,7 @@ from harness_llamacpp.options import (
     server_arguments,
 )
 from harness_llamacpp.process import EngineProcess
+from harness_llamacpp.tiny import SHAPES
 
 if TYPE_CHECKING:
     from harness_openai.options import OpenAIOptions
@@ -76,12 +77,11 @@ class LlamaCppBackend(OpenAIBackend):
         )
 
     async def footprint(self) -> Footprint:
-        from harness_llamacpp.memory import footprint
+        from harness_llamacpp.memory import footprint, footprint_of
 
         path = models.there(self.model)
         if path is None:
-            why = "its file is made when it is first used"
-            return Footprint(device="host", unknown={"weights_bytes": why, "kv_bytes": why})
+            return footprint_of(SHAPES[self.model], self.own)
         return await asyncio.to_thread(footprint, path, self.own)
 
     async def open(self) -> None:

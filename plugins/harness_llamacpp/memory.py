@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from harness.schema import Footprint
-from harness_llamacpp.header import BadHeaderError, Header, parts, read_header
+from harness_llamacpp.header import BadHeaderError, parts, read_header
 from harness_llamacpp.options import LlamaCppOptions
+from harness_llamacpp.tiny import CONTEXT_LENGTH, HEAD_DIM, VOCABULARY, Shape
 
-__all__ = ["footprint", "kv_bytes", "of_architecture"]
+__all__ = ["footprint", "footprint_of", "kv_bytes", "of_architecture"]
 
 MIB: Final = 2**20
 PROCESS_BYTES: Final = 48 * MIB
@@ -47,22 +48,52 @@ def footprint(path: Path, options: LlamaCppOptions) -> Footprint:
     except (OSError, BadHeaderError) as error:
         why = f"the file's header cannot be read: {error}"
         return Footprint(device=device, unknown={"weights_bytes": why, "kv_bytes": why})
-    head = headers[0]
-    own = of_architecture(head.entries, head.architecture)
+    own = of_architecture(headers[0].entries, headers[0].architecture)
+    told = "size of the file" + (f", {len(files)} parts" if files[1:] else "")
+    parameters = sum(one.parameters for one in headers)
+    return _predicted(own, weights, told, parameters, options, device)
+
+
+def footprint_of(shape: Shape, options: LlamaCppOptions) -> Footprint:
+    """Of one of our own models, before its file is made."""
+    own = {
+        "block_count": shape.layers,
+        "embedding_length": shape.width,
+        "feed_forward_length": shape.feed_forward,
+        "attention.head_count": shape.heads,
+        "attention.head_count_kv": shape.heads_kv,
+        "attention.key_length": HEAD_DIM,
+        "attention.value_length": HEAD_DIM,
+        "context_length": CONTEXT_LENGTH,
+        "vocab_size": VOCABULARY,
+    }
+    weights = shape.parameters * HALF_BYTES
+    device: Literal["gpu", "host"] = "gpu" if options.num_gpu and offers_gpu() else "host"
+    told = "2 bytes a parameter: the file is made when it is first used"
+    return _predicted(own, weights, told, shape.parameters, options, device)
+
+
+def _predicted(
+    own: Mapping[str, Any],
+    weights_bytes: int,
+    told: str,
+    parameters: int,
+    options: LlamaCppOptions,
+    device: Literal["gpu", "host"],
+) -> Footprint:
     context = _context(options.num_ctx, own.get("context_length"))
     keys = kv_bytes(own, context * options.parallel)
-    slots = f"{options.parallel} slots x {context} tokens, 16-bit"
     return Footprint(
-        weights_bytes=weights,
+        weights_bytes=weights_bytes,
         kv_bytes=keys,
-        overhead_bytes=PROCESS_BYTES + _compute_bytes(head, own),
-        parameters=sum(one.parameters for one in headers),
+        overhead_bytes=PROCESS_BYTES + _compute_bytes(own),
+        parameters=parameters,
         context_length=context,
         device=device,
         spread=True,  # the engine splits a model over the GPUs that it sees
         basis={
-            "weights_bytes": "size of the file" + (f", {len(files)} parts" if files[1:] else ""),
-            "kv_bytes": slots + _less(own),
+            "weights_bytes": told,
+            "kv_bytes": f"{options.parallel} slots x {context} tokens, 16-bit" + _less(own),
             "overhead_bytes": "the process, and buffers for a step of 512 tokens: an allowance",
         },
         unknown={} if keys is not None else {"kv_bytes": "the metadata does not tell its shape"},
@@ -131,7 +162,7 @@ def _context(asked: int, trained: Any) -> int:
     return min(rounded, most) if most else rounded
 
 
-def _compute_bytes(head: Header, own: Mapping[str, Any]) -> int:
+def _compute_bytes(own: Mapping[str, Any]) -> int:
     """Logits and activations of one step of MICRO_BATCH tokens."""
     words = _whole(own.get("vocab_size")) or 0
     width = _whole(own.get("embedding_length")) or 0

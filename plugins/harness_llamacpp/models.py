@@ -1,7 +1,7 @@
 """Which file a model name means, where ours are kept, and what identifies them.
 
-A name is `tiny`, `tiny-5M` or `tiny-22M` (made on first use), the path of a GGUF file, or the bare name of a file in
-`<cache>/models`. The cache is $HARNESS_CACHE_DIR, or the platform's usual place.
+A name is `tiny`, `tiny-5M` or `tiny-22M` (made on first use), the path of a GGUF file, or the bare
+name of a file in `<cache>/models`. The cache is $HARNESS_CACHE_DIR, or the platform's usual place.
 """
 
 from __future__ import annotations

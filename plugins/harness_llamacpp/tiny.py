@@ -18,7 +18,7 @@ import hashlib
 import math
 import os
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any, Final
@@ -63,10 +63,19 @@ class Shape(Struct, frozen=True, kw_only=True):
     layers: int
     heads: int
     heads_kv: int
+    seed: int = 0
+    """Other numbers of the same kind."""
 
     @property
     def feed_forward(self) -> int:
         return 3 * self.width
+
+    @property
+    def parameters(self) -> int:
+        """Of the file that `write` makes."""
+        attention = 2 * self.width * HEAD_DIM * (self.heads + self.heads_kv)
+        layer = attention + 3 * self.width * self.feed_forward + 2 * self.width
+        return 2 * VOCABULARY * self.width + self.width + self.layers * layer
 
     @property
     def gain(self) -> float:
@@ -136,11 +145,12 @@ def weights(tokens: Sequence[str], shape: Shape = TINY) -> dict[str, NDArray[np.
     """Tensors by their GGUF names, shapes (out, in)."""
     import numpy as np
 
+    noise = partial(_noise, seed=shape.seed)
     width, inner = shape.width, shape.feed_forward
     query, key = shape.heads * HEAD_DIM, shape.heads_kv * HEAD_DIM
-    embedding = _noise("token_embd.weight", VOCABULARY, width)
+    embedding = noise("token_embd.weight", VOCABULARY, width)
     embedding[:, 0] = _BIAS
-    output = _noise("output.weight", VOCABULARY, width) * np.float32(_SPREAD * shape.gain)
+    output = noise("output.weight", VOCABULARY, width) * np.float32(_SPREAD * shape.gain)
     output[:, 0] = [
         0.0 if place >= len(_SPECIAL) and vocabulary.printable(token) else _PUSH_DOWN
         for place, token in enumerate(tokens)
@@ -159,7 +169,7 @@ def weights(tokens: Sequence[str], shape: Shape = TINY) -> dict[str, NDArray[np.
         }
         for part, (rows, columns) in shapes.items():
             name = f"blk.{layer}.{part}.weight"
-            tensors[name] = _noise(name, rows, columns) * np.float32(0.25 * shape.gain)
+            tensors[name] = noise(name, rows, columns) * np.float32(0.25 * shape.gain)
             if rows == width:
                 tensors[name][0] = 0.0  # what a layer adds leaves the bias channel alone
         for norm in ("attn_norm", "ffn_norm"):
@@ -167,11 +177,12 @@ def weights(tokens: Sequence[str], shape: Shape = TINY) -> dict[str, NDArray[np.
     return tensors
 
 
-def _noise(name: str, rows: int, columns: int) -> NDArray[np.float32]:
+def _noise(name: str, rows: int, columns: int, *, seed: int) -> NDArray[np.float32]:
     """Uniform in [−1, 1), from the name alone. Both steps are exact in float32."""
     import numpy as np
 
-    stream = hashlib.shake_256(f"harness tiny {GENERATOR_VERSION} {name}".encode())
+    words = f"harness tiny {GENERATOR_VERSION} {name}" + (f" seed {seed}" if seed else "")
+    stream = hashlib.shake_256(words.encode())
     raw = np.frombuffer(stream.digest(2 * rows * columns), "<i2").reshape(rows, columns)
     return raw.astype(np.float32) / np.float32(32768)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from harness.errors import SpecError
 from harness.options import merged
@@ -20,6 +20,8 @@ class Features(Struct, frozen=True, kw_only=True):
 
     usage: bool
     continuous_usage: bool
+    more: dict[str, Any] = field(default_factory=dict)
+    """Fields of every body, for backends that are built upon this one."""
 
 
 _SENT_IF_SET: Final = (
@@ -95,7 +97,7 @@ def shared_fields(model: str, options: OpenAIOptions, features: Features) -> dic
         body["timings_per_token"] = True
     if options.logprobs:
         body |= _logprobs(options)
-    return body | options.extra
+    return body | features.more | options.extra
 
 
 def _logprobs(options: OpenAIOptions) -> dict[str, Any]:

@@ -215,6 +215,9 @@ class _Driver:
 
     async def _placed(self, handle: Any, command: Execute) -> dict[str, str] | Over:
         """Where it is; or that no place was to be had."""
+        why = self._why_not()
+        if why and not self._options.address:
+            return Over(command.number, "refused", why, "executor_options: ask for less")
         started = asyncio.ensure_future(
             _answer(handle.start.remote(command.job, self._environment))
         )
@@ -223,9 +226,6 @@ class _Driver:
         done, _ = await asyncio.wait([started], timeout=soon_s)
         if not done:
             why = self._why_not()
-            if why and not self._options.address:
-                started.cancel()
-                return Over(command.number, "refused", why, "executor_options: ask for less")
             await self._send(Said(f"waiting for a place, {left_s:g} s at most{why and f': {why}'}"))
             done, _ = await asyncio.wait([started], timeout=left_s - soon_s)
         if not done:

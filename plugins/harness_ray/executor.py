@@ -92,6 +92,25 @@ class RayExecutor:
         return await asyncio.shield(task)
 
 
+async def _knock(options: RayOptions) -> None:
+    """Ray asks an address where nobody is for a minute. Raises PluginError."""
+    host, found, port = options.address.removeprefix("ray://").rpartition(":")
+    if not found or not port.isdigit():
+        return
+    try:
+        async with asyncio.timeout(options.connect_timeout_s):
+            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+    except (OSError, OverflowError, TimeoutError) as error:
+        raise PluginError(
+            f"nobody answers at {options.address}: {one_line(str(error), 200) or 'no answer'}",
+            where="ray",
+            remedy="ray status; executor_options.address",
+        ) from None
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+
+
 def _serves(task: asyncio.Task[_Driver]) -> bool:
     return task.exception() is not None or not task.result().is_gone
 
@@ -141,6 +160,7 @@ class _Driver:
     @classmethod
     async def start(cls, options: RayOptions) -> _Driver:
         """Connected to its cluster. Raises PluginError."""
+        await _knock(options)
         path = os.pathsep.join(entry for entry in sys.path if entry)
         boot = _BOOT.format(separator=os.pathsep)
         folder = tempfile.mkdtemp(prefix="hr-")  # sockets lie in it: their paths are to be short

@@ -132,4 +132,4 @@ def test_exports_have_the_names_of_the_contract(marker, exporter):
     exporter.write(OneCall(), out)
     (line,) = out.getvalue().splitlines()
     assert set(names) <= set(json.loads(line))
-    assert len(names) == {"jsonl names": 38, "chunks names": 6}[marker]
+    assert len(names) == {"jsonl names": 41, "chunks names": 6}[marker]

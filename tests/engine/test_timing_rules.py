@@ -178,3 +178,22 @@ def test_columns_that_were_not_kept_say_nothing():
         for c in (merged(call, 0.8, 5 * MS) for call in offered())
     ]
     assert caveats(bare, "client-lag") == []
+
+
+# stamps of the model's own process ---------------------------------------------------------------
+
+
+def test_calls_stamped_in_process_have_neither_our_lag_nor_user_stamps():
+    calls = [replace(call, stamp_source="in_process") for call in offered()]
+    late_ones = [replace(c, client_lag_p99_ns=50 * MS, client_lag_max_ns=50 * MS) for c in calls]
+    for code in ("client-lag", "user-stamps"):
+        assert caveats(late_ones, code) == []
+
+
+def test_stamps_that_were_not_believed_are_said():
+    calls = offered()
+    calls[3] = replace(calls[3], stamps_refused=2)
+    (caveat,) = caveats(calls, "user-stamps")
+    assert caveat.severity == "note"
+    assert "2 stamps" in caveat.message
+    assert caveat.evidence == {"refused": 2, "calls": 1}

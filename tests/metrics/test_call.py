@@ -50,6 +50,8 @@ def test_every_metric_is_defined_once_in_one_sentence_with_its_unit():
         "chunks/tok": "_ratio",
         "tok": "_tokens",
         "share": "_share",
+        "USD": "_usd",
+        "USD/1000 tok": "_usd_per_1k_output_tokens",
     }
     for metric in metrics:
         assert metric.name.endswith(suffixes[metric.unit]), metric.name
@@ -95,7 +97,7 @@ def test_without_server_figures_its_metrics_are_unknown():
     from_server = {m.name for m in CALL_METRICS if m.provenance == "declared"}
     found = values(call())
     unknown = {name for name, figure in found.items() if figure is None}
-    assert unknown == from_server | {*TAPPED, "queue_residual_ms"}  # no program made this call
+    assert unknown == from_server | {*TAPPED, "queue_residual_ms", "cost_usd"}  # no program made this call
 
 
 def test_ollamas_account():

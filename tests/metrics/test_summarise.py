@@ -12,7 +12,8 @@ from harness.metrics import (
     ITERATION_METRICS,
     summarise,
 )
-from harness.metrics.call import TAPPED
+from harness.metrics.call import LOCAL, TAPPED
+from harness.metrics.cost import PRICED
 from harness.schema import (
     CallRecord,
     ClosedLoad,
@@ -42,7 +43,8 @@ def test_summaries_take_measured_ok_calls_and_count_what_is_unknown():
         call(status="truncated"),
     ]
     found = summary_of(calls)
-    ours = [m.name for m in (*CALL_METRICS, *ITERATION_METRICS) if m.name not in TAPPED]
+    elsewhere = {*LOCAL, *TAPPED, *PRICED}
+    ours = [m.name for m in (*CALL_METRICS, *ITERATION_METRICS) if m.name not in elsewhere]
     assert list(found) == [name for name in ours if not name.startswith("goodput")]
     assert (found["ttft_ms"].n, found["ttft_ms"].missing) == (2, 0)
     assert (found["tpot_ms"].n, found["tpot_ms"].missing) == (1, 1)

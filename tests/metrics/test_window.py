@@ -135,6 +135,8 @@ def test_figures_of_an_iteration():
         "output_tokens": 40.0,
         "goodput_share": None,  # no SLO
         "goodput_per_s": None,
+        "iteration_cost_usd": None,
+        "cost_usd_per_1k_output_tokens": None,
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 import harness
-from harness.schema import Effective, PriceRecord, Usage
+from harness.schema import Effective, PriceRecord, Request, Usage
 from harness.testing import ScriptedBackend, run_scripted
 
 PRICE = {
@@ -54,11 +54,29 @@ class PaidBackend(ScriptedBackend):
         return decoded
 
 
+class NoOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class Bare:
+    def __init__(self, config):
+        pass
+
+    def requests(self, context):
+        while True:
+            yield Request(messages=({"role": "user", "content": "go on"},))
+
+
 class plugin:  # noqa: N801  (stands for a module)
     @staticmethod
     @harness.hookimpl
     def harness_register_backends(registry):
         registry.add("paid", PaidBackend, options=Options, summary="calls that cost something")
+
+    @staticmethod
+    @harness.hookimpl
+    def harness_register_scenarios(registry):
+        registry.add("bare", Bare, options=NoOptions, summary="leaves the length of answers open")
 
 
 def paid(raw=None, answers=None, **more):

@@ -25,7 +25,7 @@ def main(folder: str) -> None:
     cluster = Cluster(initialize_head=True, head_node_args=head)
     other = cluster.add_node(**common)
     cluster.wait_for_nodes()
-    ids = [node.unique_id[:12] for node in (cluster.head_node, other)]
+    ids = [node.node_id[:12] for node in (cluster.head_node, other)]
     (raylet,) = other.all_processes["raylet"]
     os.write(says, f"{cluster.address} {' '.join(ids)} {raylet.process.pid}\n".encode())
     sys.stdin.read()

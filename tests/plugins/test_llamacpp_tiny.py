@@ -114,12 +114,14 @@ def test_digest_follows_the_file(tmp_path: Path) -> None:
 
 
 def test_known_models_lists_tiny_and_the_cache(cache: Path) -> None:
-    assert [(info.name, info.size_bytes) for info in models.known_models()] == [("tiny", None)]
+    ours = ["tiny", "tiny-5M", "tiny-22M"]
+    offered = [(info.name, info.size_bytes) for info in models.known_models()]
+    assert offered == [(name, None) for name in ours]
     tiny_file = models.find("tiny")
     shutil.copy(tiny_file, tiny_file.with_name("mine.gguf"))
     listed = models.known_models()
-    assert [info.name for info in listed] == ["tiny", "mine"]
-    assert listed[0].size_bytes == listed[1].size_bytes == tiny_file.stat().st_size
+    assert [info.name for info in listed] == [*ours, "mine"]
+    assert listed[0].size_bytes == listed[-1].size_bytes == tiny_file.stat().st_size
     assert models.find("mine") == tiny_file.with_name("mine.gguf").resolve()
 
 

@@ -53,6 +53,9 @@ CONTRACT = [
     "queue_residual_ms",
     "client_lag_p50_us",
     "client_lag_p99_us",
+    "cost_usd",
+    "cost_source",
+    "price_date",
     "server",
     "effective",
 ]
@@ -121,6 +124,9 @@ def test_jsonl_has_one_line_per_call_with_the_names_of_the_contract():
         "client_lag_p99_us": 45.5,
         "no_first_token": None,
         "finish_reason": "stop",
+        "cost_usd": None,
+        "cost_source": None,
+        "price_date": None,
         "server": {"load_duration": 1 * MS, "prompt_eval_duration": 40 * MS, "eval_count": 5},
         "effective": json.loads(msgspec.json.encode(builders.trial().effective)),
     }

@@ -104,6 +104,8 @@ def test_all_exporters_are_registered_by_the_hook(monkeypatch):
         "metrics.json": "metrics.json",
         "multi_metrics.json": None,
         "comparison_report.md": "comparison_report.md",
+        "scaling_comparison.csv": "scaling_comparison.csv",
+        "scaling_comparison.json": "scaling_comparison.json",
     }
     run = builders.toy_run()
     for entry in host.exporters:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
+import re
+import ssl
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import httpx
+import trustme
 
 from harness.testing.sim import SimServer, sim_spec
 from harness.testing.sim.log import read_log
@@ -63,6 +67,55 @@ def inline_sim(log, spec):
         thread.join()
         os.close(reader)
         server.close()
+
+
+@contextlib.contextmanager
+def tls_front(url, folder):
+    """(https address that leads to `url`, environment in which its certificate is trusted)"""
+    authority = trustme.CA()
+    trusted = folder / "authority.pem"
+    authority.cert_pem.write_to_path(str(trusted))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with relay(url, context) as port:
+        yield f"https://127.0.0.1:{port}", {"SSL_CERT_FILE": str(trusted)}
+
+
+@contextlib.contextmanager
+def relay(url, context):
+    """A port that decrypts, and passes everything on."""
+    host, port = re.fullmatch(r"http://(.+):(\d+)", url).groups()
+    loop = asyncio.new_event_loop()
+
+    async def one_way(reader, writer):
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def both_ways(reader, writer):
+        inner, outer = await asyncio.open_connection(host, int(port))
+        await asyncio.gather(one_way(reader, outer), one_way(inner, writer))
+
+    server = loop.run_until_complete(asyncio.start_server(both_ways, "127.0.0.1", 0, ssl=context))
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+
+        async def end():
+            server.close()
+            rest = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            for task in rest:
+                task.cancel()
+            await asyncio.gather(*rest, return_exceptions=True)
+
+        asyncio.run_coroutine_threadsafe(end(), loop).result(30)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 def post(url, path, body):

@@ -48,6 +48,8 @@ EXPECTED = {
     "http_429": "error",
     "http_500": "error",
     "http_503": "error",
+    "http_status": "error",
+    "cache_hit": "ok",
     "malformed_json": "error",
     "long_line": "ok",
     "invalid_utf8": "ok",

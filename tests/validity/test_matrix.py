@@ -9,26 +9,22 @@ HARNESS_UPDATE_DOCS=1 writes the table in docs/validity.md anew.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
 import re
-import ssl
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-import trustme
 
 from harness.store.folder import MANIFEST, RECORDS
 from tests.plugins.legacy_builders import call, rust_pair, write
-from tests.sim.servers import sim
+from tests.sim.servers import sim, tls_front
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "validity.md"
@@ -47,6 +43,11 @@ SERVERS = {
     "caching": ("--dialect", "llamacpp", "--ttft", "1", "--gap", "0", "--set", "prompt_cache=true"),
     "loading": ("--ttft", "1", "--gap", "0", "--set", "load=600"),
     "quick": ("--ttft", "5", "--gap", "0.2"),
+    "service": (
+        *("--dialect", "openrouter", "--set", "model=sim/sim", "--set", "providers=[alpha]"),
+        *("--ttft", "5", "--gap", "1", "--fault", "wrong_usage~miscounts"),
+        *("--set", "faults=[{kind: http_429, match: refused, retry_after_s: 0}]"),
+    ),
 }
 
 
@@ -89,8 +90,8 @@ class Place:
         assert "Traceback" not in done.stderr, done.stderr
         return done
 
-    def run(self, scenario, server, *words, backend="openai", **how):
-        where = ("--backend", backend, "--url", self.urls.get(server, server), "--model", "sim")
+    def run(self, scenario, server, *words, backend="openai", model="sim", **how):
+        where = ("--backend", backend, "--url", self.urls.get(server, server), "--model", model)
         return self.ended(self.command("run", scenario, *where, *words, "--out", "run", **how))
 
     def ended(self, done):
@@ -143,52 +144,44 @@ def swept(**options):
 
 def behind_tls(place):
     """The same server, with TLS in front of it."""
-    authority = trustme.CA()
-    trusted = place.folder / "authority.pem"
-    authority.cert_pem.write_to_path(str(trusted))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    with relay(place.urls["plain"], context) as port:
-        url = f"https://127.0.0.1:{port}"
-        environment = {"SSL_CERT_FILE": str(trusted)}
+    with tls_front(place.urls["plain"], place.folder) as (url, environment):
         return place.run("load", url, "--max-tokens", 4, environment=environment)
 
 
-@contextlib.contextmanager
-def relay(url, context):
-    """A port that decrypts, and passes everything on."""
-    host, port = re.fullmatch(r"http://(.+):(\d+)", url).groups()
-    loop = asyncio.new_event_loop()
+def service(word):
+    """At a service that refuses calls for a while, and keeps books: one prompt has the word."""
 
-    async def one_way(reader, writer):
-        with contextlib.suppress(OSError):
-            while data := await reader.read(65536):
-                writer.write(data)
-                await writer.drain()
-        writer.close()
+    def run(place):
+        words = ("--max-tokens", 4, "-o", "reconcile=40", "--set", "backend.options.provider=alpha")
+        words += place.prompts(f"this one is {word}", *["this one is not"] * 39)
+        key = {"OPENROUTER_API_KEY": "sk-or-v1-of-no-use"}
+        return place.run(
+            "load", "service", *words, backend="openrouter", model="sim/sim", environment=key
+        )
 
-    async def both_ways(reader, writer):
-        inner, outer = await asyncio.open_connection(host, int(port))
-        await asyncio.gather(one_way(reader, outer), one_way(inner, writer))
+    return run
 
-    server = loop.run_until_complete(asyncio.start_server(both_ways, "127.0.0.1", 0, ssl=context))
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
 
-        async def end():
-            server.close()
-            rest = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-            for task in rest:
-                task.cancel()
-            await asyncio.gather(*rest, return_exceptions=True)
+def embedded(*words):
+    """The embedded engine; no server of ours is asked."""
 
-        asyncio.run_coroutine_threadsafe(end(), loop).result(30)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+    def run(place):
+        words_ = ("run", "load", "--backend", "llamacpp", "--requests", 3, "--max-tokens", 4)
+        return place.ended(place.command(*words_, "-o", "num_ctx=256", *words, "--out", "run"))
+
+    return run
+
+
+def beside_gpu(spec, *words):
+    """Long enough for joules, at a server that is said to be a real one, beside GPUs that are made
+    up: what is wrong with them is what the rule is to see."""
+
+    def run(place):
+        long = ("--rate", 10, "--requests", 22, "--instrument", "gpu")
+        made = {"HARNESS_GPU": f"synthetic:{spec}"}
+        return place.run("load", "plain", "--max-tokens", 4, *long, *words, environment=made)
+
+    return run
 
 
 def cannot_start(place):
@@ -296,6 +289,16 @@ CASES = (
     Case("parallel-trials", "the same, in one process", "doubtful", 0,
          load("plain", "--runs", 2, "--requests", 3, "--set", "placement.parallel=2",
               "--set", "isolation=inline")),
+    Case("mixed-nodes", "trials by turns on two machines of one kind", "note", 0,
+         load("plain", "--runs", 2, "--requests", 3, "--executor", "scatters")),
+    Case("mixed-nodes", "each of two arms on a processor of its own", "doubtful", 0,
+         load("plain", "--requests", 3, "--executor", "scatters", "--set", "arms={a: {}, b: {}}",
+              "--set", "placement.executor_options={models: [one, two]}")),
+    Case("skipped-models", "the larger of two models, where 66 MiB are said to be free", "note", 0,
+         embedded("--models", "tiny,tiny-5M", "--set", "guard.free_bytes=69000000")),
+    Case("memory-prediction", "a model that takes less than predicted, and no slack", "note", 0,
+         embedded("--set", "validity.footprint_share_max=0", "--set",
+                  "validity.footprint_slack_mib=0")),
     Case("no-steady-state", "200 requests/s to a server that can answer 77", "doubtful", 0,
          load("slow", "--rate", 200, "--requests", 80)),
     Case("prompt-truncated", "prompts of 600 tokens, `num_ctx` 256: Ollama cuts in silence",
@@ -329,6 +332,10 @@ CASES = (
          load("plain", "--requests", 2, "-o", "max_tokens=1", "--instrument", "psutil")),
     Case("tap-bypassed", "an agent reports a call that it made by another way", "doubtful", 0,
          scenario("bypasses", "plain", "--tap", "--warmup", 0)),
+    Case("retried", "1 of 40 prompts gets a 429, each of three times", "note", 0,
+         service("refused")),
+    Case("account-mismatch", "a response with usage of twice the tokens, and books without",
+         "doubtful", 0, service("one that miscounts")),
     Case("too-few", "5 requests", "note", 0, load("plain", "--requests", 5)),
     Case("single-launch", "one launch", "note", 0, load("plain")),
     Case("user-stamps", "the same server behind TLS", "note", 0, behind_tls),
@@ -347,6 +354,8 @@ CASES = (
          taken_up({})),
     Case("resumed", "the same, on a machine that had another kernel before", "doubtful", 0,
          taken_up({"kernel": "2.6.32"})),
+    Case("place-lost", "the worker of the first trial is taken away in the midst of it", "note", 0,
+         load("plain", "--runs", 2, "--requests", 6, "--executor", "loses")),
     Case("not-narrow", "5 trials at most for an interval of a millionth", "note", 0,
          load("plain", "--requests", 4, "--set", "isolation=inline", "--set",
               "stop={metric: e2e_ms, relative_width_max: 0.000001, trials_max: 5}")),

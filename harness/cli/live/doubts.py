@@ -52,6 +52,10 @@ class Doubts:
         for one in iterations:
             for what in self._of_host(one):
                 self._note("host-noise", what, record.arm)
+            if not record.effective.simulated and any(
+                metric.provenance == "simulated" for metric in one.metrics
+            ):
+                self._note("simulated", "an instrument plays back or makes up", record.arm)
 
     def lines(self) -> list[str]:
         return [f"{code}: {self._last[code]}{_times(n)}" for code, n in self._counts.items()]

@@ -94,7 +94,7 @@ def table_lines(board: Board, width: int, height: int) -> list[Line]:
 
 def _skipped(board: Board, skipped: int) -> str:
     reason = max(board.reasons, key=lambda one: board.reasons[one])
-    return f"{skipped} trials not needed: {one_line(reason, 120)}"
+    return f"{skipped} trial{'s' * (skipped != 1)} skipped: {one_line(reason, 120)}"
 
 
 def _by_arm(rows: list[Row]) -> list[Row]:

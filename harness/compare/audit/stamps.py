@@ -41,6 +41,8 @@ _ORDER: Final = (
     "closed_ns",
 )
 
+_AT_THE_WIRE: Final = ("headers_ns", "first_byte_ns")
+
 
 def call_oddities(call: CallRecord, *, token_slack: int) -> Iterator[Odd]:
     """What cannot be, or should not. A stub may be faster than any hardware: what its trial's
@@ -54,6 +56,8 @@ def call_oddities(call: CallRecord, *, token_slack: int) -> Iterator[Odd]:
 
 def _instants(call: CallRecord) -> Iterator[Odd]:
     stamps = [(name, getattr(call.instants, name)) for name in _ORDER]
+    if call.stamp_source == "in_process":  # a token is made before anything of it is at the wire
+        stamps = [(name, at) for name, at in stamps if name not in _AT_THE_WIRE]
     known = [(name, at) for name, at in stamps if at is not None]
     for (one, before), (other, after) in pairwise(known):
         if after < before - SLACK_NS:

@@ -5,12 +5,15 @@ complete.py  is anything missing: incomplete, counts, empty_workload
 course.py    was it taken up again, stopped by a rule, searching: resumed, not_narrow, search
 outcome.py   did it go well: errors, failures
 figures.py   can it be read, and compared: unbounded_output, too_few, imported, contradicted,
-             what_was_measured
+             what_was_measured, made_up
 timing.py    are the stamps and the schedule what they seem: schedule_slip, client_lag, user_stamps,
              clock_step
 machine.py   did the machine do something else meanwhile: host_noise, parallel_trials
 memory.py    did models fit, and as foreseen: skipped_models, memory_prediction
 money.py     did the money last, and is all that was spent known: budget, unpriced
+places.py    where did trials run, and was a place lost: place_lost, mixed_nodes
+hardware.py  did heat, clocks or strangers on the GPU decide; are there joules: thermal, clocks,
+             gpu_shared, no_energy
 steady.py    did the figures come to rest: no_steady_state
 instrument.py  is the error of the measuring itself known: no_selfcheck
 prompts.py   did the model get the prompt that was sent: prompt_truncated

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +21,7 @@ __all__ = [
     "contradictions",
     "imported",
     "in_words",
+    "made_up",
     "too_few",
     "unbounded_output",
     "what_was_measured",
@@ -211,6 +212,43 @@ def in_words(one: dict[str, Any]) -> str:
 
 def _figure(value: Any) -> str:
     return f"{value:.9g}" if isinstance(value, int | float) else "?"
+
+
+def made_up(view: RunView) -> Iterator[Caveat]:
+    """Figures that an instrument played back or made up, beside a server that was real. They bear
+    `simulated` wherever they go; whoever reads the rest must know of it too."""
+    found: dict[tuple[str, ...], list[ArmView]] = defaultdict(list)
+    names: dict[str, None] = {}
+    for arm in view.arms:
+        if any(trial.effective.simulated for trial in arm.trials):
+            continue  # nothing of it was measured: the arm says so itself
+        own = dict.fromkeys(
+            metric.name
+            for one in arm.iterations
+            for metric in one.metrics
+            if metric.provenance == "simulated"
+        )
+        seen = {name for one in arm.iterations for name in one.instruments}
+        if own:
+            found[tuple(dict.fromkeys(_source(name, seen) for name in own))].append(arm)
+            names |= own
+    for sources, arms in found.items():
+        for place in places(arms, view):
+            yield Caveat(
+                code="simulated",
+                severity="doubtful",
+                message=f"{listed(sources)} measured nothing here: what it gives was played back "
+                "or made up, and so is what is derived of it",
+                evidence={"sources": list(sources), "figures": list(names)},
+                remedy="hardware that is really there, or a run without it; the server's own "
+                "figures stand",
+                arm=place,
+            )
+
+
+def _source(figure: str, instruments: Set[str]) -> str:
+    name, dot, _ = figure.partition(".")
+    return f"the instrument {name}" if dot and name in instruments else "the scenario"
 
 
 def what_was_measured(view: RunView) -> Iterator[Caveat]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from harness.engine.rules.hardware import ENERGY, why_no_energy
 from harness.engine.rules.view import RunView
-from harness.schema import Caveat
+from harness.schema import Caveat, IterationRecord
 from harness.text import one_line
 
 __all__ = ["no_selfcheck", "unobserved"]
@@ -27,10 +28,18 @@ def no_selfcheck(view: RunView) -> Iterator[Caveat]:
     )
 
 
+def _lacking(record: IterationRecord) -> Iterator[tuple[str, str]]:
+    """(figure, reason), but for those that lack what joules lack: the rule no-energy says it."""
+    said = {name: why_no_energy(record, name) for name in ENERGY}
+    for figure, reason in record.unobserved.items():
+        if said.get(figure.partition(".")[0]) != reason:
+            yield figure, reason
+
+
 def unobserved(view: RunView) -> Iterator[Caveat]:
     """Figures that an instrument was asked for and could not give, with its own reason."""
     for arm in view.arms:
-        lacking = Counter(item for one in arm.iterations for item in one.unobserved.items())
+        lacking = Counter(item for one in arm.iterations for item in _lacking(one))
         if not lacking:
             continue
         names = dict.fromkeys(name for name, _ in lacking)

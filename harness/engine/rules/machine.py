@@ -16,7 +16,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from harness.engine.rules.view import ArmView, RunView
-from harness.schema import Caveat, HostLoad, ValiditySpec
+from harness.schema import Caveat, HostLoad, PlacementSpec, ValiditySpec
 
 __all__ = ["host_noise", "parallel_trials"]
 
@@ -60,19 +60,26 @@ def parallel_trials(view: RunView) -> Iterator[Caveat]:
     wait for each other's Python, too."""
     place = view.manifest.spec.placement
     trials = [trial for arm in view.arms for trial in arm.trials]
-    if place.parallel < 2 or len(trials) < 2:
+    gpus = list(dict.fromkeys(gpu for t in trials if (gpu := t.placement.get("gpus")) is not None))
+    at_once = len(gpus) if place.gpus == "each" else place.parallel
+    if at_once < 2 or len(trials) < 2:
         return
     inline = any(trial.isolation == "inline" for trial in trials)
+    part = "each on a GPU of its own" if place.gpus == "each" else "each on a part of the machine"
     yield Caveat(
         code="parallel-trials",
         severity="doubtful" if inline else "note",
-        message=f"up to {place.parallel} trials ran at once"
+        message=f"up to {at_once} trials ran at once"
         + (" in one process" if inline else "")
         + ", and measured each other too"
-        + ("" if inline or not (place.cpus or place.gpus) else ", each on a part of the machine"),
-        evidence={"parallel": place.parallel, "cpus": list(place.cpus), "gpus": list(place.gpus)},
-        remedy="isolation: process" if inline else "placement.parallel: 1",
+        + ("" if inline or not (place.cpus or place.gpus) else f", {part}"),
+        evidence={"parallel": at_once, "cpus": list(place.cpus), "gpus": gpus},
+        remedy="isolation: process" if inline else _one_at_a_time(place),
     )
+
+
+def _one_at_a_time(place: PlacementSpec) -> str:
+    return "placement.gpus: [0]" if place.gpus == "each" else "placement.parallel: 1"
 
 
 def _problems(

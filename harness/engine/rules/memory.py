@@ -33,8 +33,7 @@ def skipped_models(view: RunView) -> Iterator[Caveat]:
         yield Caveat(
             code="skipped-models",
             severity="note",
-            message=f"{len(trials)} trial{'s' * (len(trials) > 1)} not begun, the model does not "
-            f"fit: {one_line(why, 300)}",
+            message=f"{len(trials)} trial{'s' * (len(trials) > 1)} not begun: {one_line(why, 300)}",
             evidence={
                 "trials": len(trials),
                 "needed_bytes": fit.predicted.total_bytes if fit is not None else None,

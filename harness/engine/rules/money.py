@@ -42,8 +42,8 @@ def budget(view: RunView) -> Iterator[Caveat]:
         code="budget",
         severity="doubtful",
         message=f"the budget of {dollars(limit)} ended the run: {dollars(spent)} is spent"
-        f"{besides if unknown else ''}; {refused} measured calls were not sent, "
-        f"{len(cut)} trials cut short, {len(skipped)} not begun",
+        f"{besides if unknown else ''}; measured calls not sent: {refused}; "
+        f"trials cut short: {len(cut)}, not begun: {len(skipped)}",
         evidence={
             "budget_usd": str(limit),
             "spent_usd": str(spent),

@@ -232,9 +232,11 @@ def _read_lag_ns(call: CallRecord, found: Gaps) -> float | None:
 
 
 def user_stamps(view: RunView) -> Iterator[Caveat]:
-    """Stamps taken in user space where the kernel's were to be expected."""
+    """Stamps taken in user space where the kernel's were to be expected; and those of the process
+    that runs the model which cannot be so."""
     asked_for = view.manifest.spec.transport == "portable"
     for arm in view.arms:
+        yield from _refused_stamps(arm)
         stamped = [call for call in arm.calls if call.instants.first_chunk_ns is not None]
         user = sum(call.stamp_source == "user" for call in stamped)
         if asked_for or not user:
@@ -247,6 +249,22 @@ def user_stamps(view: RunView) -> Iterator[Caveat]:
             "delay is in their figures",
             evidence={"user": user, "calls": len(stamped), "transports": transports},
             remedy="plain HTTP on Linux has kernel stamps; TLS, proxies and other systems do not",
+            arm=arm.name,
+            cell=arm.cell,
+        )
+
+
+def _refused_stamps(arm: ArmView) -> Iterator[Caveat]:
+    calls = [call for call in arm.calls if call.stamps_refused]
+    if calls:
+        refused = sum(call.stamps_refused for call in calls)
+        yield Caveat(
+            code="user-stamps",
+            severity="note",
+            message=f"{refused} stamps that the model's own process gave, in {len(calls)} of "
+            f"{len(arm.calls)} calls, cannot be so; those of the wire are used for them",
+            evidence={"refused": refused, "calls": len(calls)},
+            remedy="is its clock CLOCK_MONOTONIC of this machine? See docs/hf.md",
             arm=arm.name,
             cell=arm.cell,
         )

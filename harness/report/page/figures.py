@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from harness.compare.watermark import made_up
 from harness.report.aggregate import durations, label, metric
 from harness.report.figures import UNKNOWN, interval, interval_of, number
 from harness.report.grid import Axis, axes, level, value
@@ -44,12 +46,21 @@ def cells_table(summary: Summary) -> Table:
     shown = _headlines(summary)
     columns = [*place_columns(swept), Column(head="ok", numeric=True, title=OK_TITLE)]
     columns += [Column(head=head, unit=unit, numeric=True) for _, head, unit in shown]
-    rows = []
+    rows, fake = [], made_up(summary)
     for arm in summary.arms:
         cells = [*place_cells(arm.arm, arm.cell, summary), _ok(arm)]
-        cells += [figure(metric(arm, name)) for name, _, _ in shown]
+        cells += [_figure(arm, name, fake) for name, _, _ in shown]
         rows.append(cells)
     return table("Median of every arm and cell", columns, rows, 1 + len(swept))
+
+
+def _figure(arm: ArmSummary, name: str, fake: Sequence[str]) -> Cell:
+    """Joules have the bound of their error beside them."""
+    cell = figure(metric(arm, name), fake)
+    bound = metric(arm, name.replace(".energy_j", ".energy_bound_j")) if "." in name else None
+    if bound is None or not bound.n:
+        return cell
+    return replace(cell, lines=(f"± {number(bound.median, 3)} each", *cell.lines))
 
 
 OK_TITLE: Final = "Measured calls that ended well, of those that were planned"
@@ -73,6 +84,16 @@ _ALSO: Final = {
     "goodput_share": "Goodput",
     "goodput_per_s": "Goodput rate",
     "wall_ms": "Iteration",
+    "cost_usd": "Cost per call",
+    "cost_usd_per_1k_output_tokens": "Cost per 1000 tok",
+    "gpu.energy_j": "GPU energy",
+    "gpu_energy_j_per_request": "GPU energy a request",
+    "gpu_energy_j_per_token": "GPU energy a token",
+    "gpu_energy_j_per_correct": "GPU energy a right answer",
+    "rapl.energy_j": "CPU energy",
+    "cpu_energy_j_per_request": "CPU energy a request",
+    "cpu_energy_j_per_token": "CPU energy a token",
+    "cpu_energy_j_per_correct": "CPU energy a right answer",
 }
 
 

@@ -8,7 +8,9 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from harness.compare.watermark import is_stub, watermark
 from harness.protocols import RunData
+from harness.report.beside import cost_of_all
 from harness.report.figures import UNKNOWN, moment, number
 from harness.schema import Caveat, Summary
 
@@ -44,11 +46,17 @@ class Doubt(Struct, frozen=True, kw_only=True):
 
 def notices(summary: Summary) -> Iterator[Notice]:
     codes = {caveat.code for caveat in summary.verdict.caveats}
-    if "simulated" in codes:
+    if is_stub(summary):
         yield Notice(
             kind="simulated",
             head="Simulated",
             text="A stub was measured, no model server. These figures rank nothing.",
+        )
+    elif said := watermark(summary):
+        yield Notice(
+            kind="made-up",
+            head="Simulated figures",
+            text=f"{said[:1].upper()}{said[1:]}. They rank nothing.",
         )
     if "random-weights" in codes:
         yield Notice(
@@ -112,6 +120,8 @@ def facts(run: RunData) -> Iterator[Fact]:
     yield Fact(name="Calls, ok of measured", value=f"{ok:,} of {calls:,}")
     yield Fact(name="Started", value=moment(summary.started))
     yield Fact(name="Wall time", value=_duration(summary.wall_s))
+    if cost := cost_of_all(summary):
+        yield Fact(name="Cost", value=cost)
     yield Fact(name="Run", value=summary.run_id, code=True)
     yield Fact(name="Spec", value=summary.spec_digest, code=True)
     if manifest.error:

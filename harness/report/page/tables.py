@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
@@ -76,13 +76,17 @@ def as_cell(value: str | float | None) -> Cell:
     return of_number(value)
 
 
-def figure(one: MetricSummary | None) -> Cell:
-    """A metric's median, with interval and n below it and the rest on hovering."""
+def figure(one: MetricSummary | None, made_up: Collection[str] = ()) -> Cell:
+    """A metric's median, with interval and n below it and the rest on hovering. `made_up`: names of
+    those that were not measured, beside others that were."""
     if one is None or not one.n:
         return Cell(text=UNKNOWN, unknown=True, title="not measured", tone="dim")
     band = (f"{one.band} (by {one.band_by})",) if one.band else ()
     lines = (f"mean {number(one.mean)}, n = {one.n}", interval_of(one), *band)
-    return Cell(text=number(one.median), lines=lines, title=_told(one), sort=one.median)
+    if one.name in made_up:
+        lines = ("simulated", *lines)
+    tone: Tone = "bad" if one.name in made_up else ""
+    return Cell(text=number(one.median), lines=lines, title=_told(one), sort=one.median, tone=tone)
 
 
 def _told(one: MetricSummary) -> str:

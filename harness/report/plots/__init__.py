@@ -9,6 +9,7 @@ plot.py, svg.py  one figure, as .png, .svg or .pdf, or as an element of a page
 choose.py       which kinds there are, and which fit
 
 distribution.py, sweep.py  data that two kinds share
+modelpoints.py, modelsize.py  models by size and by cost, and bubbles
 lanes.py, agentline.py  the timeline of several agents: what it shows, and how it is drawn
 
 and a file for each kind: arms, cold, ecdf, effects, family, heatmap, histogram, loadcurve,

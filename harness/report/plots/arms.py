@@ -6,6 +6,7 @@ trials are there to be seen, and the figure says how many it would take.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import SubFigure
 
-__all__ = ["Shown", "arms", "figure_of"]
+__all__ = ["Shown", "arms", "figure_of", "intervals_of"]
 
 ROWS_MAX: Final = 40
 METRICS_MAX: Final = 4
@@ -93,7 +94,7 @@ def arms(source: Source) -> list[Plot]:
             name="arms",
             kind="arms",
             title="Arms side by side" if len(kept) > 1 else "Headline figures",
-            subtitle=f"mean with its 95 % interval; {_intervals_of(data)}; beside each: n",
+            subtitle=f"mean with its 95 % interval; {intervals_of(data)}; beside each: n",
             caption=_caption(source, names, data) + left_out(len(kept), len(every), "rows"),
             data=data,
             size_in=(min(3.6 + 2.1 * len(names), 11.0), 1.85 + max(0.2 * deep, 0.75)),
@@ -147,7 +148,8 @@ def _legend(figure: SubFigure, data: dict[str, dict[Key, Shown | None]]) -> None
     legend_below(figure, handles)
 
 
-def _intervals_of(data: dict[str, dict[Key, Shown | None]]) -> str:
+def intervals_of(data: Mapping[str, Mapping[Key, Shown | None]]) -> str:
+    """What the intervals of a figure speak of, and what it would take where there are none."""
     every = [one for by_key in data.values() for one in by_key.values() if one is not None]
     units = {one.ci_of for one in every if one.low is not None}
     lacking = {f"{one.needs} {one.ci_of}" for one in every if one.low is None and one.needs}
@@ -171,7 +173,7 @@ def _caption(source: Source, names: list[str], data: dict[str, dict[Key, Shown |
     ]
     rest = "; …" if len(first) > 12 else ""
     return (
-        f"Means with 95 % intervals, {_intervals_of(data)}; medians as diamonds. {said}. "
+        f"Means with 95 % intervals, {intervals_of(data)}; medians as diamonds. {said}. "
         f"Of {names[0]}: {'; '.join(parts)}{rest}."
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from harness.errors import SpecError
 from harness.protocols import RunData
@@ -17,6 +18,7 @@ from harness.report.plots.family import families
 from harness.report.plots.heatmap import heatmaps
 from harness.report.plots.histogram import histograms
 from harness.report.plots.loadcurve import load_curves
+from harness.report.plots.modelsize import bubbles, model_cost, model_size
 from harness.report.plots.overtime import over_time
 from harness.report.plots.plot import Plot
 from harness.report.plots.search import searches
@@ -45,6 +47,9 @@ KINDS: Final = {
         Kind("effects", "forest plot of a comparison's effects", effects),
         Kind("family", "line families along an axis of a sweep", families),
         Kind("heatmap", "a sweep over two axes", heatmaps),
+        Kind("model-size", "parameters against latency, throughput, cost, energy", model_size),
+        Kind("model-cost", "what models cost against latency and throughput", model_cost),
+        Kind("model-bubbles", "size against latency; area is cost or energy", bubbles),
         Kind("load-curve", "throughput against latency, with the SLO", load_curves),
         Kind("search", "the highest load that meets the SLO", searches),
         Kind("ecdf", "cumulative shares of TTFT and of ITL", ecdfs),
@@ -93,11 +98,23 @@ def choose(
     plots: list[Plot] = []
     refused: dict[str, str] = {}
     for name in kinds or KINDS:
+        source.shown.clear()
         try:
-            plots += KINDS[name].make(source)
+            plots += _marked(KINDS[name].make(source), source)
         except Unfit as unfit:
             refused[name] = str(unfit)
     return Choice(plots=plots, refused=refused)
+
+
+def _marked(plots: list[Plot], source: Source) -> list[Plot]:
+    """With the watermark, where one of the metrics that they show was not measured."""
+    compared = {e.metric for one in source.comparisons for e in one.effects}
+    return [
+        replace(plot, frame=replace(plot.frame, simulated=True))
+        if source.made_up & (source.shown | (compared if plot.kind == "effects" else set()))
+        else plot
+        for plot in plots
+    ]
 
 
 def _known(what: str, asked: Iterable[str], known: list[str], where: str) -> None:

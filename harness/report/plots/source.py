@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
+from harness.compare.watermark import is_stub, made_up
 from harness.metrics import Series, call_metric, condense, inter_chunk_ns, itl_unknown_because
 from harness.metrics.call import queue_residual
 from harness.metrics.series import all_series
@@ -32,6 +33,8 @@ from harness.text import one_line
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from harness.report.models import ModelRow
 
 __all__ = ["Key", "Sample", "Shot", "Source", "Unfit"]
 
@@ -206,7 +209,12 @@ class Source:
         )
         self.by_key = {key_of(one): one for one in self.arms}
         codes = {caveat.code for caveat in self.summary.verdict.caveats}
-        self.simulated = "simulated" in codes
+        self.simulated = is_stub(self.summary)
+        self.made_up = frozenset(made_up(self.summary))
+        """Metrics that were not measured although the server was."""
+        self.shown: set[str] = set()
+        """Metrics that were asked for, until somebody clears it: what the figure in the making is
+        of."""
         self.random_weights = "random-weights" in codes
 
     @property
@@ -237,9 +245,21 @@ class Source:
                 sample.add(record)
         return found
 
+    @cached_property
+    def model_rows(self) -> list[ModelRow]:
+        """What each arm and cell says of its model; reads the records once more."""
+        from harness.report.models import model_rows
+
+        return model_rows(self.run)
+
     def names(self, most: int = 4) -> list[str]:
         """The metrics to be shown: those asked for, else the headlines that the run has, else what
         its scenario measured."""
+        found = self._names(most)
+        self.shown.update(found)
+        return found
+
+    def _names(self, most: int) -> list[str]:
         from harness.report.aggregate import headlines
 
         known = {one.name for arm in self.arms for one in arm.metrics if one.n}
@@ -253,6 +273,7 @@ class Source:
 
     def metric(self, name: str) -> MetricSummary:
         """Any arm's: for its unit and direction."""
+        self.shown.add(name)
         found = (metric(arm, name) for arm in self.arms)
         return next(one for one in found if one is not None)
 

@@ -46,6 +46,15 @@ _NAMES: Final = {
     "agents_throughput_tok_s": "throughput, agents at once",
     "solo_throughput_tok_s": "throughput, one after another",
     "queue_excess_ms": "queue residual, together − alone",
+    "cost_usd": "cost of a call",
+    "iteration_cost_usd": "cost of an iteration",
+    "cost_usd_per_1k_output_tokens": "cost of 1,000 output tokens",
+    "gpu_energy_j_per_request": "GPU energy of a request",
+    "gpu_energy_j_per_token": "GPU energy of a token",
+    "gpu_energy_j_per_correct": "GPU energy of a right answer",
+    "cpu_energy_j_per_request": "CPU energy of a request",
+    "cpu_energy_j_per_token": "CPU energy of a token",
+    "cpu_energy_j_per_correct": "CPU energy of a right answer",
 }
 
 

@@ -22,7 +22,7 @@ import msgspec
 from msgspec import Struct
 
 from harness.errors import StoreError
-from harness.schema import CallRecord
+from harness.schema import CallRecord, TrialRecord
 from harness.store import Run
 from harness.testing.sim.draft import CONTENT, FRAMES, REASONING
 from harness.testing.sim.log import REQUESTS, SimLog, punctuality, read_log
@@ -247,14 +247,26 @@ def join(run: Run, folder: Path) -> Joined:
 
 def _ok_calls(run: Run) -> list[CallRecord]:
     """The measured ones of which a first token is known. Raises StoreError if there is none."""
-    found = [
-        record
-        for record in run.records()
-        if isinstance(record, CallRecord)
-        and record.phase == "measured"
-        and record.status == "ok"
-        and not record.no_first_token
-    ]
+    found: list[CallRecord] = []
+    elsewhere: set[int] = set()
+    for record in run.records():
+        if isinstance(record, TrialRecord) and record.home_ns is not None:
+            elsewhere.add(record.trial)
+        elif (
+            isinstance(record, CallRecord)
+            and record.phase == "measured"
+            and record.status == "ok"
+            and not record.no_first_token
+        ):
+            found.append(record)
+    ours = [call for call in found if call.trial not in elsewhere]
+    if found and not ours:
+        raise StoreError(
+            "its trials ran on other machines: their clocks are not the log's",
+            where=str(run.path),
+            remedy="the executor `local`",
+        )
+    found = ours
     if not found:
         raise StoreError(
             "none of the run's measured calls is ok and has a first token: only those are joined",

@@ -160,13 +160,14 @@ class OpenAIVoice:
             more["usage"] = usage_of(self._spec, counts)
         else:
             more |= self._so_far(counts, counts.output)
-        timings = {"timings": timings_of(timeline, counts, counts.output, end_ns)}
-        if traits.timings and not separate:
+        timings = {}
+        if traits.timings:
+            timings = {"timings": timings_of(timeline, counts, counts.output, end_ns)}
+        if not separate:
             more |= timings
         draft.add(self._finish(timeline, more), end_ns, END)
         if separate:
-            more = {"usage": usage_of(self._spec, counts)} | (timings if traits.timings else {})
-            more |= self._routed
+            more = {"usage": usage_of(self._spec, counts)} | timings | self._routed
             draft.add(self._event({**self._base, "choices": [], **more}), end_ns, END)
         if traits.done:
             draft.add(DONE, end_ns, END)

@@ -23,7 +23,7 @@ import msgspec
 from harness.errors import SpecError
 from harness.metrics import session_of
 from harness.metrics.chunks import content_arrivals
-from harness.schema import CallRecord
+from harness.schema import CallRecord, TrialRecord
 from harness.store import Run, load_run
 from harness.testing.sim.laws import MS, Constant, Replay, sampler
 from harness.testing.sim.spec import SimSpec
@@ -97,11 +97,27 @@ def _from_run(run: Run, law: Replay, column: Column) -> list[Any]:
             + (f" in the arm {law.arm!r} (there are: {arms})" if law.arm is not None else ""),
             where=f"$.{column}",
         )
-    session = session_of(run.sessions)  # instants of two of them cannot be compared
-    calls.sort(key=lambda call: (session(call.trial), call.instants.sent_ns or 0))
+    # Instants of two sessions, or of two machines, cannot be compared.
+    session, begun = session_of(run.sessions), _begun_ns(run)
+    calls.sort(
+        key=lambda call: (
+            session(call.trial),
+            begun.get(call.trial, call.instants.sent_ns or 0),
+            call.instants.sent_ns or 0,
+        )
+    )
     if column == "ttft":
         return [_ttft_ns(call) for call in calls]
     return [_gaps_ns(call, run) for call in calls]
+
+
+def _begun_ns(run: Run) -> dict[int, int]:
+    """Trials that ran on another machine → when they began, by the clock of this one."""
+    return {
+        record.trial: record.home_ns[0]
+        for record in run.records()
+        if isinstance(record, TrialRecord) and record.home_ns is not None
+    }
 
 
 def _ok_calls(run: Run) -> Iterator[CallRecord]:

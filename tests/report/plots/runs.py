@@ -10,14 +10,19 @@ import msgspec
 
 from harness.schema import (
     ArmSpec,
+    CallError,
     ClosedLoad,
     Comparison,
+    Cost,
     Effect,
+    IterationRecord,
     IterationsSpec,
+    MetricValue,
     Probe,
     SearchResult,
     SearchSpec,
     Side,
+    TrialRecord,
 )
 from tests.store import builders
 from tests.store.builders import MS, FakeRun, manifest
@@ -204,3 +209,53 @@ def comparison(candidate="chimera", cell="base", effects=None):
             effect("output_tokens", 0.11, 0.02, "changed", better="neither"),
         ),
     )  # fmt: skip
+
+
+MODELS = {
+    # name → parameters (None: nobody tells), declared, location, E2E-making TTFT, USD a call, score
+    "Qwen/Qwen2.5-0.5B": (494_000_000, False, "local", 20, None, 0.31),
+    "Qwen/Qwen2.5-7B": (7_620_000_000, False, "local", 90, None, 0.62),
+    "meta-llama/Llama-3.1-8B": (8_030_000_000, False, "local", 100, None, 0.60),
+    "mistralai/mistral-nemo": (12_200_000_000, False, "api", 60, "0.00004", 0.64),
+    "qwen/qwen-2.5-72b": (72_700_000_000, False, "api", 160, "0.00036", 0.80),
+    "anthropic/claude-x": (400_000_000_000, True, "api", 210, "0.0031", 0.86),
+    "openai/gpt-free": (20_900_000_000, False, "api", 70, "0", 0.7),
+    "acme/secret": (None, False, "api", 75, "0.0002", 0.66),
+    "acme/silent": (3_000_000_000, False, None, 45, None, 0.4),
+}
+
+
+def over_models(models=None, *, trials=3, calls=6, fails=(), costs=True, **changes):
+    """A sweep over models of which each tells something else. `fails`: names whose calls do."""
+    models = MODELS if models is None else models
+    cells = {f"model={name}": {"backend.model": name} for name in models}
+    declared = {name: "400B" for name, one in models.items() if one[1]}
+    run = run_of(
+        ("default",), cells, trials=trials, calls=calls, warmup=0,
+        ttft=lambda i, v, rng: models[v["backend.model"]][3] * (1 + rng.gauss(0, 0.04)),
+        spec={"sizes": declared}, **changes,
+    )  # fmt: skip
+    records = [_of_model(record, models, fails, costs) for record in run.records()]
+    made = FakeRun(run.manifest, records)
+    made.sessions = ()
+    made.summary = msgspec.structs.replace(made.summary, cells=cells)
+    return made
+
+
+def _of_model(record, models, fails, costs):
+    name = record.cell.removeprefix("model=")
+    parameters, declared, location, _, usd, score = models[name]
+    change = msgspec.structs.replace
+    if isinstance(record, TrialRecord):
+        told = None if declared else parameters
+        effective = change(record.effective, model=name, parameters=told, location=location)
+        return change(record, effective=effective)
+    if isinstance(record, IterationRecord):
+        measured = MetricValue(name="score", value=score, unit="1", better="higher")
+        return change(record, metrics=(*record.metrics, measured))
+    if name in fails:
+        error = CallError(code="http.500", message="boom")
+        return change(record, status="error", error=error)
+    if usd is None or not costs:
+        return record
+    return change(record, cost=Cost(usd=usd, source="provider"))

@@ -26,6 +26,7 @@ def drawn():
         *choose(runs.swept(trials=5), kinds=["heatmap", "family"], metrics=["ttft_ms"]).plots,
         *choose(runs.loads(), kinds=["load-curve"]).plots,
         *choose(runs.searched(), kinds=["search"]).plots,
+        *choose(runs.over_models(), kinds=["model-size", "model-cost", "model-bubbles"]).plots,
     ]  # fmt: skip
     return [(plot, plot.svg()) for plot in plots]
 

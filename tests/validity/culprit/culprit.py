@@ -13,6 +13,8 @@ from pathlib import Path
 import msgspec
 
 import harness
+from harness.errors import PlaceLostError
+from harness.executors import local_executor
 from harness.schema import Message, Reported, ReportedCall, Request, Usage
 
 HOGS = 4
@@ -189,6 +191,55 @@ class Hogged(Beset):
 
 class Stopped(Beset):
     helper = STOPPER
+
+
+class Loses:
+    """A scheduler that takes the worker of the first trial away, in the midst of it."""
+
+    def __init__(self, config):
+        self.inner, self.left = local_executor(), 1
+
+    async def execute(self, job, placement, deliver):
+        heard = []
+
+        def cut(message):
+            heard.append(message)
+            if self.left and len(heard) > 3:
+                self.left -= 1
+                raise PlaceLostError("preempted")
+            deliver(message)
+
+        await self.inner.execute(job, placement, cut)
+
+    async def close(self):
+        await self.inner.close()
+
+
+class Scatters:
+    """Trials by turns on two machines, as far as their records say."""
+
+    def __init__(self, config):
+        self.inner, self.trials = local_executor(), 0
+        self.models = config.options.models
+
+    async def execute(self, job, placement, deliver):
+        turn = self.trials % 2
+        self.trials += 1
+        placement |= {"host": f"host {turn}", "cpu_model": self.models[turn]}
+        await self.inner.execute(job, placement, deliver)
+
+    async def close(self):
+        await self.inner.close()
+
+
+class Models(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    models: tuple[str, str] = ("one", "one")
+
+
+@harness.hookimpl
+def harness_register_executors(registry):
+    registry.add("loses", Loses)
+    registry.add("scatters", Scatters, options=Models)
 
 
 @harness.hookimpl

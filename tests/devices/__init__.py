@@ -1,0 +1,1 @@
+"""GPUs behind their interface."""
