@@ -5,16 +5,21 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-WORKERS ?= 2
+EXTRAS := $(VENV)/.extras
+WORKERS ?= 3
 NATIVE := $(wildcard _native/*.pyx _native/*.pxd)
 
 # The Rust agents. `make test RUST=no` leaves them out, where there is no cargo.
 RUST   ?= yes
 CARGO  ?= $(or $(shell command -v cargo),$(wildcard $(HOME)/.cargo/bin/cargo),cargo)
-CRATES := CARGO_TARGET_DIR=$(CURDIR)/build/rust $(CARGO)
+# Without make's flags: how many compilers run at once is cargo's own to say.
+CRATES := MAKEFLAGS= CARGO_TARGET_DIR=$(CURDIR)/build/rust $(CARGO)
 RUST_DIR := plugins/harness_agents/rust
 
-.PHONY: demo test lint rust browser fuzz sanitize valgrind soak bench peers native clean help
+# What was printed together is shown together, where this make can.
+TOGETHER := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+
+.PHONY: demo test checks extras lint rust browser fuzz sanitize valgrind soak bench peers native clean help
 
 help:
 	@echo "make demo    a real benchmark of a real engine, with a tiny model"
@@ -33,10 +38,19 @@ help:
 demo: $(READY)
 	$(BIN)/harness run plugins/harness_single_agent/specs/demo.yaml
 
-# What measures, or judges what was measured, has the machine to itself; the rest shares it.
-test: lint rust browser
+# What measures, or judges what was measured, has the machine to itself; the rest shares it, with a
+# worker more than it has cores: tests wait for processes and servers.
+test: checks
 	$(BIN)/python -m pytest -m "not quiet" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest -m quiet
+
+# Beside each other: what waits for a network, and what computes.
+checks: $(READY)
+	@echo "mypy, the Rust agents, torch and ray, beside each other: minutes the first time"
+	@$(MAKE) --no-print-directory $(TOGETHER) -j4 rust extras browser lint
+
+# Large, and for tests alone: `make demo` does without.
+extras: $(EXTRAS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -56,7 +70,7 @@ rust: $(READY)
 	cd $(RUST_DIR) && $(CARGO) fmt --check
 	cd $(RUST_DIR) && $(CRATES) clippy --quiet --locked --workspace --all-targets -- -D warnings
 	cd $(RUST_DIR) && $(CRATES) test --quiet --locked -p agent-core --lib --tests
-	$(BIN)/harness agents build
+	MAKEFLAGS= $(BIN)/harness agents build
 endif
 
 # For the tests of the HTML report; nothing is done where the machine has a Chromium.
@@ -100,8 +114,12 @@ $(READY): pyproject.toml setup.py $(NATIVE)
 	    { echo "needs the headers of $(PYTHON) (Debian, Ubuntu: apt-get install python3-dev)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --group dev --no-compile --editable '.[hf,llamacpp,parquet,ray]'
+	$(BIN)/python -m pip install --quiet --group dev --no-compile --editable '.[llamacpp,parquet]'
 	@touch $(READY)
+
+$(EXTRAS): $(READY)
+	$(BIN)/python -m pip install --quiet --no-compile 'chimera-harness[hf,ray]'
+	@touch $(EXTRAS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info harness/_native/*.so .pytest_cache .mypy_cache .ruff_cache

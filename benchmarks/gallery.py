@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import io
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -26,7 +27,7 @@ from harness.report.plots import Plot, choose
 from harness.store import load_run
 
 DOCS: Final = Path(__file__).resolve().parents[1] / "docs" / "plots"
-COLOURS: Final = 48
+COLOURS: Final = 96
 LOAD: Final = "load=uniform:700,1100"
 HARNESS: Final = [sys.executable, "-m", "harness"]
 
@@ -45,7 +46,27 @@ PICTURES: Final = (
     ("timeline", "two", "timeline", ()),
     ("timeline-agents", "agents", "timeline", ()),
     ("stamps", "two", "stamps", ()),
+    ("model-size", "models", "model-size", ()),
+    ("model-cost", "models", "model-cost", ()),
+    ("model-bubbles", "models", "model-bubbles", ()),
 )
+
+# (model, ms to the first token, ms between two, USD per token); None: it runs here.
+MODELS: Final = (
+    ("acme/alder-0.5b", 12, 1, None),
+    ("acme/alder-7b", 40, 3, None),
+    ("oak/oak-8b", 55, 4, None),
+    ("elm/elm-12b", 48, 3, "0.0000002"),
+    ("acme/alder-70b", 130, 8, "0.0000009"),
+    ("yew/yew-large", 170, 6, "0.000006"),
+)
+SIZES: Final = {
+    "acme/alder-0.5b": "0.49B",
+    "acme/alder-7b": "7.6B",
+    "oak/oak-8b": "8.0B",
+    "elm/elm-12b": "12.2B",
+    "acme/alder-70b": "70.6B",
+}
 
 
 @contextlib.contextmanager
@@ -120,6 +141,27 @@ def specs(slow: str, fast: str, lone: str) -> dict[str, dict[str, Any]]:
     }
 
 
+def models(servers: dict[str, str]) -> dict[str, Any]:
+    """A sweep over models, of which some are an API's. Of `yew-large` nobody knows the size."""
+    levels: dict[str, Any] = {}
+    for model, _, _, cost in MODELS:
+        level = {"name": "openai", "model": model, "url": servers[model]}
+        if cost is not None:
+            level |= {"name": "openrouter", "url": f"{servers[model]}/api/v1"}
+            level["options"] = {"provider": "harness-sim", "api_key_env": "GALLERY_KEY"}
+        levels[model.rpartition("/")[2]] = level
+    return {
+        "backend": {"name": "openai"},
+        "scenario": {"name": "load", "options": {"max_tokens": 16, "prompt_tokens": 64}},
+        "load": {"mode": "closed", "concurrency": 2, "requests": 16},
+        "sweep": {"axes": {"backend": levels}},
+        "sizes": SIZES,
+        "iterations": {"warmup": 1, "measured": 1},
+        "trials": 5,
+        "seed": 1,
+    }
+
+
 def execute(name: str, spec: dict[str, Any], folder: Path) -> Path:
     out = folder / name
     if not out.exists():
@@ -158,9 +200,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with contextlib.ExitStack() as stack:
         folder = asked.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)
+        logs = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         slow, fast, lone = (
             stack.enter_context(
-                sim(folder / name, "--ttft", ttft, "--gap", "3", "--slots", slots, "--set", LOAD)
+                sim(logs / name, "--ttft", ttft, "--gap", "3", "--slots", slots, "--set", LOAD)
             )
             for name, ttft, slots in (
                 ("slow", "lognormal:60,12", "4"),
@@ -168,7 +211,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 ("lone", "lognormal:60,12", "1"),
             )
         )
-        for name, spec in specs(slow, fast, lone).items():
+        os.environ.setdefault("GALLERY_KEY", "of-no-use")
+        served = {
+            model: stack.enter_context(
+                sim(logs / str(number), "--ttft", f"lognormal:{ttft},{ttft / 6}",
+                    "--gap", str(gap), "--set", f"model={model}",
+                    *(("--dialect", "openrouter", "--set", f"cost_usd_per_token={cost}")
+                      if cost else ("--dialect", "vllm")))
+            )
+            for number, (model, ttft, gap, cost) in enumerate(MODELS)
+        }  # fmt: skip
+        for name, spec in (specs(slow, fast, lone) | {"models": models(served)}).items():
             execute(name, spec, folder)
         draw(folder)
 

@@ -87,7 +87,8 @@ def harness_add_commands(group: click.Group) -> None:
 @hookspec
 def harness_collect_environment(spec: RunSpec) -> dict[str, Any] | None:
     """Add facts to the run's environment. Called once a run, before the first trial; may take a
-    second. Keys go under your plugin's name. None: nothing to add."""
+    second. Keys go under your plugin's name; two runs are compared in all of them but what stands
+    under `now`, which is of one instant. None: nothing to add."""
 
 
 @hookspec

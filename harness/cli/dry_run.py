@@ -63,7 +63,8 @@ def _head(plan: Plan, found: Estimate) -> Iterator[str]:
     yield f"order           {spec.order}, seed {spec.seed}"
     places = f", {_at_once(plan)} at once" if _at_once(plan) != 1 else ""
     fresh = "a fresh process per trial" if plan.isolation == "process" else "in this process"
-    yield f"isolation       {fresh}{places}"
+    by = "" if spec.placement.executor == "local" else f", placed by {spec.placement.executor}"
+    yield f"isolation       {fresh}{places}{by}"
     if plan.instruments:
         extra = sum(one.perturbing for one in plan.instruments)
         more = f", with {_count(extra, 'extra iteration')} per trial" if extra else ""

@@ -23,7 +23,7 @@ class _Models(click.Group):
     def _added(self) -> dict[str, click.Command]:
         below = click.Group("models")
         load_host().add_commands(click.Group("plugins", commands={"models": below}))
-        return below.commands
+        return dict(below.commands)
 
 
 @click.group(

@@ -7,7 +7,7 @@ from pathlib import Path
 from harness.cli.harmless import print_json
 from harness.cli.terminal import say
 from harness.engine.plan import make_plan
-from harness.engine.resume import Resume, same_plan, session_after, standing
+from harness.engine.resume import Resume, is_unpaid, same_plan, session_after, standing
 from harness.engine.schedule import make_schedule
 from harness.errors import SpecError, StoreError
 from harness.host import Host
@@ -53,6 +53,6 @@ def say_complete(run: Run, *, as_json: bool) -> None:
     if as_json:
         print_json(run.summary, indent=2)
     trials = [record for record in run.records() if isinstance(record, TrialRecord)]
-    failed = sum(trial.status == "error" for trial in trials)
+    failed = sum(t.status == "error" and not is_unpaid(t) for t in trials)
     again = f"; {failed} failed, and --retry-failed runs them again" if failed else ""
     say(f"{run.path}: nothing is missing, all {len(trials)} trials have ended{again}")

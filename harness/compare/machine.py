@@ -15,6 +15,10 @@ from harness.text import one_line
 
 __all__ = ["machine"]
 
+_HOST: Final = r"collected\.hardware\."
+_OF_ONE_INSTANT: Final = re.compile(r"collected\.[^.]+\.now(\..*)?", re.S)
+"""Different in any two runs, by what plugins agree to call it."""
+
 _RULES: Final[tuple[tuple[str, Literal["doubtful", "note"], str], ...]] = (
     (r"hostname_digest", "doubtful", "another machine"),
     (r"cpu_model", "doubtful", "another processor"),
@@ -31,6 +35,23 @@ _RULES: Final[tuple[tuple[str, Literal["doubtful", "note"], str], ...]] = (
     (r"vcs\.commit", "note", "the repository in which the run was made was at another commit"),
     (r"vcs\.dirty", "note", "that repository had changes that no commit holds"),
     (r"packages\..*", "note", "another version of a library"),
+    (
+        rf"{_HOST}(governors|frequency_.*|energy_preferences)(\..*)?",
+        "doubtful",
+        "the clock frequency is governed otherwise",
+    ),
+    (rf"{_HOST}(boost|smt)", "doubtful", "cores run higher, or share themselves otherwise"),
+    (rf"{_HOST}cgroup_.*", "doubtful", "a container with another bound"),
+    (
+        rf"{_HOST}(virtualisation|kernel_words\..*)",
+        "doubtful",
+        "the kernel has its CPUs on other terms",
+    ),
+    (
+        rf"{_HOST}(numa_nodes\..*|transparent_hugepages|microcode)",
+        "doubtful",
+        "memory and processor behave otherwise",
+    ),
     (r".*", "note", "it differs"),
 )
 
@@ -108,6 +129,7 @@ def _facts(of: Party) -> dict[str, Any]:
     gpus = [{k: v for k, v in gpu.items() if k != "uuid"} for gpu in environment.gpus]
     if gpus:
         found["gpus"] = gpus
+    found = {path: v for path, v in found.items() if not _OF_ONE_INSTANT.fullmatch(path)}
     return found | dict(_plugins(environment, of))
 
 

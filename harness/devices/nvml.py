@@ -118,7 +118,8 @@ class Nvml:
         if why:
             return Processes(unknown=why)
         drawing, _ = self._listed("nvmlDeviceGetGraphicsRunningProcesses", uuid)
-        return Processes(listed=tuple({one.pid: one for one in (*drawing, *computing)}.values()))
+        both = {one.pid: one for one in drawing} | {one.pid: one for one in computing}
+        return Processes(listed=tuple(both.values()))
 
     def close(self) -> None:
         if not self._open:
@@ -168,7 +169,8 @@ class Nvml:
             ask = getattr(self._lib, f"{call}{version}", None)
             found = _Asked(self._lib, unknown)(call, ask, self._handles[uuid])
             if found is not None:
-                return [_process(one) for one in found], ""
+                draws = "Graphics" in call
+                return [_process(one, draws) for one in found], ""
             why = why or unknown[call]
         return [], why
 
@@ -251,9 +253,10 @@ def _fields(library: Any) -> list[tuple[str, int]]:
     return [*POWER_FIELDS.items(), *throttles]
 
 
-def _process(one: Any) -> GpuProcess:
+def _process(one: Any, draws: bool) -> GpuProcess:
     used = one.usedGpuMemory
-    return GpuProcess(pid=int(one.pid), used_bytes=None if used is None else int(used))
+    used_bytes = None if used is None else int(used)
+    return GpuProcess(pid=int(one.pid), used_bytes=used_bytes, draws=draws)
 
 
 def _text(value: Any) -> Any:

@@ -101,6 +101,8 @@ class GpuProcess(Struct, frozen=True, kw_only=True):
     """As the driver numbers it: of the machine, and not of a container."""
     used_bytes: int | None = None
     """None: the driver does not tell."""
+    draws: bool = False
+    """It has a context for graphics alone: a desktop, say."""
 
 
 class Processes(Struct, frozen=True, kw_only=True):

@@ -25,7 +25,7 @@ AHEAD_CALLS = 128
 13 ms of slack for the garbage collector and the decoder."""
 AHEAD_UNDER_BUDGET = 0
 """What waits for its turn is held for already, and a budget must not end because of it. A slot then
-waits for Python between two calls: about a millisecond, which is no part of either."""
+waits for Python between two calls, which is no part of either."""
 AHEAD_S = 1.0
 """Open loop: how long before its due instant a request is prepared."""
 LEAD_S = 0.05

@@ -17,6 +17,7 @@ from harness._native.clock import realtime_offset_ns
 from harness.engine.guard import DOES_NOT_FIT
 from harness.engine.plan import Plan, make_plan
 from harness.engine.specfile import digest, plain
+from harness.engine.till import BUDGET
 from harness.errors import SpecError, StoreError
 from harness.host import Host
 from harness.protocols import RunData
@@ -34,6 +35,7 @@ __all__ = [
     "Resume",
     "conditions",
     "differences",
+    "is_unpaid",
     "new_session",
     "same_plan",
     "session_after",
@@ -162,7 +164,8 @@ def _void(resume: Resume, begun: set[int], ends: dict[int, TrialRecord]) -> set[
     run. What was skipped because of figures that are void now is decided anew."""
     whole = {trial for trial, end in ends.items() if end.status != "cancelled"}
     void = begun - whole
-    failed = {trial for trial, end in ends.items() if end.status == "error"}
+    # What the budget ended has failed of nothing, and there is no money to do it again.
+    failed = {trial for trial, end in ends.items() if end.status == "error" and not is_unpaid(end)}
     if resume.retry_failed:
         void |= failed | {trial for trial, end in ends.items() if _did_not_fit(end)}
     elif resume.run.manifest.state == "failed":
@@ -170,6 +173,10 @@ def _void(resume: Resume, begun: set[int], ends: dict[int, TrialRecord]) -> set[
     if void & failed:
         void.update(trial for trial, end in ends.items() if end.status == "skipped")
     return void
+
+
+def is_unpaid(end: TrialRecord) -> bool:
+    return end.error is not None and end.error.code == BUDGET
 
 
 def _did_not_fit(end: TrialRecord) -> bool:
@@ -193,8 +200,14 @@ def _span_ns(end: TrialRecord) -> tuple[int, int]:
 
 
 def _lasting(environment: Environment) -> Environment:
-    """Without what differs from one minute to the next."""
-    return msgspec.structs.replace(environment, load_average=None)
+    """Without what differs from one minute to the next: what plugins call so is under `now`."""
+    collected = {
+        plugin: {name: fact for name, fact in facts.items() if name != "now"}
+        if isinstance(facts, dict)
+        else facts
+        for plugin, facts in environment.collected.items()
+    }
+    return msgspec.structs.replace(environment, load_average=None, collected=collected)
 
 
 def conditions(environment: Environment) -> dict[str, str]:

@@ -42,6 +42,7 @@ from harness.report.figures import UNKNOWN, interval_of, number
 from harness.report.grid import is_many
 from harness.report.instrument import instrument_line
 from harness.report.iterations import iteration_lines
+from harness.report.machine import machine_rows
 from harness.report.sanitise import code, markdown
 from harness.report.setup import setup_lines
 from harness.report.sweeps import cells, cold, decisions, differences, goodput
@@ -278,6 +279,7 @@ def _measured(run: RunData) -> Iterator[str]:
         ("Processor", markdown(environment.cpu_model or UNKNOWN)),
         ("Processors", number(environment.cpu_count)),
         ("Clock source", markdown(environment.clocksource or UNKNOWN)),
+        *((what, markdown(said)) for what, said in machine_rows(environment)),
     ]
     yield from table(("", ""), [(markdown(name), value) for name, value in rows])
     yield ""

@@ -71,7 +71,8 @@ def _seen(records: Iterable[Record]) -> _Seen:
         over_ns = at.end_ns or at.closed_ns
         if at.sent_ns is not None and over_ns is not None:
             seen.spans.setdefault(record.trial, []).append((at.sent_ns, over_ns))
-        if not record.chunks.count:
+        # Of stamps that the model's own process took, the check of ours says nothing.
+        if not record.chunks.count or record.stamp_source == "in_process":
             continue
         seen.stamped += 1
         seen.user += record.stamp_source == "user"

@@ -33,6 +33,7 @@ def _row(record: CallRecord, effective: Effective | None) -> dict[str, Any]:
         "error": record.error,
         **row,
         "no_first_token": record.no_first_token or None,
+        "attempts": record.attempts,
         "finish_reason": record.finish_reason,
         **costs(record),
         "server": record.server,

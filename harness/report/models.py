@@ -177,7 +177,8 @@ def model_rows(run: RunData) -> list[ModelRow]:
 
 def own_metrics(rows: Iterable[ModelRow]) -> list[str]:
     """Names of what the scenario itself measured (a score, say), in the order of the rows."""
-    ours = {one.name for one in (*CALL_METRICS, *ITERATION_METRICS)} | set(METRICS)
+    ours = {one.name for one in CALL_METRICS} | {one.name for one in ITERATION_METRICS}
+    ours |= set(METRICS)
     derived = ("span.", "slo.", "slowdown.", "gpu_energy", "cpu_energy")
     names = (name for row in rows for name in row.figures if name not in ours)
     return [n for n in dict.fromkeys(names) if "." not in n and not n.startswith(derived)]
@@ -227,7 +228,7 @@ class _Seen:
 
     def size(self, spec: RunSpec, model: str | None) -> Size:
         foreseen = [fit.predicted.parameters for fit in self.fits]
-        for found in (*(one.effective.parameters for one in self.trials), *foreseen):
+        for found in [*(one.effective.parameters for one in self.trials), *foreseen]:
             if found:
                 return Size(parameters=found, source="server")
         for name in (model, self.effective.model):
@@ -285,7 +286,7 @@ def _row(run: RunData, arm: ArmSummary, seen: _Seen, planned: int) -> ModelRow:
     outcome, reason = seen.outcome(spec.validity.error_share_max)
     loads = [t.effective.load_ms for t in seen.trials if t.effective.load_ms is not None]
     peak = max(seen.fits, key=lambda fit: fit.peak_bytes or 0, default=None)
-    statuses = Counter(one.status for one in seen.trials)
+    statuses: Counter[str] = Counter(one.status for one in seen.trials)
     return ModelRow(
         arm=arm.arm,
         cell=arm.cell,

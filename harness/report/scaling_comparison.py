@@ -53,6 +53,7 @@ PLACE: Final = (
     "cost_usd_total",
     "cost_calls_unknown",
     "simulated",
+    "simulated_figures",
     "random_weights",
 )
 PARTS: Final = ("median", "mean", "ci_low", "ci_high", "n")
@@ -106,6 +107,7 @@ def _row(run: RunData, row: ModelRow, names: list[str]) -> dict[str, Any]:
         "cost_usd_total": row.cost.usd if row.cost is not None else None,
         "cost_calls_unknown": row.cost.unknown if row.cost is not None else None,
         "simulated": _truth(row.simulated),
+        "simulated_figures": _made_up(row),
         "random_weights": _truth(row.random_weights),
     }
     plain = {name: getattr(row, name) for name in PLACE if name not in own}
@@ -114,6 +116,14 @@ def _row(run: RunData, row: ModelRow, names: list[str]) -> dict[str, Any]:
 
 def _truth(value: bool | None) -> str | None:
     return None if value is None else str(value).lower()
+
+
+def _made_up(row: ModelRow) -> str | None:
+    """Names of what an instrument played back or made up, beside a server that was real."""
+    if row.simulated:
+        return None  # all of them
+    names = (name for name, one in row.figures.items() if one.provenance == "simulated")
+    return " ".join(names) or None
 
 
 def _figures(row: ModelRow, names: list[str]) -> dict[str, Any]:

@@ -10,10 +10,10 @@ Schema versions
     MetricSummary.n_eff, .outliers, .mean_without_outliers, .median_without_outliers, .band and
     .band_by, ArmSummary.goodput and .warmup; BackendSpec.tap, phase `solo`, Span.agent,
     CallRecord.reported, .tap and .no_first_token, ArmSummary.agents; CallRecord.cost, .attempts,
-    .earlier and .stamps_refused, Effective.parameters, .quantization, .disk_bytes, .load_ms, .location and .price,
-    IterationRecord.accounts, TrialRecord.fit and .lost, RetryRecord, ArmSummary.cost,
-    Manifest.prices, RunSpec.sizes, .guard, .prices and .budget_usd, PlacementSpec.share_gpus,
-    .executor and .executor_options
+    .earlier and .stamps_refused, Effective.parameters, .quantization, .disk_bytes, .load_ms,
+    .location and .price, IterationRecord.accounts, TrialRecord.fit and .lost, RetryRecord,
+    ArmSummary.cost, Manifest.prices, PriceRecord.host, RunSpec.sizes, .guard, .prices and
+    .budget_usd, PlacementSpec.share_gpus, .executor and .executor_options
 """
 
 from __future__ import annotations

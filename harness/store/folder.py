@@ -2,8 +2,8 @@
 
 <name>-<UTC time>-<short id>/
     run.json        manifest: written before the first record, and again when the run ends
-    records.log     every call, iteration and trial, as they ended; where the run was taken up again,
-                    and where a trial began anew
+    records.log     every call, iteration and trial, as they ended; where the run was taken up
+                    again, and where a trial began anew
     summary.json    derived from the records when the run ended; can be derived again
     reports/        what the exporters wrote
     artifacts/      files that the scenario left, by trial

@@ -5,7 +5,7 @@ a writer was killed; they are dropped, and the reader says how many. A broken re
 one somewhere behind it is *corruption*: the reader refuses to pretend and raises StoreError, or,
 when asked to salvage, skips to the next intact record and lists what it skipped.
 
-A run that was taken up again holds a SessionRecord where that was; a trial whose place was lost, and
+A run that was taken up again holds a SessionRecord where that was; a trial whose place was lost and
 which began anew, a RetryRecord. What was recorded before of the trials that these name is void, and
 left out: they ran again. So a log is passed over twice, first for those markers; they are few, and
 found without decoding anything else.

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["ExecutorContract"]
 
 ENDLESS: Final = 1_000_000
-PATIENCE_S: Final = 60.0
+PATIENCE_S: Final = 180.0
 """Only a failing test waits for it."""
 
 

@@ -44,7 +44,8 @@ class _Unknown(Exception):  # noqa: N818 - an answer, of a kind
 def facts(
     proc: Path = Path("/proc"), sys: Path = Path("/sys"), groups: Path = ROOT
 ) -> dict[str, Any]:
-    """Fact → value, and `unknown`: fact → reason. Takes some ms; raises nothing."""
+    """Fact → value; `unknown`: fact → reason; `now`: what is of this instant alone, and is not held
+    against another run. Takes some ms; raises nothing."""
     cpu = sys / "devices" / "system" / "cpu"
     policies = _policies(cpu)
     of_policies = "the system tells of no cpufreq: most virtual machines are not told"
@@ -59,7 +60,7 @@ def facts(
         ),
         "frequency_min_mhz": lambda: _mhz(policies, "scaling_min_freq", min, of_policies),
         "frequency_max_mhz": lambda: _mhz(policies, "scaling_max_freq", max, of_policies),
-        "frequency_now_mhz": lambda: _now_mhz(policies, of_policies),
+        "now": lambda: {"frequency_mhz": _now_mhz(policies, of_policies)},
         "microcode": lambda: _microcode(proc),
         "transparent_hugepages": lambda: _chosen(
             sys / "kernel" / "mm" / "transparent_hugepage" / "enabled"

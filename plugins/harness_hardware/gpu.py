@@ -114,7 +114,8 @@ class Gpu:
         return self._provider
 
     def _ours(self) -> set[int]:
-        return {one.pid for one in with_children([self._me, *self._server])}
+        found = {one.pid for one in with_children([self._me, *self._server])}
+        return found | {*self._options.pids}
 
     def _chosen(self) -> Used:
         """Those that were asked for; or else those that we or the server are on; or else those

@@ -40,6 +40,8 @@ class Window:
         self._listed_ns = 0
         self._listed: list[dict[int, int | None]] = []
         """pid → bytes on all devices together, at each look."""
+        self._computing: set[int] = set()
+        """The others only draw."""
         self._listing_failed = ""
         self.began_ns = self._ended_ns = 0
 
@@ -155,6 +157,8 @@ class Window:
             seen = self._provider.processes(device.uuid)
             self._listing_failed = self._listing_failed or seen.unknown
             for one in seen.listed:
+                if not one.draws:
+                    self._computing.add(one.pid)
                 before = found.get(one.pid, 0)
                 known = before is not None and one.used_bytes is not None
                 found[one.pid] = (before or 0) + (one.used_bytes or 0) if known else None
@@ -163,10 +167,12 @@ class Window:
     def _processes(self) -> dict[str, Found | str]:
         why = self._pids_unknown or self._listing_failed
         if why:
-            return {"foreign_processes": why, "process_memory_max_bytes": why}
+            names = ("foreign_processes", "foreign_drawing", "process_memory_max_bytes")
+            return dict.fromkeys(names, why)
         strangers = {pid for seen in self._listed for pid in seen if pid not in self.ours}
         found: dict[str, Found | str] = {
-            "foreign_processes": Found(len(strangers), "processes", "lower")
+            "foreign_processes": Found(len(strangers & self._computing), "processes", "lower"),
+            "foreign_drawing": Found(len(strangers - self._computing), "processes"),
         }
         ours = [{p: used for p, used in seen.items() if p in self.ours} for seen in self._listed]
         if not any(ours):

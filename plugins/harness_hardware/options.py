@@ -16,8 +16,12 @@ class GpuOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`auto`: those that our processes or the local server are on; where that cannot be told, those
     that CUDA_VISIBLE_DEVICES shows. Or UUIDs (their beginnings), or indices as NVML and nvidia-smi
     count, which is not as CUDA does."""
+    pids: tuple[Annotated[int, Meta(ge=1)], ...] = ()
+    """Further processes that are the server's: one in a container is not found by its port. As
+    nvidia-smi lists them."""
     interval_ms: Annotated[float, Meta(ge=10, le=60_000)] = 50.0
-    """Between two samples. Energy is a counter: it needs none."""
+    """Between two samples. Energy is a counter: it needs none. Each takes a kilobyte for a device
+    while the iteration runs: of iterations of hours, take fewer."""
     idle_s: Annotated[float, Meta(ge=0, le=600)] = 3.0
     """As a trial opens, the model loaded and nothing asked of it: so long the power is watched that
     is drawn then (`gpu.idle_power_w`). 0: not at all."""
@@ -41,7 +45,7 @@ class RaplOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """As a trial opens, before anything is asked of the server: so long the power is watched that
     is drawn then (`rapl.idle_power_w`). 0: not at all."""
     elsewhere: bool = False
-    """Also where the server is on another machine: the joules are then those of the client alone."""
+    """Also where the server is on another machine: the joules are then the client's alone."""
     root: str = "/sys/class/powercap"
     """Where the counters are: another folder in a container that is given the host's, such as
     /host/sys/class/powercap. What is not the kernel's own (sysfs) makes figures `simulated`."""

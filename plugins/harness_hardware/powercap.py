@@ -13,12 +13,26 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
 
-__all__ = ["POWERCAP", "Kind", "Zone", "find_zones", "gone_uj", "is_of_kernel", "read_uj"]
+__all__ = [
+    "LOOK_NS",
+    "POWERCAP",
+    "POWER_BOUND_W",
+    "Kind",
+    "Zone",
+    "find_zones",
+    "gone_uj",
+    "is_of_kernel",
+    "read_uj",
+    "update_period_s",
+]
 
 POWERCAP: Final = Path("/sys/class/powercap")
 
@@ -31,6 +45,11 @@ this in a given time, unless it was reset."""
 STEP_UJ: Final = POWER_BOUND_W * 100_000
 """What a counter may go on by in one step, if it is updated every 100 ms: ten times more slowly
 than any that is known."""
+
+UPDATES_SEEN: Final = 11
+"""Steps of a counter that are watched to know how often it is updated …"""
+LOOK_NS: Final = 500_000_000
+"""… or for so long."""
 
 _ZONE: Final = re.compile(r"(?P<driver>[\w-]*rapl[\w-]*):\d+(?::\d+)?")
 
@@ -94,6 +113,21 @@ def gone_uj(zone: Zone, before_uj: int, after_uj: int, took_ns: int) -> int | No
     if went_uj < 0:
         went_uj += zone.range_uj
     return went_uj if 0 <= went_uj <= most_uj + STEP_UJ else None
+
+
+def update_period_s(zone: Zone, clock: Callable[[], int]) -> float | None:
+    """Median time between two steps of the counter, by polling it; None where it stands still.
+    `clock`: ns."""
+    until_ns = clock() + LOOK_NS
+    steps_ns: list[int] = []
+    before_uj = read_uj(zone.path)
+    while len(steps_ns) < UPDATES_SEEN and (at_ns := clock()) < until_ns:
+        count_uj = read_uj(zone.path)
+        if count_uj != before_uj:
+            steps_ns.append(at_ns)
+            before_uj = count_uj
+    gaps = [after - one for one, after in pairwise(steps_ns)]
+    return median(gaps) / 1e9 if gaps else None
 
 
 def is_of_kernel(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> bool:

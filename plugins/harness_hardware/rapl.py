@@ -19,9 +19,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from pathlib import Path
-from statistics import median
 from typing import Any, Final
 
 from msgspec import Struct
@@ -32,12 +30,14 @@ from harness.sampling import Cost, Pace
 from harness.schema import MetricValue
 from harness_hardware.options import RaplOptions
 from harness_hardware.powercap import (
+    LOOK_NS,
     POWER_BOUND_W,
     Zone,
     find_zones,
     gone_uj,
     is_of_kernel,
     read_uj,
+    update_period_s,
 )
 
 __all__ = ["Rapl"]
@@ -48,10 +48,6 @@ INTERVAL_MAX_S: Final = 1.0
 WRAPS_PER_SAMPLE_MAX: Final = 0.25
 """Of a counter's range, at a power that no package reaches, between two samples."""
 
-UPDATES_SEEN: Final = 11
-"""Steps of the counter that are watched as the trial opens, to know how often it is updated …"""
-LOOK_NS: Final = 500_000_000
-"""… or for so long."""
 STILL: Final = f"the counter did not move within {LOOK_NS / 1e9:g} s: it counts nothing"
 
 
@@ -102,7 +98,7 @@ class Rapl:
         self._zones, self._none = find_zones(root)
         self._simulated = bool(self._zones) and not is_of_kernel(root)
         if self._packages and not self._refused:
-            self._period_s = self._update_period_s(self._packages[0])
+            self._period_s = update_period_s(self._packages[0], self._clock)
             self._idle_w = self._baseline_w(self._options.idle_s)
 
     def start(self) -> None:
@@ -189,19 +185,6 @@ class Rapl:
         ranges = [zone.range_uj for zone in self._zones if zone.range_uj]
         safe_s = min(ranges, default=10**12) * WRAPS_PER_SAMPLE_MAX / (POWER_BOUND_W * 1e6)
         return min(self._options.interval_ms / 1e3, safe_s, INTERVAL_MAX_S)
-
-    def _update_period_s(self, zone: Zone) -> float | None:
-        """Median time between two steps of the counter; None where it stands still."""
-        until_ns = self._clock() + LOOK_NS
-        steps_ns: list[int] = []
-        before_uj = read_uj(zone.path)
-        while len(steps_ns) < UPDATES_SEEN and (at_ns := self._clock()) < until_ns:
-            count_uj = read_uj(zone.path)
-            if count_uj != before_uj:
-                steps_ns.append(at_ns)
-                before_uj = count_uj
-        gaps = [after - one for one, after in pairwise(steps_ns)]
-        return median(gaps) / 1e9 if gaps else None
 
     def _baseline_w(self, seconds: float) -> float | None:
         if not seconds:

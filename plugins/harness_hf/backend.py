@@ -15,7 +15,7 @@ from harness.protocols import BackendConfig
 from harness.schema import Decoded, Effective, Exchange, Footprint, Message, ModelInfo, Request
 from harness.serverprocess import ServerGoneError, ServerProcess
 from harness.text import one_line, storable
-from harness_hf import counting, footprint, models
+from harness_hf import counting, footprint, loading, models
 from harness_hf.decode import decode
 from harness_hf.options import FIXED, HfOptions, call_options, fixed_options
 
@@ -59,6 +59,7 @@ class HfBackend:
         for package in _PACKAGES:
             if not _is_there(package):
                 raise MissingExtra("hf", missing=package)
+        loading.refuse_missing(self.options)
         self._found = await asyncio.to_thread(models.find, self.model, self.options.revision)
         if self._found is None:
             log.info("%s is not in the hub's cache: it is fetched now", one_line(self.model))
@@ -175,10 +176,11 @@ class HfBackend:
             ready = asyncio.wrap_future(self._process.ready)
             self._ready = await asyncio.wait_for(ready, limit_s)
         except ServerGoneError as error:
+            what, remedy = _said(str(error))
             raise BackendError(
-                f"the model cannot be served: {error}",
+                f"the model cannot be served: {what}",
                 where=one_line(self.model),
-                remedy=_remedy(str(error)),
+                remedy=remedy,
             ) from None
         except TimeoutError:
             raise BackendError(
@@ -282,6 +284,15 @@ def _unknown(options: HfOptions, ready: dict[str, Any], on_gpu: bool) -> dict[st
 def _per_call(own: Any) -> str:
     otherwise = "the run's" if own is None else "none" if own == () else repr(own)
     return f"set per call; {otherwise} where a call has none"
+
+
+def _said(last_words: str) -> tuple[str, str]:
+    """(what, remedy), from how the worker ended. A mistake that it found has a remedy with it."""
+    _, mark, error = last_words.partition("; error: ")
+    if not mark:
+        return last_words, _remedy(last_words)
+    what, _, remedy = error.rpartition(" (try: ")
+    return (what, remedy.removesuffix(")")) if what else (error, _remedy(error))
 
 
 def _remedy(words: str) -> str:

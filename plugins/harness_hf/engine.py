@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 from harness.errors import BackendError
 from harness.text import one_line
 from harness_hf.jobs import Ask, Job
-from harness_hf.loading import chat_template, devices, load_model, load_tokenizer, read_back
+from harness_hf.loading import (
+    chat_template,
+    devices,
+    import_for,
+    load_model,
+    load_tokenizer,
+    read_back,
+)
 from harness_hf.loops import Prepared, by_generate, by_own_loop
 from harness_hf.memory import Meter
 from harness_hf.options import HfOptions
@@ -55,6 +62,9 @@ class Engine:
         """The model and its tokenizer; `facts` says what they are."""
         began_ns = time.monotonic_ns()
         if self._tokenizer is None:
+            import_for(self._folder, self.options)
+            self.facts["import_ms"] = (time.monotonic_ns() - began_ns) / 1e6
+            began_ns = time.monotonic_ns()
             self._tokenizer = load_tokenizer(self._folder, self.options)
         self._model = load_model(self._folder, self.options)
         if self._assistant_folder is not None:
@@ -62,7 +72,7 @@ class Engine:
         placed = devices(self._model)
         _wait_for(placed)
         self._meter = Meter(placed)
-        self.facts = read_back(self._model)
+        self.facts |= read_back(self._model)
         self._context = _context(self.options.num_ctx, self.facts["context_model"])
         self._ends, self._pad = self._marks()
         self.facts |= {

@@ -18,7 +18,15 @@ from harness_hf.options import HfOptions
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["chat_template", "devices", "load_model", "load_tokenizer", "read_back"]
+__all__ = [
+    "chat_template",
+    "devices",
+    "import_for",
+    "load_model",
+    "load_tokenizer",
+    "read_back",
+    "refuse_missing",
+]
 
 _PACKAGES: Final = {
     "bnb": ("bitsandbytes", "bitsandbytes"),
@@ -26,6 +34,22 @@ _PACKAGES: Final = {
     "quanto": ("optimum.quanto", "optimum-quanto"),
 }
 """Prefix of the option → (module, distribution)."""
+
+
+def import_for(folder: str, options: HfOptions) -> None:
+    """The modules that this model needs, which takes seconds and is no part of loading it. What
+    cannot be imported is left for the load to say."""
+    import contextlib
+
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    del AutoTokenizer
+    with contextlib.suppress(Exception):
+        found = AutoConfig.from_pretrained(
+            folder, trust_remote_code=options.trust_remote_code, local_files_only=True
+        )
+        # transformers has no other word for: the class, imported and not made.
+        _ = AutoModelForCausalLM._model_mapping[type(found)]
 
 
 def load_model(folder: str, options: HfOptions) -> Any:
@@ -113,12 +137,11 @@ def _device(asked: str) -> torch.device:
     return device
 
 
-def _quantization(options: HfOptions) -> Any:
-    import torch
-    import transformers
-
-    kind, bits = options.quantization.split("-")
-    module, package = _PACKAGES[kind]
+def refuse_missing(options: HfOptions) -> None:
+    """BackendError where a quantisation needs a package that is not there. Imports none."""
+    if options.quantization == "none":
+        return
+    module, package = _PACKAGES[options.quantization.partition("-")[0]]
     try:
         there = importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:  # of what the module is in
@@ -130,6 +153,14 @@ def _quantization(options: HfOptions) -> Any:
             where="quantization",
             remedy=f"pip install {package}",
         )
+
+
+def _quantization(options: HfOptions) -> Any:
+    import torch
+    import transformers
+
+    refuse_missing(options)
+    kind, bits = options.quantization.split("-")
     if kind == "quanto":
         return transformers.QuantoConfig(weights="int8")
     if kind == "torchao":
@@ -154,6 +185,9 @@ def read_back(model: Any) -> dict[str, Any]:
     on_gpu = [tensor for tensor in tensors if tensor.device.type not in ("cpu", "meta")]
     return {
         "architecture": type(model).__name__,
+        "code": "the model's own"
+        if "transformers_modules" in type(model).__module__
+        else "transformers",
         "parameters": model.num_parameters(),
         "dtype": _dtype(model.parameters()),
         "quantization": _kept_as(model),

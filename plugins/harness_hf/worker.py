@@ -105,7 +105,7 @@ def _loaded(settings: argparse.Namespace) -> tuple[Engine, dict[str, Any]]:
         "folder": str(found.folder),
         "commit": found.commit,
         "fetch_ms": (fetched_ns - began_ns) / 1e6,
-        "import_ms": (imported_ns - fetched_ns) / 1e6,
+        "import_ms": (imported_ns - fetched_ns) / 1e6 + engine.facts["import_ms"],
         "num_thread": torch.get_num_threads(),
         "torch": torch.__version__,
         "cuda": torch.version.cuda if torch.cuda.is_available() else None,

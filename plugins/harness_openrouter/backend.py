@@ -106,6 +106,8 @@ class OpenRouterBackend(OpenAIBackend):
         if offer is None:
             return Effective(server="openrouter", location="api", unknown=unknown)
         entry, pinned = offer.model.entry, offer.pinned
+        if self.options.pinned and pinned is None:
+            unknown["provider"] = "the service does not list who serves this model"
         price, unpriced = self._price(offer)
         unknown |= unpriced | self._why_not | self._options_unknown()
         context = pinned.context_length if pinned is not None else None
@@ -233,7 +235,7 @@ class OpenRouterBackend(OpenAIBackend):
         routed: dict[str, Any] = {"pinned": None, "endpoints": len(offer.endpoints)}
         if self.options.pinned:
             routed["pinned"] = pinned.tag if pinned is not None else self.options.provider
-            routed["provider"] = pinned.provider if pinned is not None else self.options.provider
+            routed["provider"] = pinned.provider if pinned is not None else None
         found: dict[str, Any] = {
             "listed_as": offer.model.name,
             "canonical_slug": offer.model.canonical,

@@ -34,14 +34,16 @@ def _of_arm(arm: str, routing: dict[str, Any], served: Counter[str]) -> Iterator
     if pinned is None:
         yield _not_pinned(arm, served)
         return
-    names = {str(pinned).casefold(), str(routing.get("provider")).casefold()}
+    if routing.get("provider") is None:
+        return  # not listed: by which name it answers is not known
+    names = {str(pinned).casefold(), str(routing["provider"]).casefold()}
     others = Counter({n: count for n, count in served.items() if n.casefold() not in names})
     if others:
         yield Caveat(
             code="provider-mismatch",
             severity="doubtful",
             message=f"{others.total()} of {served.total()} calls were served by "
-            f"{listed(list(others))}, although {one_line(str(routing.get('provider')), 80)} was "
+            f"{listed(list(others))}, although {one_line(str(routing['provider']), 80)} was "
             "pinned",
             evidence={"pinned": pinned, "served": dict(served)},
             remedy="report it to the service, and leave these calls out",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from harness_openai.control import Control
@@ -13,11 +13,20 @@ from harness.errors import BackendError
 from harness_openrouter.catalog import exact_object
 from harness_openrouter.refusals import remedy_for
 
+if TYPE_CHECKING:
+    from harness_openai.secret import Secret
+
+    from harness.schema import TimeoutsSpec
+
 __all__ = ["OpenRouterControl"]
 
 
 class OpenRouterControl(Control):
     """`async with OpenRouterControl(url, timeouts, secret) as control`"""
+
+    def __init__(self, url: str, timeouts: TimeoutsSpec, secret: Secret) -> None:
+        super().__init__(url, timeouts, secret)
+        self._server, self._start = "OpenRouter", "look at the network"
 
     async def endpoints(self, model: str) -> dict[str, Any] | None:
         """Who serves `model`; None where the service does not tell."""

@@ -37,7 +37,7 @@ class RayOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Handed to Ray as it is (`working_dir`, `pip`, …). It is recorded: no place for a key."""
     pass_env: tuple[str, ...] = ()
     """Names of environment variables whose values trials get from here; nobody records those."""
-    connect_timeout_s: float = 60.0
+    connect_timeout_s: float = 120.0
     """For the cluster to answer, or to start."""
     place_timeout_s: float = 600.0
     """For a node to have room for one trial. A cluster that grows takes minutes."""

@@ -40,7 +40,7 @@ def test_a_record_of_ones_own(tmp_path):
     assert today["cached_input_usd_per_token"] == "0.000000075"
     assert today["file"] == str(tmp_path / "prices" / "own.json")
     assert (today["age_days"], today["is_old"], today["is_used"]) == (0, False, True)
-    with pytest.raises(SpecError, match="already.*another --date"):
+    with pytest.raises(SpecError, match=r"already.*another --date"):
         raise add("--date", "2026-01-01").exception
     assert [path.name for path in (tmp_path / "prices").iterdir()] == ["own.json"]
 

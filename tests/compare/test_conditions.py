@@ -218,6 +218,34 @@ def test_another_machine_and_other_software_are_doubts():
     assert not compare_one(one, two, strict=True).comparable
 
 
+def test_what_plugins_found_out_about_the_machine_counts_but_not_what_is_of_an_instant():
+    def machine(**changes):
+        facts = {
+            "governors": {"performance": "0-3"},
+            "boost": True,
+            "cgroup_cpus": 4.0,
+            "swap_total_bytes": 0,
+            "now": {"frequency_mhz": [800.0, 3500.0]},
+            "unknown": {"microcode": "not told"},
+        }
+        base = Environment(harness_version="0.1.0", python="3.11.7", platform="linux")
+        return replace(base, collected={"hardware": facts | changes})
+
+    before = run_of({"baseline": BASE}, environment=machine())
+    assert weights(before, other(environment=machine(now={"frequency_mhz": [900.0, 900.0]}))) == {}
+    after = machine(
+        governors={"powersave": "0-3"}, boost=False, cgroup_cpus="unlimited", swap_total_bytes=9
+    )
+    of = "environment.collected.hardware"
+    assert weights(before, other(environment=after)) == {
+        f"{of}.governors.performance": "doubtful",
+        f"{of}.governors.powersave": "doubtful",
+        f"{of}.boost": "doubtful",
+        f"{of}.cgroup_cpus": "doubtful",
+        f"{of}.swap_total_bytes": "note",
+    }
+
+
 def test_how_it_was_watched_is_a_doubt():
     def portable(record):
         if isinstance(record, CallRecord):

@@ -104,3 +104,11 @@ int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned *count, struc
     list[1].pid = 42; list[1].used = ~0ULL; list[1].gpu = list[1].compute = 0;
     return SUCCESS;
 }
+/* The newest form of this one is missing. */
+int nvmlDeviceGetGraphicsRunningProcesses_v2(void *device, unsigned *count, struct process *list) {
+    if (*count < 2) { *count = 2; return INSUFFICIENT_SIZE; }
+    *count = 2;
+    list[0].pid = 41; list[0].used = 64; list[0].gpu = list[0].compute = 0;
+    list[1].pid = 77; list[1].used = 5; list[1].gpu = list[1].compute = 0;
+    return SUCCESS;
+}

@@ -83,7 +83,8 @@ def test_each_call_and_each_field_fails_alone(stub):
 @needs_compiler
 def test_a_process_whose_memory_is_not_told_has_none(stub):
     listed = Nvml().processes(RICH).listed
-    assert [(one.pid, one.used_bytes) for one in listed] == [(41, 64), (42, None)]
+    told = {one.pid: (one.used_bytes, one.draws) for one in listed}
+    assert told == {41: (64, False), 42: (None, False), 77: (5, True)}  # 41 does both
 
 
 @needs_compiler

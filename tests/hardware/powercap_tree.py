@@ -6,14 +6,15 @@ import threading
 
 
 class Powercap:
-    """`zones`: folder → (name, watts). The clock goes on by `tick_s` each time it is read."""
+    """`zones`: folder → (name, watts). The clock goes on by `tick_s` each time it is read; counters
+    step every `period_s`."""
 
     def __init__(self, root, zones, range_uj=262_143_328_850, tick_s=0.0005, period_s=0.001):
         self.root, self.zones, self.range_uj = root, dict(zones), range_uj
         self.tick_s, self.period_s = tick_s, period_s
         self.now_s, self.lock = 0.0, threading.Lock()
-        self.true_uj = dict.fromkeys(zones, 0.0)
         self.offset_uj = dict.fromkeys(zones, 0)
+        self.written = {}
         for folder, (name, _) in self.zones.items():
             (root / folder).mkdir(parents=True)
             (root / folder / "name").write_text(f"{name}\n")
@@ -21,15 +22,13 @@ class Powercap:
         self.write()
 
     def write(self):
-        for folder in self.zones:
-            steps = self.now_s // self.period_s if self.period_s else 0
-            whole = self.true_uj[folder] if not self.period_s else self.watts(folder, steps)
-            count = (int(whole) + self.offset_uj[folder]) % self.range_uj
-            (self.root / folder / "energy_uj").write_text(f"{count}\n")
-
-    def watts(self, folder, steps):
-        """µJ until the last update."""
-        return self.zones[folder][1] * 1e6 * steps * self.period_s
+        steps = self.now_s // self.period_s
+        for folder, (_, watts) in self.zones.items():
+            true_uj = int(watts * 1e6 * steps * self.period_s)
+            count = (true_uj + self.offset_uj[folder]) % self.range_uj
+            if self.written.get(folder) != count:
+                self.written[folder] = count
+                (self.root / folder / "energy_uj").write_text(f"{count}\n")
 
     def clock(self):
         with self.lock:

@@ -56,7 +56,7 @@ def test_a_server(tmp_path):
         "frequency_driver": {"intel_pstate": "0-3"},
         "frequency_min_mhz": 800.0,
         "frequency_max_mhz": 3500.003,
-        "frequency_now_mhz": [1000.0, 4000.0],
+        "now": {"frequency_mhz": [1000.0, 4000.0]},
         "microcode": ["0x2b"],
         "transparent_hugepages": "madvise",
         "swap_total_bytes": 1024 * 1024,

@@ -167,7 +167,7 @@ def test_a_counter_that_begins_anew_gives_no_energy():
         ("sm_clock_mhz", {"sm_clock_mean_mhz"}),
         ("temperature_c", {"temperature_max_c"}),
         ("throttled_ns", {"throttled_thermal_ms", "throttled_power_ms"}),
-        ("processes", {"foreign_processes", "process_memory_max_bytes"}),
+        ("processes", {"foreign_processes", "foreign_drawing", "process_memory_max_bytes"}),
         ("process_memory", {"process_memory_max_bytes"}),
     ],
 )
@@ -244,6 +244,20 @@ def test_foreign_processes_are_counted_and_ours_are_not():
     found = bench.opened(3.0)
     assert found["foreign_processes"] == 2
     assert found["process_memory_max_bytes"] == 4 * 2**30
+
+
+def test_a_server_in_a_container_can_be_named():
+    server = GpuProcess(pid=FOREIGN_PID + 3, used_bytes=9)
+    found = Bench(processes=(server,), options={"pids": (FOREIGN_PID + 3,)}).opened(3.0)
+    assert (found["foreign_processes"], found["process_memory_max_bytes"]) == (0, 9)
+
+
+def test_a_desktop_is_counted_apart():
+    ours = GpuProcess(pid=os.getpid(), used_bytes=5)
+    desktop = GpuProcess(pid=FOREIGN_PID + 9, used_bytes=7, draws=True)
+    found = Bench(processes=(ours, desktop)).opened(3.0)
+    assert (found["foreign_processes"], found["foreign_drawing"]) == (0, 1)
+    assert found["process_memory_max_bytes"] == 5
 
 
 def test_with_none_of_ours_there_is_no_memory_of_ours():

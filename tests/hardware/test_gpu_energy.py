@@ -12,7 +12,7 @@ from harness_hardware.gpu_energy import (
     period_of,
     why_too_short,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.devices.synthetic import Synthetic, SyntheticSpec
@@ -112,6 +112,7 @@ def test_windows_that_cannot_carry_a_figure_are_refused():
     assert "not known" in why_too_short(60.0, None)
 
 
+@settings(max_examples=30)
 @given(period_ms=st.floats(20, 150), idle_w=st.floats(5, 500), poll_ms=st.floats(1, 4))
 def test_the_period_and_the_idle_power_are_found_by_polling(period_ms, idle_w, poll_ms):
     clock = FakeClock()
@@ -135,6 +136,7 @@ def test_a_counter_that_stands_still_has_no_period():
     assert period_of([Look(at, 9 - at) for at in range(9)]) is None
 
 
+@settings(max_examples=30)
 @given(pieces=PIECES, length_s=st.floats(2, 10))
 def test_the_trapezoid_is_right_but_for_the_edges_of_the_load(pieces, length_s):
     """Of a sensor that shows each instant: an edge between two samples is off by half of the step

@@ -126,3 +126,19 @@ def test_the_options_are_listed(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "idle_s" in json.dumps(json.loads(done.stdout))
     assert Gpu(GpuOptions()).perturbing is False
+
+
+def test_the_environment_and_the_doctor_say_what_is_no_gpu_of_this_machine(monkeypatch):
+    from harness.cli.doctor import _gpus
+    from harness.engine.environment import gpus
+
+    monkeypatch.setenv("HARNESS_GPU", f"replay:{RECORDING}")
+    ((one,), why) = gpus()
+    assert (one["name"], one["source"], why) == ("synthetic GPU 0", "replay", None)
+    (finding,) = _gpus()
+    assert finding.state == "note" and "no GPU of this machine" in finding.text
+    for value, said in (("none", "HARNESS_GPU=none"), ("nvlm", "no source of GPU figures")):
+        monkeypatch.setenv("HARNESS_GPU", value)
+        found, why = gpus()
+        assert found == [] and said in why
+        assert _gpus()[0].state == "note"

@@ -197,6 +197,19 @@ def test_a_counter_that_goes_away(tmp_path):
     assert "No such file" in made.stop().unknown["rapl.energy_j"]
 
 
+def test_of_a_server_elsewhere_there_are_no_joules(tmp_path):
+    tree = Powercap(tmp_path / "powercap", SERVER)
+    for elsewhere in (False, True):
+        options = RaplOptions(root=str(tree.root), idle_s=0, elsewhere=elsewhere)
+        made = Rapl(options, ("https://192.0.2.7/v1",), clock=tree.clock, wait=tree.wait)
+        made.open()
+        made.start()
+        tree.wait(3.0)
+        seen = made.stop()
+        assert ("rapl.energy_j" in {one.name for one in seen.metrics}) == elsewhere
+        assert elsewhere or "not on this machine" in seen.unknown["rapl.energy_j"]
+
+
 def test_psys_alone_is_no_package(tmp_path):
     zones = {"intel-rapl:0": ("psys", 20.0)}
     _, unknown = observed(Powercap(tmp_path / "powercap", zones))
@@ -204,11 +217,25 @@ def test_psys_alone_is_no_package(tmp_path):
 
 
 def test_looks_are_close_enough_that_no_wrap_is_missed(tmp_path):
+    package = {"intel-rapl:0": SERVER["intel-rapl:0"]}
     for number, range_uj in enumerate((262_143_328_850, 65_532_610_987, 400_000_000)):
-        tree = Powercap(tmp_path / str(number), SERVER, range_uj=range_uj)
-        made = instrument(tree, interval_ms=1000)
+        tree = Powercap(tmp_path / str(number), package, range_uj=range_uj)
+        made = instrument(tree, interval_ms=1000, idle_s=0)
         made.open()
         assert 4 * made._interval_s() * POWER_BOUND_W * 1e6 <= range_uj or made._interval_s() == 1
+
+
+def test_the_page_has_every_figure(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "instruments.md").read_text("utf-8")
+    part = page.partition("<!-- rapl figures -->")[2].partition("<!-- end -->")[0]
+    told = set(re.findall(r"`(rapl\.[^`]+)`", part))
+    found, unknown = observed(Powercap(tmp_path / "powercap", SERVER))
+    zones = {"rapl.energy_j", "rapl.dram_energy_j"}
+    seen = {
+        "rapl.<zone>_energy_j" if name.endswith("_energy_j") and name not in zones else name
+        for name in found.keys() | unknown.keys()
+    }
+    assert told == seen
 
 
 ZONE = Zone(name="package-0", kind="package", path=Path(), range_uj=1_000_000_000)

@@ -49,6 +49,7 @@ def test_every_metric_is_defined_once_in_one_sentence_with_its_unit():
         "req/s": "_per_s",
         "chunks/tok": "_ratio",
         "tok": "_tokens",
+        "MiB": "_mib",
         "share": "_share",
         "USD": "_usd",
         "USD/1000 tok": "_usd_per_1k_output_tokens",

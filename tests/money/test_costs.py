@@ -1,4 +1,4 @@
-"""What calls cost, from the answer to the report: through the real engine, with scripted answers."""
+"""What calls cost, from the answer to the report: the real engine, with scripted answers."""
 
 from __future__ import annotations
 

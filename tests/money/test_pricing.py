@@ -65,9 +65,7 @@ def test_who_wins():
 
 @given(st.integers(0, 10**12), st.integers(0, 10**12), st.integers(0, 10**12))
 def test_no_usage_that_fits_costs_more_than_the_worst_case(prompt, output, cached):
-    usage = Usage(
-        prompt_tokens=prompt, output_tokens=output, cached_tokens=min(cached, prompt)
-    )
+    usage = Usage(prompt_tokens=prompt, output_tokens=output, cached_tokens=min(cached, prompt))
     assert table_cost(usage, PRICE) <= worst_case(PRICE, prompt, output)
 
 

@@ -88,6 +88,8 @@ def test_a_resumed_run_counts_what_was_spent_on_what_is_void(place):
     calls = [one for one in again.records() if isinstance(one, CallRecord) and one.trial == 1]
     assert "not_sent" in {one.status for one in calls}
     assert sum(costs(cut)) <= Decimal(BUDGET)
+    done = run(place, "--resume", cut, "--retry-failed")  # for which there is no money
+    assert "nothing is missing" in done.stderr and "failed" not in done.stderr
 
 
 def kill_before_the_end_of_trial(folder, trial):
@@ -95,9 +97,7 @@ def kill_before_the_end_of_trial(folder, trial):
     reader = LogReader(folder / RECORDS)
     entries = zip((offset for offset, _ in reader.bodies()), reader.entries(), strict=True)
     at = next(
-        offset
-        for offset, one in entries
-        if isinstance(one, TrialRecord) and one.trial == trial
+        offset for offset, one in entries if isinstance(one, TrialRecord) and one.trial == trial
     )
     with (folder / RECORDS).open("r+b") as log:
         log.truncate(at)

@@ -6,8 +6,10 @@ python hf_variants.py FOLDER        a line of JSON: variant → what came of it
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 from harness_hf.engine import Engine
@@ -108,15 +110,28 @@ def main(folder: str) -> None:
     broken.load()
     FOUND["broken template"] = run(broken, chat())
     FOUND["refused"] = {
-        "cuda": refused(folder, device="cuda"),
+        "cuda": refused(folder, device="cuda:7"),
         "no device": refused(folder, device="toaster"),
         "bnb": refused(folder, quantization="bnb-nf4"),
         "template": refused(folder, chat_template="/no/such.jinja"),
+        "remote code": refused(_of_nobody(folder)),
     }
     FOUND["out of memory"] = _out_of_memory(plain)
     plain.unload()
     FOUND["unloaded"] = run(plain, chat(max_tokens=2))
     print(json.dumps(FOUND))
+
+
+def _of_nobody(folder: str) -> str:
+    """A model of a kind that transformers does not have, with code of its own."""
+    copy = Path(folder).parent / "nobodys"
+    shutil.copytree(folder, copy)
+    config = json.loads((copy / "config.json").read_text("utf-8"))
+    code = {"AutoConfig": "nobodys.Config", "AutoModelForCausalLM": "nobodys.Model"}
+    config |= {"model_type": "nobodys", "auto_map": code}
+    (copy / "config.json").write_text(json.dumps(config), "utf-8")
+    (copy / "nobodys.py").write_text("raise SystemExit('this was run')", "utf-8")
+    return str(copy)
 
 
 def _without_begin_mark(folder: str) -> Engine:

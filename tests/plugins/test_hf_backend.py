@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import httpx
@@ -123,7 +124,7 @@ def test_requests_wait_for_one_another_and_say_how_long(runner, backend) -> None
     read = [read for _, read in runner.run(carry(backend, *requests))]
     assert [r.usage.output_tokens for r in read] == [6] * 12
     spans = sorted((stamps_of(r)[0], stamps_of(r)[-1]) for r in read)
-    assert all(last <= first for (_, last), (first, _) in zip(spans, spans[1:], strict=False))
+    assert all(last <= first for (_, last), (first, _) in pairwise(spans))
     waits = sorted(r.server["queue_ns"] for r in read)
     assert waits[-1] >= sum(r.server["decode_ns"] for r in read) / 2 - max(
         r.server["decode_ns"] for r in read
@@ -163,7 +164,7 @@ def test_who_hangs_up_frees_the_model(runner, backend) -> None:
 
     async def give_up() -> None:
         body = backend.prepare(ask(max_tokens=480)).body
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=60) as client:
             headers = {"Content-Type": "application/json"}
             url = f"{backend.urls[0]}/generate"
             async with client.stream("POST", url, content=body, headers=headers) as answer:
@@ -238,7 +239,7 @@ def test_it_can_unload_list_and_predict(runner, backend) -> None:
     )
 
 
-# ------------------------------------------------------------------------------ stamps are recovered
+# ----------------------------------------------------------------------------- stamps are recovered
 
 
 def test_a_known_delay_is_recovered_step_by_step(runner, slow) -> None:
@@ -281,11 +282,10 @@ def test_sequences_of_a_batch_share_their_steps_and_end_by_themselves(runner, sl
     assert arrived[2] < ends[1], "the shortest is over before the longest is made"
 
 
-def test_remote_code_is_not_run_unasked(runner, slow, home) -> None:
-    it = make(str(home / "slow"), load_timeout_s=120)
-    with pytest.raises(Exception, match="trust_remote_code=true, if you trust"):
-        runner.run(it.open())
-    runner.run(it.close())
+def test_whose_code_runs_is_said(runner, backend, slow) -> None:
+    own, ours = (runner.run(it.effective()).details for it in (slow[0], backend))
+    assert (own["code"], own["architecture"]) == ("the model's own", "SlowForCausalLM")
+    assert (ours["code"], ours["architecture"]) == ("transformers", "LlamaForCausalLM")
 
 
 def test_out_of_memory_is_an_error_of_the_call_alone(runner, slow) -> None:
@@ -303,6 +303,7 @@ def test_out_of_memory_is_an_error_of_the_call_alone(runner, slow) -> None:
 def test_a_worker_that_dies_ends_its_calls_and_says_so(runner, slow) -> None:
     """The last one of this worker."""
     it, log = slow
+    sign = Path(f"{log}.die")
 
     async def die() -> list:
         transport = open_transport("portable", it.urls)
@@ -310,7 +311,7 @@ def test_a_worker_that_dies_ends_its_calls_and_says_so(runner, slow) -> None:
         request = ask(max_tokens=400)
         call = asyncio.ensure_future(transport.send(it.prepare(request), it.timeouts))
         await asyncio.sleep(0)
-        Path(f"{log}.die").touch()
+        await asyncio.to_thread(sign.touch)
         wire = await call
         await transport.close()
         return [it.decode(request, wire), await carry(it, ask())]

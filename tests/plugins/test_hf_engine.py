@@ -169,6 +169,7 @@ def test_nothing_is_replaced_in_silence(found):
     assert "sees 0 of its kind" in said["cuda"]
     assert "'bitsandbytes', which is not installed (try: pip install bitsandbytes)" in said["bnb"]
     assert "cannot be read" in said["template"]
+    assert "trust_remote_code" in said.pop("remote code")
     assert all(words.startswith("BackendError: ") for words in said.values())
 
 

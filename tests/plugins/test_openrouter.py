@@ -530,6 +530,8 @@ def test_who_served():
     (other,) = found_in(pinned, "Alpha", "Beta")
     assert other.code == "provider-mismatch" and other.severity == "doubtful"
     assert other.evidence["served"] == {"Alpha": 1, "Beta": 1}
+    unlisted = {"pinned": "alpha", "provider": None}
+    assert found_in(unlisted, "Alpha Cloud") is None, "nobody knows by which name it answers"
     (unpinned,) = found_in({"pinned": None}, "Alpha", "Beta", "Beta")
     assert unpinned.code == "provider-not-pinned" and "Beta (2), Alpha (1)" in unpinned.message
 

@@ -10,17 +10,22 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from unittest.mock import patch
 
+import msgspec
 import psutil
 import pytest
 from harness_ray import RayOptions
 from harness_ray.errors import how_it_went
 from harness_ray.executor import RayExecutor
+from harness_ray.place import Place
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.engine import Silent, make_plan, run, spec_from
 from harness.engine.messages import decode_job
 from harness.engine.summary import derive_summary
-from harness.errors import MissingExtra, PluginError, SpecError
+from harness.errors import MissingExtra, PluginError, SpecError, TrialLostError
 from harness.host import Host
 from harness.protocols import ExecutorConfig
 from harness.schema import CallRecord, IterationRecord, PlacementSpec, TrialRecord
@@ -28,7 +33,7 @@ from harness.store import RunWriter, load_run
 from harness.testing import ExecutorContract
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_S = 90.0
+PATIENCE_S = 240.0
 """Only a failing test waits for it."""
 
 
@@ -303,3 +308,61 @@ def test_what_ray_says_in_one_line():
     assert how_it_went(gone, "ab") == ("place_lost", "node ab of the cluster is gone", "")
     absent = ActorDiedError("… ModuleNotFoundError: No module named 'harness_ray'")
     assert how_it_went(absent, "")[0] == "refused"
+
+
+# ------------------------------------------------------------------------ the cluster's end, alone
+
+
+@given(st.lists(st.one_of(st.binary(max_size=9), st.sampled_from(("take", "lose an answer")))))
+def test_messages_come_once_and_in_order_whatever_is_lost(steps):
+    """Without Ray: an answer that does not arrive is asked for again, by number."""
+
+    async def main():
+        place, home, said = Place(), [], []
+        for step in steps:
+            if isinstance(step, bytes):
+                place._keep(step)
+                said.append(step)
+            elif len(said) > len(home):
+                at, messages, how = await place.take(len(home))
+                assert (at, how) == (len(home), None)
+                if step == "take":
+                    home += messages
+        place._how = ("done", "")
+        place._ended.set()
+        how = None
+        while how is None:
+            at, messages, how = await place.take(len(home))
+            home += messages
+        assert (home, how) == (said, ("done", ""))
+        assert await place.take(len(home)) == (len(home), [], ("done", ""))
+
+    with patch("harness_ray.place.EASE_S", 0), patch("harness_ray.place.BATCH_BYTES", 12):
+        asyncio.run(main())
+
+
+def test_what_nobody_takes_has_a_bound(monkeypatch):
+    monkeypatch.setattr("harness_ray.place.WAITING_BYTES_MAX", 10)
+
+    async def main():
+        place = Place()
+        place._keep(b"123456")
+        with pytest.raises(TrialLostError, match="were not taken"):
+            place._keep(b"123456")
+
+    asyncio.run(main())
+
+
+def test_values_of_pass_env_are_not_in_the_spec(monkeypatch):
+    """Values go by way of the driver, never into the spec."""
+    monkeypatch.setenv("A_KEY_FOR_TESTS", "s3cret")
+    spec = spec_from(
+        {
+            **SPEC,
+            "placement": {
+                "executor": "ray",
+                "executor_options": {"pass_env": ["A_KEY_FOR_TESTS"]},
+            },
+        }
+    )
+    assert b"s3cret" not in msgspec.json.encode(make_plan(spec, Host.load()).spec)

@@ -123,6 +123,7 @@ def test_jsonl_has_one_line_per_call_with_the_names_of_the_contract():
         "client_lag_p50_us": 20.0,
         "client_lag_p99_us": 45.5,
         "no_first_token": None,
+        "attempts": 1,
         "finish_reason": "stop",
         "cost_usd": None,
         "cost_source": None,

@@ -229,6 +229,8 @@ def test_without_a_p99_the_largest_is_cited():
 def test_no_line_where_nothing_is_known():
     assert instrument_line(manifest(), calls(1)) is None
     assert instrument_line(manifest(selfcheck()), [builders.failed()]) is None
+    theirs = calls(2, stamp_source="in_process")
+    assert instrument_line(manifest(CHECK), theirs) is None, "our check is of our own stamps"
     none = msgspec.structs.replace(selfcheck(), loads=())
     assert instrument_line(manifest(none), calls(1)) is None
 

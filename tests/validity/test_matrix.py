@@ -142,6 +142,13 @@ def swept(**options):
     return ("--set", f"sweep={axes}", "--set", "isolation=inline")
 
 
+PRICED = (
+    "--set",
+    "prices=[{backend: openai, model: sim, input_usd_per_token: '0.000001', "
+    "output_usd_per_token: '0.000002', date: '2026-01-01', source: made up}]",
+)
+
+
 def behind_tls(place):
     """The same server, with TLS in front of it."""
     with tls_front(place.urls["plain"], place.folder) as (url, environment):
@@ -172,16 +179,30 @@ def embedded(*words):
     return run
 
 
+QUICK_GPU = ("--set", "instruments=[{name: gpu, options: {idle_s: 0}}]")
+
+
 def beside_gpu(spec, *words):
-    """Long enough for joules, at a server that is said to be a real one, beside GPUs that are made
-    up: what is wrong with them is what the rule is to see."""
+    """With GPUs that are made up: what is wrong with them is what the rule is to see."""
+    made = {"HARNESS_GPU": f"synthetic:{spec}"}
+    return load("plain", "--requests", 3, *QUICK_GPU, *words, environment=made)
 
-    def run(place):
-        long = ("--rate", 10, "--requests", 22, "--instrument", "gpu")
-        made = {"HARNESS_GPU": f"synthetic:{spec}"}
-        return place.run("load", "plain", "--max-tokens", 4, *long, *words, environment=made)
 
-    return run
+def at_clocks(one, two):
+    """Two arms, and a stranger's instrument `gpu` that says at what clock each of them ran."""
+    figures = f"{{one: {{sm_clock_mean_mhz: {one}}}, two: {{sm_clock_mean_mhz: {two}}}}}"
+    asked = f"instruments=[{{name: gpu, options: {{figures: {figures}}}}}]"
+    strange = {"HARNESS_DISABLE_PLUGINS": "hardware", "CULPRIT_GPU": "1"}
+    words = ("--requests", 3, "--set", "arms={one: {}, two: {}}", "--set", asked)
+    return load("plain", *words, environment=strange)
+
+
+def real_engine_made_up_gpu(place):
+    words = ("--requests", 3, "--max-tokens", 4, "-o", "num_ctx=256", *QUICK_GPU, "--out", "run")
+    made = {"HARNESS_GPU": "synthetic"}
+    return place.ended(
+        place.command("run", "load", "--backend", "llamacpp", *words, environment=made)
+    )
 
 
 def cannot_start(place):
@@ -284,6 +305,15 @@ CASES = (
          "doubtful", 0,
          scenario("hogged", "quick", "--requests", 64, "--concurrency", 16, "-o", "tokens=64",
                   pinned=True)),
+    Case("host-noise", "records say that a container's CPU quota held us back for half of the time "
+         "(a test may not set one)", "doubtful", 0, load("plain", "--set", "tags=[held]")),
+    Case("thermal", "a made-up GPU that heat holds down for half of the time", "doubtful", 0,
+         beside_gpu("thermal_share=0.5")),
+    Case("thermal", "one whose power limit does", "note", 0, beside_gpu("capped_share=0.5")),
+    Case("clocks", "a stranger's instrument `gpu`: arms at 1700 and 1500 MHz", "doubtful", 0,
+         at_clocks(1700, 1500)),
+    Case("gpu-shared", "a made-up GPU with two processes of others", "doubtful", 0,
+         beside_gpu("foreign=2")),
     Case("parallel-trials", "two trials at once", "note", 0,
          load("plain", "--runs", 2, "--requests", 3, "--set", "placement.parallel=2")),
     Case("parallel-trials", "the same, in one process", "doubtful", 0,
@@ -330,12 +360,18 @@ CASES = (
          scenario("crew", "slow", *WORKFLOW)),
     Case("unobserved", "an instrument for shares of CPU, iterations of a millisecond", "note", 0,
          load("plain", "--requests", 2, "-o", "max_tokens=1", "--instrument", "psutil")),
+    Case("no-energy", "joules of a window that is far below two seconds", "note", 0,
+         beside_gpu("busy_s=1")),
     Case("tap-bypassed", "an agent reports a call that it made by another way", "doubtful", 0,
          scenario("bypasses", "plain", "--tap", "--warmup", 0)),
     Case("retried", "1 of 40 prompts gets a 429, each of three times", "note", 0,
          service("refused")),
     Case("account-mismatch", "a response with usage of twice the tokens, and books without",
          "doubtful", 0, service("one that miscounts")),
+    Case("budget", "a budget for a few of 20 calls, at a price of our own", "doubtful", 5,
+         load("plain", *PRICED, "--budget-usd", 0.002)),
+    Case("unpriced", "1 of 20 streams that have a price breaks off, and its usage never comes",
+         "note", 0, prompts(1, 19, "breaks", *PRICED, *BOUNDED)),
     Case("too-few", "5 requests", "note", 0, load("plain", "--requests", 5)),
     Case("single-launch", "one launch", "note", 0, load("plain")),
     Case("user-stamps", "the same server behind TLS", "note", 0, behind_tls),
@@ -349,6 +385,8 @@ CASES = (
     Case("source-incomplete", "older reports' files, of which one run left none", "doubtful", 0,
          lambda place: place.ended(place.command(*older_files(place, lost=2)))),
     Case("simulated", "the truth server", "doubtful", 0, load("plain")),
+    Case("simulated", "a real engine, and a made-up GPU beside it", "doubtful", 0,
+         real_engine_made_up_gpu),
     Case("no-selfcheck", "no self-check was ever made here", "note", 0, load("plain")),
     Case("resumed", "the log is cut in the middle, and the run taken up again", "note", 0,
          taken_up({})),

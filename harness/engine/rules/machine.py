@@ -65,6 +65,7 @@ def parallel_trials(view: RunView) -> Iterator[Caveat]:
     if at_once < 2 or len(trials) < 2:
         return
     inline = any(trial.isolation == "inline" for trial in trials)
+    hosts = {trial.placement.get("host") for trial in trials}
     part = "each on a GPU of its own" if place.gpus == "each" else "each on a part of the machine"
     yield Caveat(
         code="parallel-trials",
@@ -72,6 +73,7 @@ def parallel_trials(view: RunView) -> Iterator[Caveat]:
         message=f"up to {at_once} trials ran at once"
         + (" in one process" if inline else "")
         + ", and measured each other too"
+        + (" where they shared a machine" if len(hosts) > 1 else "")
         + ("" if inline or not (place.cpus or place.gpus) else f", {part}"),
         evidence={"parallel": at_once, "cpus": list(place.cpus), "gpus": gpus},
         remedy="isolation: process" if inline else _one_at_a_time(place),

@@ -11,6 +11,7 @@ from harness.report.configuration import Field, Setup, find_setup, spread
 from harness.report.figures import UNKNOWN, number
 from harness.report.grid import is_many
 from harness.report.instrument import instrument_line
+from harness.report.machine import machine_rows
 from harness.report.page.overview import Fact
 from harness.report.page.tables import Cell, Column, Table, of_number, table
 from harness.report.page.tables import label as text
@@ -82,6 +83,8 @@ def environment(run: RunData) -> Iterator[Fact]:
     yield Fact(name="GPUs", value=_gpus(found))
     yield Fact(name="Clock source", value=found.clocksource or UNKNOWN)
     yield Fact(name="Load average before", value=_load(found))
+    for what, said in machine_rows(found):
+        yield Fact(name=what, value=said)
 
 
 def _processor(found: Environment) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -107,14 +107,17 @@ def choose(
 
 
 def _marked(plots: list[Plot], source: Source) -> list[Plot]:
-    """With the watermark, where one of the metrics that they show was not measured."""
+    """With the watermark, where one of the metrics that they show was not measured: those that were
+    asked of the source, and those by which their data go."""
     compared = {e.metric for one in source.comparisons for e in one.effects}
-    return [
-        replace(plot, frame=replace(plot.frame, simulated=True))
-        if source.made_up & (source.shown | (compared if plot.kind == "effects" else set()))
-        else plot
-        for plot in plots
-    ]
+    made = []
+    for plot in plots:
+        shown = source.shown | (compared if plot.kind == "effects" else set())
+        shown |= {*plot.data} if isinstance(plot.data, Mapping) else set()
+        if source.made_up & shown:
+            plot = replace(plot, frame=replace(plot.frame, simulated=True))
+        made.append(plot)
+    return made
 
 
 def _known(what: str, asked: Iterable[str], known: list[str], where: str) -> None:

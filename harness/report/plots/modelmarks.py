@@ -81,6 +81,10 @@ def _scale(axes: Axes, points: Sequence[Spot]) -> None:
         axes.set_yscale("log")
         bottom = min(one.shown.low or one.y for one in points if (one.shown.low or one.y) > 0)
         axes.set_ylim(max(bottom, min(ys) / 10) / 1.6, max(tops) * 2)
+        wide = max(ys) / min(ys) > 2000
+        subs = (1.0,) if wide else (1.0, 2.0, 5.0)
+        axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=12))
+        axes.yaxis.set_minor_locator(NullLocator())
     else:
         lows = [one.shown.low if one.shown.low is not None else one.y for one in points]
         top = max(*tops, 0.0)

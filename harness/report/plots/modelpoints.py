@@ -26,7 +26,7 @@ __all__ = [
     "Model",
     "Models",
     "Spot",
-    "first_known",
+    "best_known",
     "models_of",
     "spots",
 ]
@@ -140,8 +140,8 @@ def spots(
     return found, left
 
 
-def first_known(source: Source, models: Models, names: Iterable[str]) -> str | None:
-    """The first that two models have a value of; else the first that any has."""
+def best_known(source: Source, models: Models, names: Iterable[str]) -> str | None:
+    """The one that most models have a value of, and of those the first; None: nobody has any."""
     counts = {
         name: sum(
             (shown := figure_of(source, model.key, name)) is not None and shown.mean is not None
@@ -149,8 +149,8 @@ def first_known(source: Source, models: Models, names: Iterable[str]) -> str | N
         )
         for name in names
     }
-    several = (name for name, count in counts.items() if count > 1)
-    return next(several, next((name for name, count in counts.items() if count), None))
+    found = max(counts, key=lambda name: counts[name], default=None)
+    return found if found is not None and counts[found] else None
 
 
 def family_of(name: str) -> str:

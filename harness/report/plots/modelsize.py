@@ -20,7 +20,7 @@ from harness.report.plots.modelpoints import (
     Left,
     Models,
     Spot,
-    first_known,
+    best_known,
     models_of,
     spots,
 )
@@ -58,7 +58,7 @@ def model_size(source: Source) -> list[Plot]:
 
 def model_cost(source: Source) -> list[Plot]:
     models = models_of(source)
-    cost = first_known(source, models, [n for n in source.wanted if n in COST] or COST)
+    cost = best_known(source, models, [n for n in source.wanted if n in COST] or COST)
     if cost is None:
         raise Unfit("of no model it is known what it cost (harness prices says how to tell)")
     names = [name for name in _names(source, models, [_E2E, _TTFT, _RATE, ENERGY]) if name != cost]
@@ -76,7 +76,7 @@ def bubbles(source: Source) -> list[Plot]:
 
 def _area(source: Source, models: Models) -> str:
     wanted = [name for name in source.wanted if name in COST or name in ENERGY]
-    area = first_known(source, models, wanted or (*COST, *ENERGY))
+    area = best_known(source, models, wanted or (*COST, *ENERGY))
     if area is None:
         raise Unfit("of no model cost or energy are known, and area would be nothing")
     return area
@@ -87,7 +87,7 @@ def _names(source: Source, models: Models, groups: Iterable[Sequence[str]]) -> l
     known = {one.name for arm in source.arms for one in arm.metrics if one.n}
     if source.wanted:
         return [name for name in source.wanted if name in known][:PANELS_MAX]
-    found = [first_known(source, models, group) for group in groups]
+    found = [best_known(source, models, group) for group in groups]
     chosen = [name for name in found if name is not None]
     return [*chosen, *(n for n in models.scores if n in known)][:PANELS_MAX]
 

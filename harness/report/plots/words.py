@@ -120,7 +120,12 @@ def tick(value: float, _: object = None) -> str:
     size = abs(value)
     if size >= 1e6:
         return f"{value / 1e6:,.6g}M".replace("-", "−")
-    text = f"{value:,.10g}" if size >= 1e-4 else f"{value:.3g}"
+    if size >= 1e-4:
+        text = f"{value:,.10g}"
+    elif size >= 1e-9:
+        text = f"{value:.{3 - math.floor(math.log10(size))}f}".rstrip("0")
+    else:
+        text = f"{value:.3g}"
     return text.replace("-", "−")
 
 

@@ -13,7 +13,16 @@ from harness.report.plots.words import drawable, fold, metric_label, spread, tic
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0, "0"), (0.05, "0.05"), (1500, "1,500"), (2.5e6, "2.5M"), (-30, "−30"), (1e-6, "1e−06")],
+    [
+        (0, "0"),
+        (0.05, "0.05"),
+        (1500, "1,500"),
+        (2.5e6, "2.5M"),
+        (-30, "−30"),
+        (2e-6, "0.000002"),
+        (3.46e-5, "0.0000346"),
+        (1e-12, "1e−12"),
+    ],
 )
 def test_ticks_have_no_mathematics(value, text):
     assert tick(value) == text

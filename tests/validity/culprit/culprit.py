@@ -15,7 +15,8 @@ import msgspec
 import harness
 from harness.errors import PlaceLostError
 from harness.executors import local_executor
-from harness.schema import Message, Reported, ReportedCall, Request, Usage
+from harness.protocols import Observation
+from harness.schema import Message, MetricValue, Reported, ReportedCall, Request, Usage
 
 HOGS = 4
 # Both helpers end with the process that started them: their standard input closes.
@@ -236,6 +237,38 @@ class Models(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     models: tuple[str, str] = ("one", "one")
 
 
+class Figures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    figures: dict[str, dict[str, float]] = {}
+    """Arm → figure → value."""
+
+
+class Says:
+    """An instrument that saw what it was told to see."""
+
+    perturbing = False
+
+    def __init__(self, config):
+        self.figures = config.options.figures.get(config.arm, {})
+
+    def open(self): ...
+
+    def start(self): ...
+
+    def stop(self):
+        figures = self.figures.items()
+        return Observation(
+            metrics=tuple(MetricValue(name=n, value=v, unit="1") for n, v in figures)
+        )
+
+    def close(self): ...
+
+
+@harness.hookimpl
+def harness_register_instruments(registry):
+    if os.environ.get("CULPRIT_GPU"):  # in the place of ours, which is then disabled
+        registry.add("gpu", Says, options=Figures)
+
+
 @harness.hookimpl
 def harness_register_executors(registry):
     registry.add("loses", Loses)
@@ -291,7 +324,25 @@ def step_the_clock():
     RunWriter.append = stepped
 
 
+def hold_back():
+    """No test may give itself a CPU quota: the record is told that there was one, and too small."""
+    from msgspec.structs import replace
+
+    from harness.schema import IterationRecord
+    from harness.store import RunWriter
+
+    append = RunWriter.append
+
+    def held(self, record):
+        if isinstance(record, IterationRecord) and record.host is not None:
+            record = replace(record, host=replace(record.host, cgroup_throttled_share=0.5))
+        append(self, record)
+
+    RunWriter.append = held
+
+
 @harness.hookimpl
 def harness_run_started(spec, environment):
+    faults = {"lose": lose_a_record, "step": step_the_clock, "held": hold_back}
     for tag in spec.tags:
-        {"lose": lose_a_record, "step": step_the_clock}.get(tag, lambda: None)()
+        faults.get(tag, lambda: None)()
