@@ -1,4 +1,4 @@
-"""How many parameters a model has, as people write it: `7.6B`, `135M`, `3e9`, or the number itself."""
+"""How many parameters a model has, as people write it: `7.6B`, `135M`, `3e9`, or a bare number."""
 
 from __future__ import annotations
 

@@ -98,7 +98,8 @@ def test_without_server_figures_its_metrics_are_unknown():
     from_server = {m.name for m in CALL_METRICS if m.provenance == "declared"}
     found = values(call())
     unknown = {name for name, figure in found.items() if figure is None}
-    assert unknown == from_server | {*TAPPED, "queue_residual_ms", "cost_usd"}  # no program made this call
+    # No program made this call, and nobody has a price for it.
+    assert unknown == from_server | {*TAPPED, "queue_residual_ms", "cost_usd"}
 
 
 def test_ollamas_account():
