@@ -16,7 +16,7 @@ from typing import Final
 
 from msgspec import Struct
 
-__all__ = ["PROC", "ROOT", "Limits", "groups", "limits", "throttled_us"]
+__all__ = ["PROC", "ROOT", "Limits", "MemoryBound", "limits", "memory_bounds", "throttled_us"]
 
 PROC: Final = Path("/proc")
 ROOT: Final = Path("/sys/fs/cgroup")
@@ -35,18 +35,34 @@ class Limits(Struct, frozen=True, kw_only=True, omit_defaults=True):
     unknown: str = ""
 
 
+class MemoryBound(Struct, frozen=True):
+    """Of one group that has one."""
+
+    limit_bytes: int
+    used_bytes: int | None
+    """What cannot be dropped at once, as files that were read can be; None: it is not told."""
+
+
 def limits(proc: Path = PROC, root: Path = ROOT) -> Limits:
     """Raises nothing."""
     cpu, memory = [*_groups("cpu", proc, root)], [*_groups("memory", proc, root)]
     if not cpu and not memory:
         return Limits(unknown=f"no cgroups at {root}")
     allowed = [share for group in cpu if (share := _cpus(group)) is not None]
-    bytes_ = [most for group in memory if (most := _memory_bytes(group)) is not None]
     return Limits(
         version=2 if _is_v2(cpu or memory) else 1,
         cpus=min(allowed, default=None),
-        memory_bytes=min(bytes_, default=None),
+        memory_bytes=min((bound.limit_bytes for bound in memory_bounds(proc, root)), default=None),
     )
+
+
+def memory_bounds(proc: Path = PROC, root: Path = ROOT) -> list[MemoryBound]:
+    """Ours first, then each above it."""
+    return [
+        MemoryBound(limit_bytes, _used_bytes(group))
+        for group in _groups("memory", proc, root)
+        if (limit_bytes := _limit_bytes(group)) is not None
+    ]
 
 
 def throttled_us(proc: Path = PROC, root: Path = ROOT) -> int | None:
@@ -58,11 +74,6 @@ def throttled_us(proc: Path = PROC, root: Path = ROOT) -> int | None:
 
 
 # ---- which folders
-
-
-def groups(controller: str, proc: Path = PROC, root: Path = ROOT) -> list[Path]:
-    """The folders of ours and of each above it, where the controller (`memory`, `cpu`) is."""
-    return [*_groups(controller, proc, root)]
 
 
 def _groups(controller: str, proc: Path, root: Path) -> Iterator[Path]:
@@ -112,19 +123,40 @@ def _cpus(group: Path) -> float | None:
     return None
 
 
-def _memory_bytes(group: Path) -> int | None:
-    text = _read(group / "memory.max").strip() or _read(group / "memory.limit_in_bytes").strip()
-    return int(text) if text.isdigit() and int(text) < UNBOUNDED else None
+def _limit_bytes(group: Path) -> int | None:
+    """Version 2 says `max` where there is none."""
+    found = _number(group / "memory.max", group / "memory.limit_in_bytes")
+    return found if found is not None and found < UNBOUNDED else None
+
+
+def _used_bytes(group: Path) -> int | None:
+    used = _number(group / "memory.current", group / "memory.usage_in_bytes")
+    if used is None:
+        return None
+    counts = _counts(group / "memory.stat")
+    # Version 1 has `total_` for the group with all that is below it.
+    cached = counts.get("total_inactive_file", counts.get("inactive_file", 0))
+    return max(0, used - cached)
 
 
 def _held_us(group: Path) -> int | None:
-    for line in _read(group / "cpu.stat").splitlines():
-        name, _, value = line.partition(" ")
-        if name == "throttled_usec" and value.isdigit():
-            return int(value)
-        if name == "throttled_time" and value.isdigit():  # version 1, in ns
-            return int(value) // 1000
-    return None
+    counts = _counts(group / "cpu.stat")
+    if "throttled_usec" in counts:
+        return counts["throttled_usec"]
+    held_ns = counts.get("throttled_time")  # version 1
+    return None if held_ns is None else held_ns // 1000
+
+
+def _counts(path: Path) -> dict[str, int]:
+    """Name → number, of a file with one a line."""
+    pairs = (line.split(" ", 1) for line in _read(path).splitlines() if " " in line)
+    return {name: int(value) for name, value in pairs if value.isdigit()}
+
+
+def _number(*paths: Path) -> int | None:
+    """Of the first that has one."""
+    texts = (_read(path).strip() for path in paths)
+    return next((int(text) for text in texts if text.isdigit()), None)
 
 
 def _read(path: Path) -> str:

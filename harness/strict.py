@@ -49,14 +49,38 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def decode(raw: Any, kind: type[T], *, where: str = "$") -> T:
-    """`raw` (dicts, lists, scalars) as a `kind`. Raises SpecError with the path of the mistake."""
+    """`raw` (dicts, lists, scalars) as a `kind`. Raises SpecError with the path of the mistake.
+
+    A field that does not exist is one, also in a Struct that tolerates it because results have it.
+    """
     try:
-        return msgspec.convert(raw, kind, strict=True)
+        value = msgspec.convert(raw, kind, strict=True)
     except msgspec.ValidationError as error:
         message = str(error)
         at = _AT.search(message)
         path = at["path"] if at else "$"
         raise _explained(message, kind, _named(path, raw, kind), path, where) from None
+    _refuse_unknown(raw, value, where)
+    return value
+
+
+def _refuse_unknown(raw: Any, value: Any, where: str) -> None:
+    """Side by side: what was written, and what was made of it."""
+    if isinstance(value, msgspec.Struct) and isinstance(raw, dict):
+        known = _field_names([type(value)])
+        for name in raw:
+            if name not in known:
+                raise _no_such_field(name, known, where)
+        names = zip(value.__struct_fields__, value.__struct_encode_fields__, strict=True)
+        for attribute, name in names:
+            if name in raw:
+                _refuse_unknown(raw[name], getattr(value, attribute), f"{where}.{name}")
+    elif isinstance(value, dict) and isinstance(raw, dict):
+        for name, item in value.items():
+            _refuse_unknown(raw.get(name), item, f"{where}.{name}")
+    elif isinstance(value, tuple | list) and isinstance(raw, tuple | list):
+        for index, (written, item) in enumerate(zip(raw, value, strict=False)):
+            _refuse_unknown(written, item, f"{where}[{index}]")
 
 
 def _named(path: str, raw: Any, kind: Any) -> str:
@@ -92,7 +116,10 @@ def _explained(message: str, kind: Any, shown: str, path: str, where: str) -> Sp
     name = unknown["name"]
     # A union has a member without this field, or there would be no mistake: suggest from that one.
     kinds = [one for one in _type_at(kind, path) if name not in _field_names([one])]
-    known = _field_names(kinds)
+    return _no_such_field(name, _field_names(kinds), place)
+
+
+def _no_such_field(name: str, known: list[str], place: str) -> SpecError:
     guess = nearest(name, known)
     remedy = guess if guess else "one of: " + ", ".join(sorted(set(known))) if known else ""
     return SpecError("there is no such field", where=f"{place}.{name}", remedy=remedy)

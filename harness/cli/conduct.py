@@ -16,6 +16,7 @@ from harness.cli.background import run_async
 from harness.cli.harmless import harmless, print_json
 from harness.cli.progress import progress_for
 from harness.cli.signals import Signals
+from harness.cli.smoke import TAG as SMOKE
 from harness.cli.status import DONE, INVALID, SPENT
 from harness.cli.terminal import console, mute, say, say_at_once, show_cursor
 from harness.engine import Observer, Outcome, run
@@ -298,14 +299,18 @@ def show(run: Run, as_json: bool) -> None:
             line = instrument_line(run.manifest, run.records())
     render_summary(summary, out, instrument=line, comparisons=_comparisons(run))
     rows = _models(run)
-    for told, style in model_lines(rows) if rows else ():
+    for told, style in model_lines(rows, out.width) if rows else ():
         out.print(told, style=style, markup=False, highlight=False, soft_wrap=True)
+    if run.manifest.spec.budget_usd is not None and not any(arm.cost for arm in summary.arms):
+        out.print("the budget held nothing: no call has a price (docs/money.md)", style="yellow")
     out.print(f"\n{path}", markup=False, highlight=False, soft_wrap=True)
     reports = path / "reports"
     made_now = [reports / "comparison_report.md", path / "artifacts"]
     for made in [*made_now, *([reports / "scaling_comparison.csv"] if rows else [])]:
         if made.exists():
             out.print(f"{made}", markup=False, highlight=False, soft_wrap=True)
+    if SMOKE in run.manifest.spec.tags and summary.verdict.state != "invalid":
+        out.print("next: the same command without --smoke", markup=False, highlight=False)
     for command in _following(summary, path, rows):
         out.print(f"next: harness {command}", markup=False, highlight=False, soft_wrap=True)
 

@@ -26,7 +26,12 @@ TOOLCHAINS = {
     "cargo": "only needed to build Rust agents: https://rustup.rs",
     "node": "only needed for agents written for Node",
 }
-EXTRAS = {"llamacpp": ("xllamacpp", "gguf"), "hf": ("torch", "transformers", "accelerate")}
+EXTRAS = {
+    "llamacpp": ("xllamacpp", "gguf"),
+    "hf": ("torch", "transformers", "accelerate"),
+    "ray": ("ray",),
+    "parquet": ("pyarrow",),
+}
 SERVERS = {
     "ollama": ("http://127.0.0.1:11434", "ollama serve"),
     "openai": ("http://127.0.0.1:8080", "start an OpenAI-compatible server, or give --url"),

@@ -41,7 +41,7 @@ def show_plan(plan: Plan, *, as_json: bool) -> None:
     for line in _head(plan, found):
         out.print(line, markup=False, highlight=False, soft_wrap=True)
     _table(plan, out)
-    for line in [*guard_lines(plan, fits), *_notes(plan)]:
+    for line in [*guard_lines(plan, fits, max(out.width, 40)), *_notes(plan)]:
         out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from textwrap import wrap
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from harness.errors import HarnessError
@@ -21,6 +22,7 @@ Fits: TypeAlias = dict[tuple[str, str], Fit]
 PATIENCE_S: Final = 3.0
 """For all of them together: a server that is not there must hold up nothing."""
 LINES_MAX: Final = 20
+MEMORY: Final = "memory          "
 
 
 def foreseen(plan: Plan) -> Fits:
@@ -77,8 +79,8 @@ async def _closed(backend: object) -> None:
             return
 
 
-def guard_lines(plan: Plan, fits: Fits) -> Iterator[str]:
-    """A line for each model, equal ones once."""
+def guard_lines(plan: Plan, fits: Fits, width: int = 80) -> Iterator[str]:
+    """A few lines for each model, equal ones once."""
     told: dict[str, str] = {}
     for arm in plan.arms:
         fit = fits.get((arm.name, arm.cell))
@@ -90,6 +92,6 @@ def guard_lines(plan: Plan, fits: Fits) -> Iterator[str]:
     if told:
         yield ""
     for line in list(told)[:LINES_MAX]:
-        yield f"memory          {line}"
+        yield from wrap(line, width, initial_indent=MEMORY, subsequent_indent=" " * len(MEMORY))
     if len(told) > LINES_MAX:
-        yield f"memory          … and {len(told) - LINES_MAX} more (--json lists all)"
+        yield f"{MEMORY}… and {len(told) - LINES_MAX} more (--json lists all)"

@@ -83,9 +83,12 @@ def command(
     if not wanted and model is not None:
         say(f"no price for {model!r}: {remedy_for(backend or 'BACKEND', model)}")
     elif not wanted:
-        say("no price record")
+        say(f"no price record{'' if backend is None else f' of {backend!r}'}: harness prices add")
     if check and old:
-        say(f"{len(old)} of {len(wanted)} records are older than {max_age_days} days")
+        say(
+            f"{len(old)} of {len(wanted)} records are older than {max_age_days} days "
+            "(try: look at the price list of today, and harness prices add)"
+        )
     return FOUND if check and (old or not wanted) else DONE
 
 

@@ -6,21 +6,16 @@ the cached files that can be dropped at once are taken off, as `free` does for t
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 from msgspec import Struct
 
-from harness.cgroups import PROC, ROOT, groups
+from harness.cgroups import PROC, ROOT, memory_bounds
 from harness.devices.choose import open_provider, used_devices
 from harness.devices.provider import NoDevices, Provider
 
 __all__ = ["DeviceMemory", "free_memory", "host_memory"]
-
-UNLIMITED: Final = 2**60
-"""Version 1 writes about 2**63 where there is no limit."""
 
 
 class DeviceMemory(Struct, frozen=True, kw_only=True):
@@ -81,38 +76,10 @@ def host_memory(*, proc: Path = PROC, root: Path = ROOT) -> DeviceMemory:
 
     machine = psutil.virtual_memory()
     free, total, source = int(machine.available), int(machine.total), "system"
-    for limit, used in _limits(proc, root):
-        if limit - used < free:
-            free, source = max(0, limit - used), "cgroup"
-        total = min(total, limit)
+    for bound in memory_bounds(proc, root):
+        total = min(total, bound.limit_bytes)
+        if bound.used_bytes is not None and bound.limit_bytes - bound.used_bytes < free:
+            free, source = max(0, bound.limit_bytes - bound.used_bytes), "cgroup"
     return DeviceMemory(
         kind="host", device="host", name="host", free_bytes=free, total_bytes=total, source=source
     )
-
-
-def _limits(proc: Path, root: Path) -> Iterator[tuple[int, int]]:
-    """(limit, what is used and cannot be dropped) of each cgroup above us that has a limit. By the
-    files of version 2, or else of version 1."""
-    for folder in groups("memory", proc, root):
-        limit = _number(folder / "memory.max", folder / "memory.limit_in_bytes")
-        used = _number(folder / "memory.current", folder / "memory.usage_in_bytes")
-        if limit is not None and used is not None and limit < UNLIMITED:
-            yield limit, max(0, used - _cached(folder / "memory.stat"))
-
-
-def _number(*paths: Path) -> int | None:
-    for path in paths:
-        with contextlib.suppress(OSError, ValueError):
-            return int(path.read_text("ascii"))  # `max` is no number: no limit
-    return None
-
-
-def _cached(path: Path) -> int:
-    """Files that were read and can be dropped at once; version 1 has `total_` for the group with
-    all that is below it."""
-    found: dict[str, int] = {}
-    with contextlib.suppress(OSError, ValueError):
-        for line in path.read_text("ascii").splitlines():
-            key, _, value = line.partition(" ")
-            found[key] = int(value)
-    return found.get("total_inactive_file", found.get("inactive_file", 0))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import product
 from typing import Any, Final
 
@@ -33,6 +33,7 @@ __all__ = [
     "CELLS_MAX",
     "Configuration",
     "Level",
+    "backends_of",
     "configuration",
     "find_cells",
     "load_of",
@@ -97,6 +98,21 @@ def configuration(
         scenario=decode(raw["scenario"], ScenarioSpec, where=f"{where}.scenario"),
         load=_decode_load(raw["load"], f"{where}.load"),
     )
+
+
+def backends_of(
+    spec: RunSpec, planned: Iterable[tuple[str, str]], cells: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """Names of the backends of a run, each once, in the order of the plan."""
+    found: dict[str, None] = {}
+    for arm, cell in planned:
+        name: Any = spec.arms.get(arm, ArmSpec()).backend.get("name", spec.backend.name)
+        values = cells.get(cell, {})
+        whole = values.get("backend")
+        if isinstance(whole, Mapping):
+            name = whole.get("name", name)
+        found[str(values.get("backend.name", name))] = None
+    return list(found) or [spec.backend.name]
 
 
 def sweeps_models(cells: Mapping[str, Mapping[str, Any]]) -> bool:

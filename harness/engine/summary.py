@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Literal, get_args
 
 from harness.engine.bands import resolved_bands
-from harness.engine.cells import load_of
+from harness.engine.cells import backends_of, load_of
 from harness.engine.holding import Holding
 from harness.engine.rules import ArmView, RunView
 from harness.engine.search import SearchRule
@@ -88,7 +88,7 @@ def derive_summary(
         name=manifest.name,
         state=ended,
         scenario=manifest.spec.scenario.name,
-        backend=manifest.spec.backend.name,
+        backend=", ".join(backends_of(manifest.spec, _planned(manifest), manifest.cells)),
         model=manifest.spec.backend.model,
         spec_digest=manifest.spec_digest,
         arms=tuple(one.summary for one in views),

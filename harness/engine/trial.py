@@ -9,7 +9,8 @@ import sys
 import threading
 from typing import Any, Literal
 
-import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from harness._native.clock import monotonic_ns
 from harness.engine.calls import Caller
@@ -36,6 +37,15 @@ GRACE_S = 5.0
 """After an interrupt: how long a scenario may take to notice that its calls have ended."""
 
 
+class _End(Struct, frozen=True):
+    """How it ended, for its record and for the run."""
+
+    status: Literal["ok", "error", "cancelled", "skipped"]
+    error: CallError | None = None
+    failure: BaseException | None = None
+    """None as well where the trial was skipped."""
+
+
 class Trial:
     """One launch. `execute` it once; `interrupt` may be called while it runs."""
 
@@ -57,38 +67,18 @@ class Trial:
 
     async def execute(self) -> tuple[TrialRecord, BaseException | None]:
         """The record, already appended, and the error that ended the trial, if one did."""
-        status: Literal["ok", "error", "cancelled", "skipped"] = "ok"
-        failure: BaseException | None = None
-        unfit: DoesNotFitError | None = None
+        end = _End(status="ok")
         try:
             await self._run()
-        except DoesNotFitError as found:
-            status, unfit = "skipped", found
-        except HarnessError as error:
-            status, failure = "error", error
-        except asyncio.CancelledError as error:
-            status, failure = "cancelled", error
-        except Exception as error:  # a stranger's backend or scenario
-            log.debug("trial %d raised", self._planned.trial, exc_info=True)
-            status = "error"
-            failure = PluginError(
-                f"{type(error).__name__}: {error}",
-                where=f"trial {self._planned.trial}",
-                remedy="--log-level debug shows where",
-            )
-        redactor = Redactor(environment_secrets())
-        code: str = DOES_NOT_FIT if unfit is not None else status
-        if isinstance(failure, BudgetError):
-            code = BUDGET
-        ended = failure or unfit
-        message = redactor.text(str(ended)) or "interrupted"
+        except (Exception, asyncio.CancelledError) as error:
+            end = _ended_by(error, self._planned.trial)
         # The record holds the transport's counts, so it is made before the transport closes.
-        record = self._record(status, CallError(code=code, message=message) if ended else None)
+        record = self._record(end)
         try:
             await self._close()
         finally:
             self._scene.sink.append(record)
-        return record, failure
+        return record, end.failure
 
     async def interrupt(self, running: asyncio.Future[Any]) -> None:
         """End every call with what it has received, and `running`, the task of `execute`, with it.
@@ -113,14 +103,11 @@ class Trial:
         self._effective = await read_again(self._backend, self._effective)
 
     async def _open(self) -> Caller:
-        spec = self._scene.plan.spec
-        arm = self._planned.arm
+        """At first, and after a restart: then the caller goes on, with what is new."""
+        spec, arm = self._scene.plan.spec, self._planned.arm
         self._backend = backend = arm.backend.factory(arm.own_backend_config())
         refuse_impossible(spec, backend, arm.backend.name)
-        if self._caller is None and not arm.backend_config.passive:
-            self._fit = await foresee(backend, spec.guard)
-            if self._fit is not None and self._fit.decision == "too_large":
-                raise DoesNotFitError(self._fit, arm.backend_config.model)
+        await self._check_fit(backend)
         if "numpy" not in sys.modules:
             # The transport waits for it. Meanwhile the backend mostly waits for its server.
             threading.Thread(target=importlib.import_module, args=("numpy",)).start()
@@ -128,39 +115,47 @@ class Trial:
         self._effective = await backend.effective()
         if arm.backend_config.passive:
             self._effective = nothing_asked(self._effective)
-        till = self._priced(backend)
-        self._transport = self._scene.open_transport(spec.transport, list(backend.urls))
-        await self._transport.open()
-        if arm.asked.backend.tap:
-            self._tap = TrialTap(self._scene.open_tap(spec.transport, list(backend.urls)))
-            await self._tap.open()
-        if self._caller is None:
-            self._caller = Caller(
-                backend,
-                self._transport,
-                spec.timeouts,
-                spec.keep,
-                self._deliver,
-                tap=self._tap,
-                readers=self._readers,
-                till=till,
-            )
-        else:
-            self._caller.resume(backend, self._transport, self._tap)
-        return self._caller
-
-    def _priced(self, backend: Backend) -> Till:
-        """With the price of its calls, which holds for the whole trial. Raises SpecError where
-        there is a budget, and nobody can say what a call may cost."""
-        spec, arm = self._scene.plan.spec, self._planned.arm
         urls = list(backend.urls)
         self._effective = priced(self._effective, arm, urls, spec, self._scene.prices)
-        if self._caller is not None:  # restarted
+        till = self._till()
+        self._transport = self._scene.open_transport(spec.transport, urls)
+        await self._transport.open()
+        if arm.asked.backend.tap:
+            self._tap = TrialTap(self._scene.open_tap(spec.transport, urls))
+            await self._tap.open()
+        if self._caller is not None:
+            self._caller.resume(backend, self._transport, self._tap)
+            return self._caller
+        self._caller = Caller(
+            backend,
+            self._transport,
+            spec.timeouts,
+            spec.keep,
+            self._deliver,
+            tap=self._tap,
+            readers=self._readers,
+            till=till,
+        )
+        return self._caller
+
+    async def _check_fit(self, backend: Backend) -> None:
+        """Once, before anything is loaded. Raises DoesNotFitError."""
+        config = self._planned.arm.backend_config
+        if self._caller is not None or config.passive:
+            return
+        self._fit = await foresee(backend, self._scene.plan.spec.guard)
+        if self._fit is not None and self._fit.decision == "too_large":
+            raise DoesNotFitError(self._fit, config.model)
+
+    def _till(self) -> Till:
+        """One for the whole trial: its price holds through restarts. Raises SpecError where there
+        is a budget, and nobody can say what a call may cost."""
+        if self._caller is not None:
             price = self._caller.till.price
-            self._effective = msgspec.structs.replace(self._effective, price=price)
+            self._effective = replace(self._effective, price=price)
             return self._caller.till
         if self._scene.purse is not None:
-            check_price(self._effective, arm)
+            check_price(self._effective, self._planned.arm)
         return Till(self._effective.price, self._scene.purse)
 
     # What the iterations ask of the trial. --------------------------------------------------------
@@ -209,22 +204,20 @@ class Trial:
         self._scene.sink.append(record)
         self._scene.seen.call_finished(record)
 
-    def _record(
-        self, status: Literal["ok", "error", "cancelled", "skipped"], error: CallError | None
-    ) -> TrialRecord:
+    def _record(self, end: _End) -> TrialRecord:
         transport = self._transport
         return TrialRecord(
             arm=self._planned.arm.name,
             cell=self._planned.cell,
             trial=self._planned.trial,
-            status=status,
+            status=end.status,
             start_ns=self._start_ns,
             end_ns=self._measured_ns or monotonic_ns(),
             effective=Redactor(environment_secrets()).value(self._effective),
             transport=transport.name if transport else "",
             transport_stats=self._counts(),
             fit=self._taken.beside(self._fit, self._effective),
-            error=error,
+            error=end.error,
         )
 
     def _counts(self) -> dict[str, int]:
@@ -234,6 +227,26 @@ class Trial:
         last = {**last, **(self._tap.stats() if self._tap is not None else {})}
         names = {**self._stats, **last}
         return {name: together(name, self._stats.get(name, 0), last.get(name, 0)) for name in names}
+
+
+def _ended_by(error: BaseException, trial: int) -> _End:
+    """By DoesNotFitError it is skipped, which is no failure. What is no HarnessError is of a
+    stranger's backend or scenario."""
+    text = Redactor(environment_secrets()).text
+    if isinstance(error, DoesNotFitError):
+        return _End("skipped", CallError(code=DOES_NOT_FIT, message=text(str(error))))
+    if isinstance(error, asyncio.CancelledError):
+        message = text(str(error)) or "interrupted"
+        return _End("cancelled", CallError(code="cancelled", message=message), error)
+    if not isinstance(error, HarnessError):
+        log.debug("trial %d raised", trial, exc_info=error)
+        error = PluginError(
+            f"{type(error).__name__}: {error}",
+            where=f"trial {trial}",
+            remedy="--log-level debug shows where",
+        )
+    code = BUDGET if isinstance(error, BudgetError) else "error"
+    return _End("error", CallError(code=code, message=text(str(error))), error)
 
 
 async def uninterrupted(trial: Trial) -> tuple[TrialRecord, BaseException | None]:

@@ -6,7 +6,7 @@ chunks.py    gaps between chunks, and when they are gaps between tokens
 tapped.py    what an agent program says beside what the tap saw
 call.py      CALL_METRICS: formulas over one CallRecord
 window.py    how much work a span of time held
-slo.py       which requests were good
+slo.py       which requests were good; goodput.py: their shares and rates
 cost.py      what calls cost, one by one and together
 iteration.py ITERATION_METRICS: formulas over one IterationRecord and its calls
 energy.py    ENERGY_METRICS: joules per request, token and right answer, where an instrument counted
@@ -17,7 +17,7 @@ by_agent.py  the figures of each agent, together and alone
 sessions.py  which trials were recorded by one process, and so on one clock
 machines.py  on which machine a trial ran
 series.py    all_series: records of one arm and cell → the values of every metric, with their places
-summary.py   summarise: those → MetricSummary
+summary.py   summarise: those → MetricSummary; bands.py: what such a figure is called
 
 Every formula reads records and nothing else, so every figure can be derived again. None means
 unknown; it is never replaced by 0. docs/measuring.md has an example of each, which a test executes.

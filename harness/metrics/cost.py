@@ -1,7 +1,8 @@
 """What calls cost: of one call, of an iteration, per token, and of all that an arm made.
 
 Every call that was sent counts, whatever became of it: a truncated answer is billed. Unknown is not
-free: where the cost of one call is unknown, so is that of its iteration.
+free: where the cost of one call is unknown, so is that of its iteration. A call that the server
+refused (4xx, 503) cost nothing, if it does not say otherwise.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from decimal import Decimal
 from typing import Final, Literal
 
 from harness.metrics import server
-from harness.money import plain, was_sent
+from harness.money import plain, uncosted, was_refused, was_sent
 from harness.money.amounts import added
 from harness.schema import CallRecord, CostSummary
 
@@ -46,16 +47,15 @@ def call_cost_usd(call: CallRecord) -> float | None:
 
 
 def iteration_cost(calls: Sequence[CallRecord]) -> Decimal | None:
-    """Of all of its calls that were sent; None if that of any is unknown, or none was sent."""
-    costs = [call.cost for call in calls if was_sent(call)]
-    known = [Decimal(cost.usd) for cost in costs if cost is not None]
-    return added(known) if known and len(known) == len(costs) else None
+    """Of all of its calls that were sent; None if that of any is unknown, or of none is known."""
+    known = [Decimal(call.cost.usd) for call in calls if call.cost is not None]
+    return added(known) if known and not any(map(uncosted, calls)) else None
 
 
 def cost_per_1k(calls: Sequence[CallRecord]) -> float | None:
     """Of 1,000 output tokens, prompts and failures included; None if anything in it is unknown."""
     cost = iteration_cost(calls)
-    counts = [server.output_tokens(call) for call in calls if was_sent(call)]
+    counts = [server.output_tokens(call) for call in calls if was_sent(call) and not _free(call)]
     tokens = sum(count for count in counts if count is not None)
     if cost is None or None in counts or not tokens:
         return None
@@ -69,25 +69,32 @@ class Costs:
         self._usd = Decimal(0)
         self._provider = Decimal(0)
         self._sent = 0
-        self._known = 0
+        self._unknown = 0
+        self._any_known = False
 
     def add(self, call: CallRecord) -> None:
-        self._sent += was_sent(call)
+        self._sent += was_sent(call) or call.cost is not None
+        self._unknown += uncosted(call) > 0
         if call.cost is None:
             return
         cost = Decimal(call.cost.usd)
-        self._known += 1
+        self._any_known = True
         self._usd = added((self._usd, cost))
         if call.cost.source == "provider":
             self._provider = added((self._provider, cost))
 
     def summary(self) -> CostSummary | None:
         """None: of no call is it known."""
-        if not self._known:
+        if not self._any_known:
             return None
         return CostSummary(
             usd=plain(self._usd),
-            calls=max(self._sent, self._known),
-            unknown=max(0, self._sent - self._known),
+            calls=self._sent,
+            unknown=self._unknown,
             provider_usd=plain(self._provider),
         )
+
+
+def _free(call: CallRecord) -> bool:
+    """Refused before it cost anything; there is no answer whose tokens could be counted."""
+    return call.cost is None and was_refused(call)

@@ -9,10 +9,11 @@ from msgspec import Struct
 __all__ = ["Cost", "PriceRecord"]
 
 
-class PriceRecord(
-    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
-):
-    """What one model cost on one day. A later price is another record; none is ever changed."""
+class PriceRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one model cost on one day. A later price is another record; none is ever changed.
+
+    Results have it, so it tolerates what newer versions add; who writes one into a spec or a file
+    of prices is told of a field that does not exist (harness.strict)."""
 
     backend: str
     """The backend that it is for, by its registered name."""

@@ -216,6 +216,9 @@ def _read_json(path: Path) -> Any:
         ) from None
 
 
+_SEQUENCES = msgspec.inspect.ListType | msgspec.inspect.VarTupleType
+
+
 def _known_only(value: Any, kind: msgspec.inspect.Type, path: str, ignored: list[str]) -> Any:
     """`value` without fields that `kind` lacks: spec Structs refuse those, and rightly so when a
     person wrote them, but here a newer version did. Their paths are added to `ignored`."""
@@ -235,6 +238,9 @@ def _known_only(value: Any, kind: msgspec.inspect.Type, path: str, ignored: list
     if isinstance(kind, msgspec.inspect.DictType) and isinstance(value, dict):
         inner = kind.value_type
         return {k: _known_only(v, inner, f"{path}.{k}", ignored) for k, v in value.items()}
+    if isinstance(kind, _SEQUENCES) and isinstance(value, list):
+        each = kind.item_type
+        return [_known_only(v, each, f"{path}[{i}]", ignored) for i, v in enumerate(value)]
     return value
 
 

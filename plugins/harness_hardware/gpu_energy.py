@@ -21,8 +21,6 @@ from typing import Final
 from msgspec import Struct
 
 __all__ = [
-    "UPDATES_MIN",
-    "WINDOW_MIN_S",
     "Counted",
     "Look",
     "Period",
@@ -30,12 +28,8 @@ __all__ = [
     "idle_mw",
     "integrated_mj",
     "period_of",
-    "why_too_short",
 ]
 
-WINDOW_MIN_S: Final = 2.0
-UPDATES_MIN: Final = 20
-"""Below either, the first and the last step are too great a part of the whole."""
 ROUNDING_MJ: Final = 2
 """The counter is in whole mJ: each of the two readings may lack one."""
 CHANGES_MIN: Final = 4
@@ -83,22 +77,6 @@ def counted(begun: Look, within: Iterable[Look], ended: Look, after: Look) -> Co
         return Counted(reason="the energy counter did not move")
     bound_mj = (moved - first) + (after.energy_mj - last) + ROUNDING_MJ
     return Counted(energy_mj=last - first, bound_mj=bound_mj)
-
-
-def why_too_short(window_s: float, period: Period | None) -> str:
-    """Empty where the window can carry a figure."""
-    if window_s < WINDOW_MIN_S:
-        return f"the window of {window_s:.2f} s is under {WINDOW_MIN_S:g} s"
-    if period is None:
-        return "the update period of the energy counter is not known: it stood still at the start"
-    updates = window_s * 1e9 / period.median_ns
-    if updates < UPDATES_MIN:
-        every_ms = period.median_ns / 1e6
-        return (
-            f"the window of {window_s:.2f} s has {updates:.0f} updates of the energy counter "
-            f"(every {every_ms:.0f} ms), under {UPDATES_MIN}"
-        )
-    return ""
 
 
 def period_of(looks: Sequence[Look]) -> Period | None:

@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from harness.devices import Device, Provider
+from harness.joules import UPDATES_MIN, WINDOW_MIN_S, why_too_short
 from harness_hardware.gpu_energy import (
-    UPDATES_MIN,
-    WINDOW_MIN_S,
     Counted,
     Look,
     Period,
     counted,
     integrated_mj,
-    why_too_short,
 )
 from harness_hardware.gpu_series import Found, Sample, Unknown, power_mw, series_figures
 
@@ -118,10 +116,13 @@ class Window:
 
     def _counted(self, device: Device, period: Period | None) -> Counted:
         at = self._devices.index(device)
+        readings = [row.readings[at] for row in self.samples]
+        # Whole within the window: a sample that was under way as it ended has, of some device, what
+        # the counter showed after its last look, and would seem to go back.
         within = [
-            Look(row.at_ns, row.readings[at].energy_mj)
-            for row in self.samples
-            if self.began_ns < row.at_ns < self._ended_ns
+            Look(one.at_ns, one.energy_mj)
+            for one in readings
+            if self.began_ns <= one.at_ns and one.at_ns + one.took_ns <= self._ended_ns
         ]
         uuid = device.uuid
         one = counted(self._begun[uuid], within, self._ended[uuid], self._after[uuid])
@@ -130,7 +131,8 @@ class Window:
             return Counted(reason=f"the energy counter: {said}")
         if one.energy_mj is None and "anew" in one.reason:
             return one
-        why = why_too_short(self._window_s(), period)
+        period_s = None if period is None else period.median_ns / 1e9
+        why = why_too_short(self._window_s(), period_s)
         return Counted(reason=why) if why else one
 
     def _sampled(self, sampled: str, by_counter: Found | str) -> Found | str:

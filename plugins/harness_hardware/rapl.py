@@ -10,8 +10,8 @@ asked of the server yet.
 anything. A thread reads the counters often enough that none of them wraps unseen.
 
 A window ends up to an update of the counter too early or too late at either side, so that its
-energy is known to twice what an update may bring (`energy_bound_j`); one that is shorter than
-WINDOW_MIN_S, or than UPDATES_MIN updates, gives no joules at all.
+energy is known to twice what an update may bring (`energy_bound_j`); a short one gives no joules
+at all (harness.joules).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from harness.joules import why_too_short
 from harness.processes import NOT_HERE, server_processes
 from harness.protocols import Observation
 from harness.sampling import Cost, Pace
@@ -42,8 +43,6 @@ from harness_hardware.powercap import (
 
 __all__ = ["Rapl"]
 
-WINDOW_MIN_S: Final = 2.0
-UPDATES_MIN: Final = 20
 INTERVAL_MAX_S: Final = 1.0
 WRAPS_PER_SAMPLE_MAX: Final = 0.25
 """Of a counter's range, at a power that no package reaches, between two samples."""
@@ -232,7 +231,7 @@ class Rapl:
         add("update_period_ms", period_ms, "ms", STILL)
         lost = "a counter was lost, or reset, meanwhile"
         add("idle_power_w", self._idle_w, "W", lost if self._options.idle_s else "idle_s is 0")
-        short = self._too_short(window_s)
+        short = STILL if self._period_s is None else why_too_short(window_s, self._period_s)
         for name, zones in self._sums():
             joules, why = self._joules(zones)
             add(f"{name}energy_j", None if short else joules, "J", why or short, "lower")
@@ -265,16 +264,3 @@ class Rapl:
             if zone.refused or last is None or last.lost:
                 return None, zone.refused or (last.lost if last else f"{zone.name} was not read")
         return sum(self._last[zone.path].total_uj for zone in zones) / 1e6, ""
-
-    def _too_short(self, window_s: float) -> str:
-        """Why the window gives no joules; empty where it is long enough."""
-        if self._period_s is None:
-            return STILL
-        needed_s = max(WINDOW_MIN_S, UPDATES_MIN * self._period_s)
-        if window_s >= needed_s:
-            return ""
-        return (
-            f"a window of {window_s:.2g} s is too short for joules: it takes {needed_s:.3g} s "
-            f"({WINDOW_MIN_S:g} s, and {UPDATES_MIN} updates of the counter, one each "
-            f"{self._period_s * 1e3:.3g} ms)"
-        )

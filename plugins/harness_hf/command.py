@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -46,7 +47,7 @@ def tiny_hf(
     size_bytes = models.disk_bytes(folder) or 0
     click.echo(f"{folder}: {numbers:,} parameters, {size_bytes / 2**20:.1f} MiB, {dtype}")
     name = str(out) if out is not None else (folder.name if given else size)
-    click.echo(f"harness run load --backend hf --model {name}", err=True)
+    click.echo(f"next: harness run load --backend hf --model {shlex.quote(name)}", err=True)
 
 
 def _shape(size: str, layers: int | None, hidden: int | None, seed: int) -> tiny.Shape:

@@ -17,10 +17,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from harness.devices import NoDevices, Provider
+
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Meter", "rss_peak_bytes"]
+__all__ = ["Meter", "rss_peak_bytes", "taken_bytes"]
 
 _STATUS: Final = Path("/proc/self/status")
 _RESET: Final = Path("/proc/self/clear_refs")
@@ -31,7 +33,7 @@ class Meter:
 
     def __init__(self, devices: list[torch.device]) -> None:
         self._cuda = [device for device in devices if device.type == "cuda"]
-        self._nvml = _Nvml() if self._cuda else None
+        self._driver = _driver() if self._cuda else None
 
     def begin(self) -> None:
         """From now on."""
@@ -55,7 +57,7 @@ class Meter:
             "memory_allocated_peak_bytes": sum(map(torch.cuda.max_memory_allocated, self._cuda)),
             "memory_reserved_peak_bytes": sum(map(torch.cuda.max_memory_reserved, self._cuda)),
         }
-        taken = self._nvml.taken_bytes() if self._nvml is not None else None
+        taken = taken_bytes(self._driver) if self._driver is not None else None
         if taken is not None:
             told |= {"memory_process_peak_bytes": taken, "memory_process_of": "nvml"}
         return told
@@ -77,26 +79,22 @@ def rss_peak_bytes() -> int | None:
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
-class _Nvml:
-    """This process, as the driver sees it, over all its GPUs."""
+def taken_bytes(driver: Provider) -> int | None:
+    """By this process, over all its GPUs. In a container the driver's process numbers may be
+    others: then, and where it does not tell, nobody knows."""
+    seen = [driver.processes(device.uuid) for device in driver.devices()]
+    ours = [one.used_bytes for each in seen for one in each.listed if one.pid == os.getpid()]
+    known = [size for size in ours if size is not None]
+    if any(each.unknown for each in seen) or not known or len(known) != len(ours):
+        return None
+    return sum(known)
 
-    def __init__(self) -> None:
-        self._library: Any = None
-        with contextlib.suppress(Exception):  # the driver's library is a stranger
-            import pynvml
 
-            pynvml.nvmlInit()
-            self._library = pynvml
+def _driver() -> Provider | None:
+    """For as long as the process lives; None where it does not answer."""
+    from harness.devices.nvml import Nvml
 
-    def taken_bytes(self) -> int | None:
-        if self._library is None:
-            return None
-        total: int | None = None
-        with contextlib.suppress(Exception):
-            for index in range(self._library.nvmlDeviceGetCount()):
-                handle = self._library.nvmlDeviceGetHandleByIndex(index)
-                for process in self._library.nvmlDeviceGetComputeRunningProcesses(handle):
-                    # In a container the driver's process numbers may be others: then it is unknown.
-                    if process.pid == os.getpid() and process.usedGpuMemory is not None:
-                        total = (total or 0) + process.usedGpuMemory
-        return total
+    try:
+        return Nvml()
+    except NoDevices:
+        return None

@@ -78,8 +78,14 @@ async def _serve(replies: int) -> None:
         writer.write(framed(Refused(*_refusal(error, opening.options))))
         await writer.drain()
         return
+    try:
+        driver = _Driver(opening, writer)
+    except Exception as error:  # which options there are, Ray alone knows
+        said = f"Ray does not take these options: {in_short(error)}"
+        writer.write(framed(Refused(said, "placement.executor_options")))
+        await writer.drain()
+        return
     writer.write(framed(opened))
-    driver = _Driver(opening, writer)
     try:
         while not isinstance(command := await _read(reader), Close):
             driver.obey(command)
@@ -169,11 +175,16 @@ class _Driver:
         if isinstance(command, Execute):
             task = asyncio.ensure_future(self._execute(command))
             self._tasks[command.number] = task
-            task.add_done_callback(lambda _: self._tasks.pop(command.number, None))
+            task.add_done_callback(lambda ended: self._ended(command.number, ended))
         elif isinstance(command, Interrupt):
             self._interrupt(command.number)
         elif isinstance(command, Kill) and (under_way := self._tasks.get(command.number)):
             under_way.cancel()
+
+    def _ended(self, number: int, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(number, None)
+        if task.cancelled():  # before it began: it had no chance to say so
+            self._writer.write(framed(Over(number, "killed")))
 
     async def end(self) -> None:
         tasks = [*self._tasks.values()]
@@ -191,10 +202,10 @@ class _Driver:
     # ---- one trial
 
     async def _execute(self, command: Execute) -> None:
-        number, handle = command.number, self._actor.remote()
-        node = ""
+        number, handle, node = command.number, None, ""
         over = Over(number, "killed")
         try:
+            handle = self._actor.remote()
             placement = await self._placed(handle, command)
             if isinstance(placement, Over):
                 over = placement
@@ -205,12 +216,13 @@ class _Driver:
             over = await self._bring_home(number, handle)
         except asyncio.CancelledError:
             pass
-        except (self._ray.exceptions.RayError, RuntimeError, ValueError) as error:
+        except Exception as error:  # of any kind: whoever waits for it is to hear how it ended
             over = Over(number, *how_it_went(error, node))
         finally:
             self._handles.pop(number, None)
-            with contextlib.suppress(Exception):
-                self._ray.kill(handle, no_restart=True)
+            if handle is not None:
+                with contextlib.suppress(Exception):
+                    self._ray.kill(handle, no_restart=True)
             self._writer.write(framed(over))
 
     async def _placed(self, handle: Any, command: Execute) -> dict[str, str] | Over:

@@ -34,6 +34,8 @@ def how_it_went(error: BaseException, node: str) -> How:
             f"a node of the cluster cannot begin a trial: {in_short(text)}",
             "the same packages wherever trials are executed, or executor_options.runtime_env",
         )
+    if not node and type(error) in (TypeError, ValueError):  # of what was asked, not of a place
+        return "refused", f"Ray takes no such trial: {in_short(text)}", "placement.executor_options"
     if type(error).__name__ == "RuntimeEnvSetupError":
         return "refused", f"the runtime_env cannot be had: {in_short(text)}", "ray's runtime_env"
     if _MEMORY.search(text):

@@ -60,6 +60,15 @@ def checked(config: ExecutorConfig) -> RayOptions:
         _at_least(least, getattr(options, name), f"{_WHERE}.{name}")
     for name, amount in options.resources.items():
         _at_least(1e-4, amount, f"{_WHERE}.resources.{name}")
+        if name in ("CPU", "GPU"):
+            raise SpecError(
+                "is no custom resource",
+                where=f"{_WHERE}.resources.{name}",
+                remedy=f"executor_options: {{{name.lower()}s: {amount:g}}}",
+            )
+    if options.gpus > 1 and options.gpus % 1:
+        what = f"beyond 1 Ray hands out whole GPUs, and this is {options.gpus:g}"
+        raise SpecError(what, where=f"{_WHERE}.gpus")
     if options.gpus % 1 and not placement.share_gpus:
         raise SpecError(
             "a part of a GPU is one that other trials use, too",

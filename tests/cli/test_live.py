@@ -22,7 +22,7 @@ from harness.cli.live.board import Board
 from harness.cli.live.estimates import CALLS_MAX, Gathered, half_width
 from harness.cli.live.lines import now_lines, progress_line, table_lines
 from harness.cli.live.plain import PlainView
-from harness.schema import CallError, OpenLoad
+from harness.schema import CallError, OpenLoad, RetryRecord
 from harness.statistics import t_interval
 from tests.sim.servers import sim
 from tests.store import builders
@@ -265,6 +265,7 @@ def test_plain_lines_name_cells_and_time_left(capfd):
     run_trial(view, view.board, plan.trials[0], seconds=7.0)
     run_trial(view, view.board, plan.trials[1], calls=2)
     assert capfd.readouterr().err.splitlines() == [
+        "trial 1/2 baseline n=1: begun",
         "trial 1/2 baseline n=1: ok, 4 calls ok, 1.1 s; 7 s left",
         "trial 2/2 baseline n=2: ok, 2 calls ok, 1.1 s",
     ]
@@ -279,7 +280,25 @@ def test_skipped_trials_are_said_together(capfd):
     for number in range(1, 5):
         view.trial_finished(builders.trial("a", number, status="skipped", error=reason))
     lines = capfd.readouterr().err.splitlines()
-    assert lines[1:] == ["4 trials skipped: the interval is narrow enough"]
+    assert lines[2:] == ["4 trials skipped: the interval is narrow enough"]
+
+
+def test_a_long_trial_says_where_it_stands_and_a_lost_place_is_said(capfd):
+    plan = plan_of(("a",), trials=2)
+    view = PlainView(Board(Clock()))
+    view.run_started(plan)
+    view.trial_started(plan.trials[0], 2)
+    view.board.clock_s.now_s += 70.0
+    view.iteration_started(plan.trials[0], "measured", 40)
+    view.call_finished(builders.call(trial=0))
+    view.board.clock_s.now_s += 12.0
+    view.call_finished(builders.call(trial=0))
+    view.trial_retried(RetryRecord(trial=0, attempt=1, reason="the node is gone"))
+    assert capfd.readouterr().err.splitlines()[1:] == [
+        "trial 1/2 a: measured, 0 of 40 calls, 70 s",
+        "trial 1/2 a: measured, 2 of 40 calls, 82 s",
+        "trial number 0: its place was lost, and it begins anew: the node is gone",
+    ]
 
 
 # A real terminal. ---------------------------------------------------------------------------------

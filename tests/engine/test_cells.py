@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.engine import spec_from
-from harness.engine.cells import configuration, find_cells, load_of, search_loads
+from harness.engine.cells import backends_of, configuration, find_cells, load_of, search_loads
 from harness.errors import SpecError
 from harness.schema import ClosedLoad, SearchSpec
 
@@ -35,6 +35,15 @@ def test_every_combination_in_the_order_of_the_axes():
         "num_ctx=2,concurrency=8",
     ]
     assert cells["num_ctx=2,concurrency=4"] == {"backend.options.num_ctx": 2, "load.concurrency": 4}
+
+
+def test_backends_are_named_once_each():
+    whole = swept({"backend": {"a": {"name": "one"}, "b": {"name": "two"}, "c": {"model": "m"}}})
+    cells = find_cells(whole)
+    assert backends_of(whole, [("default", c) for c in cells], cells) == ["one", "two", "scripted"]
+    arms = spec(arms={"x": {}, "y": {"backend": {"name": "other"}}})
+    assert backends_of(arms, [("x", "base"), ("y", "base")], {}) == ["scripted", "other"]
+    assert backends_of(arms, [], {}) == ["scripted"]
 
 
 def test_side_by_side():

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from harness.cli.live.board import Board
 from harness.engine import Silent, run, spec_from
 from harness.engine import execute as execute_module
-from harness.engine.crew import RETRIES_MAX
+from harness.engine.attempts import RETRIES_MAX
 from harness.engine.gathering import Gathering
 from harness.engine.messages import Ended, decode_job, encode_message
 from harness.engine.resume import Resume

@@ -12,6 +12,8 @@ import pytest
 from harness_hardware import GpuOptions
 from harness_hardware import gpu as module
 from harness_hardware.gpu import Gpu, pids_unknown
+from harness_hardware.gpu_series import Sample
+from msgspec.structs import replace
 
 from harness.devices import GpuProcess, NoDevices
 from harness.devices.synthetic import FOREIGN_PID, Synthetic, SyntheticSpec
@@ -137,8 +139,8 @@ def test_the_samples_are_kept_with_their_source():
 def test_a_short_window_has_no_energy_and_the_rest_is_there():
     bench = Bench()
     found = bench.opened(1.5)
-    assert "energy_j" not in found and "under 2 s" in bench.why("energy_j")
-    assert "under 2 s" in bench.why("energy_bound_j")
+    assert "energy_j" not in found and "it takes 2 s" in bench.why("energy_j")
+    assert "it takes 2 s" in bench.why("energy_bound_j")
     assert found["power_mean_w"] > 0
     assert bench.observe(3.0)["energy_j"] > 0  # the next iteration is long enough
 
@@ -154,6 +156,23 @@ def test_a_counter_that_begins_anew_gives_no_energy():
     bench = Bench(reset_at_s=6.0)
     bench.opened(6.0)
     assert "began anew" in bench.why("energy_j")
+
+
+def test_a_sample_under_way_as_the_window_ends_is_no_reset():
+    """It began before the end, and read the counter after its next step."""
+    bench = Bench(quiet_s=60)
+    bench.opened()
+    bench.gpu.start()
+    bench.clock.wait(5.0)
+    window, uuid = bench.gpu._window, bench.provider.devices()[0].uuid
+    window.end()
+    began_ns = window._ended_ns - 1_000_000
+    bench.clock.wait(0.15)
+    late = replace(bench.provider.read(uuid), at_ns=began_ns, took_ns=151_000_000)
+    window.samples.append(Sample(began_ns, (late,)))
+    window.last(0.1)
+    found = window.figures(bench.gpu._periods, "off")
+    assert found["energy_j"].value == pytest.approx(300.0, abs=found["energy_bound_j"].value)
 
 
 @pytest.mark.parametrize(
@@ -227,7 +246,7 @@ def test_the_fallback_is_for_devices_without_a_counter():
     assert found["energy_sampled_j"] == pytest.approx(bench.true_j(), rel=0.2)
     assert "energy_j" not in found
     bench.observe(1.0)
-    assert "under 2 s" in bench.why("energy_sampled_j")
+    assert "it takes 2 s" in bench.why("energy_sampled_j")
 
 
 def test_off_means_that_it_is_no_figure_at_all():

@@ -5,17 +5,16 @@ from __future__ import annotations
 import pytest
 from harness_hardware.gpu_energy import (
     Look,
-    Period,
     counted,
     idle_mw,
     integrated_mj,
     period_of,
-    why_too_short,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.devices.synthetic import Synthetic, SyntheticSpec
+from harness.joules import why_too_short
 from harness.testing import FakeClock
 
 PIECES = st.lists(st.tuples(st.floats(0.003, 3), st.floats(0, 1200)), min_size=1, max_size=6).map(
@@ -103,12 +102,10 @@ def test_a_look_that_failed_in_between_does_no_harm():
 
 
 def test_windows_that_cannot_carry_a_figure_are_refused():
-    period = Period(median_ns=100e6, longest_ns=110e6, steps=12)
-    assert why_too_short(2.0, period) == ""
-    assert "under 2 s" in why_too_short(1.99, period)
-    slow = Period(median_ns=250e6, longest_ns=250e6, steps=12)
-    assert "20 updates" not in why_too_short(5.0, slow)
-    assert "16 updates" in why_too_short(4.0, slow)
+    assert why_too_short(2.0, 0.1) == ""
+    assert "it takes 2 s" in why_too_short(1.99, 0.1)
+    assert why_too_short(5.0, 0.25) == ""
+    assert "it takes 5 s (2 s, and 20 updates" in why_too_short(4.0, 0.25)
     assert "not known" in why_too_short(60.0, None)
 
 

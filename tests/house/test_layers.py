@@ -41,6 +41,7 @@ LAYERS = {
     "statistics": 1,
     "transport": 1,
     "devices": 1,
+    "joules": 1,
     "sampling": 1,
     "processes": 1,
     "engine": 2,
@@ -81,6 +82,7 @@ PUBLIC = {
     "tables",
     "testing",
     "devices",
+    "joules",
     "sampling",
     "processes",
 }

@@ -88,6 +88,23 @@ def test_unknown_is_not_free():
     assert "unpriced" in codes(some)
 
 
+def test_what_was_refused_cost_nothing():
+    """The first call is of the warm-up. One whose answer broke off is of unknown cost, though."""
+    refused = respond([b"{}"], status=429, content_type="application/json")
+    load = {"mode": "closed", "requests": 6, "concurrency": 1}
+    ran = paid(answers=[refused, answer()], load=load, iterations={"measured": 1, "warmup": 1})
+    assert [call.http_status for call in ran.calls].count(429) == 4  # of 8, in turns
+    assert {call.cost for call in ran.calls if call.http_status == 429} == {None}
+    arm = summary(ran)
+    assert arm.cost == CostSummary(usd="0.000064", calls=8)
+    assert "unpriced" not in codes(ran)
+    assert figure(arm, "iteration_cost_usd").mean == 0.000048
+    assert figure(arm, "cost_usd_per_1k_output_tokens").mean == pytest.approx(0.048 / 9)
+    broken = paid(answers=[answer()[:-2], answer()], load=load)
+    assert summary(broken).cost == CostSummary(usd="0.000064", calls=8, unknown=4)
+    assert figure(summary(broken), "iteration_cost_usd").n == 0
+
+
 def test_a_service_without_a_price_is_said_to_have_none():
     ran = paid(NO_PRICE)
     assert ran.trials[0].effective.unknown["price"] == "no price record for 'm' of backend 'paid'"
@@ -139,6 +156,8 @@ def test_a_price_of_tomorrow_is_not_used():
 def test_mistakes_are_found_before_anything_is_started(tmp_path, monkeypatch):
     with pytest.raises(SpecError, match=r"\$\.prices\[0\]\.input_usd_per_token"):
         paid(prices=[{**PRICE, "input_usd_per_token": "1.5 USD"}])
+    with pytest.raises(SpecError, match=r"\$\.prices\[1\]\.input_usd: there is no such field"):
+        paid(prices=[PRICE, {**PRICE, "input_usd": "1"}])
     with pytest.raises(SpecError, match=r"\$\.prices\[1\]"):
         paid(prices=[PRICE, PRICE])
     (tmp_path / "own.json").write_text('{"prices": [{}]}')

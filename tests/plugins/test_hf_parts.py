@@ -19,12 +19,14 @@ from harness_hf import HfOptions, models, tensors, tiny
 from harness_hf.backend import _read_back, _said
 from harness_hf.footprint import device_of, predict
 from harness_hf.jobs import Ask, Job, Jobs
+from harness_hf.memory import taken_bytes
 from harness_hf.models import Found
 from harness_hf.pieces import Pieces
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.cli import cli
+from harness.devices import GpuProcess, Processes
 from harness.errors import BackendError, HarnessError, MissingExtra, SpecError
 from harness.schema import ChunkKind
 from harness.testing import respond
@@ -33,6 +35,9 @@ from tests.plugins.hf_kit import ask, make, stamps_of, tokens_of
 
 CONTENT_DIGEST = "5295fdae097d0aa8902703764eb9ada15f9949def5be12c561cf20cdb611debf"
 """Of the folder `tiny`, file by file."""
+OURS = GpuProcess(pid=os.getpid(), used_bytes=3)
+UNTOLD = GpuProcess(pid=os.getpid())
+OTHER = GpuProcess(pid=1, used_bytes=100)
 
 
 @pytest.fixture(scope="module")
@@ -323,6 +328,24 @@ def test_what_cannot_be_predicted_says_why(tmp_path: Path) -> None:
     assert set(said.unknown) == {"weights_bytes", "kv_bytes"}
     gone = predict(None, HfOptions())
     assert "not on this disk" in gone.unknown["weights_bytes"]
+
+
+@pytest.mark.parametrize(
+    ("by_device", "taken"),
+    [
+        ([Processes(listed=(OURS, OTHER)), Processes(listed=(OURS,))], 6),
+        ([Processes(listed=(OURS,)), Processes(listed=(OTHER,))], 3),
+        ([Processes(listed=(OTHER,)), Processes()], None),
+        ([Processes(listed=(OURS,)), Processes(unknown="Not Supported")], None),
+        ([Processes(listed=(OURS,)), Processes(listed=(UNTOLD,))], None),
+    ],
+)
+def test_what_a_process_takes_of_gpus_is_all_of_it_or_unknown(by_device, taken) -> None:
+    each = dict(zip("ab", by_device, strict=True))
+    driver = SimpleNamespace(
+        devices=lambda: [SimpleNamespace(uuid=uuid) for uuid in each], processes=each.__getitem__
+    )
+    assert taken_bytes(driver) == taken
 
 
 def test_which_memory_is_told_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,12 +10,13 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import msgspec
 import psutil
 import pytest
-from harness_ray import RayOptions
+from harness_ray import RayOptions, driver, wire
 from harness_ray.errors import how_it_went
 from harness_ray.executor import RayExecutor
 from harness_ray.place import Place
@@ -266,7 +267,9 @@ def test_no_cluster_there():
         ({"executor_options": {"cpu": 1}}, r"\$\.placement\.executor_options"),
         ({"executor_options": {"cpus": -1}}, r"executor_options\.cpus"),
         ({"executor_options": {"gpus": 0.5}}, r"executor_options\.gpus"),
+        ({"executor_options": {"gpus": 1.5}, "share_gpus": True}, r"executor_options\.gpus"),
         ({"executor_options": {"resources": {"far": 0}}}, r"resources\.far"),
+        ({"executor_options": {"resources": {"CPU": 2}}}, r"resources\.CPU"),
         ({"executor_options": {"pass_env": ["NOT_SET_HERE"]}}, r"pass_env\[0\]"),
         (
             {"executor_options": {"runtime_env": {"env_vars": {"OPENAI_API_KEY": "x"}}}},
@@ -308,6 +311,30 @@ def test_what_ray_says_in_one_line():
     assert how_it_went(gone, "ab") == ("place_lost", "node ab of the cluster is gone", "")
     absent = ActorDiedError("… ModuleNotFoundError: No module named 'harness_ray'")
     assert how_it_went(absent, "")[0] == "refused"
+    assert how_it_went(ValueError("Resource quantities >1 …"), "")[0] == "refused"
+
+
+@pytest.mark.parametrize("then", [None, wire.Kill(1), wire.Interrupt(1)])
+def test_the_run_hears_how_each_trial_ended(monkeypatch, then):
+    """Without Ray, which refuses: also where the trial is ended before anything of it has begun."""
+    said = []
+
+    def refuse():
+        raise ValueError("it takes no such thing")
+
+    async def main():
+        actor = SimpleNamespace(options=lambda **_: SimpleNamespace(remote=refuse))
+        monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(remote=lambda _: actor))
+        ours = driver._Driver(wire.Open(RayOptions(), "", {}), SimpleNamespace(write=said.append))
+        ours.obey(wire.Execute(1, b""))
+        if then is not None:
+            ours.obey(then)
+        await ours.end() if then else await asyncio.wait([*ours._tasks.values()])
+
+    asyncio.run(main())
+    over = [wire.decode_reply(frame[wire.LENGTH.size :]) for frame in said]
+    how = ("killed", "") if then else ("refused", "Ray takes no such trial: it takes no such thing")
+    assert [(one.number, one.how, one.what) for one in over] == [(1, *how)]
 
 
 # ------------------------------------------------------------------------ the cluster's end, alone

@@ -11,6 +11,7 @@ import pytest
 from harness.report import scaling_comparison
 from harness.report.model_lines import model_lines
 from harness.report.models import is_over_models, model_rows, parameters_of
+from harness.report.page.models import models_table
 from harness.schema import (
     CallError,
     Effective,
@@ -22,6 +23,7 @@ from harness.schema import (
     SweepSpec,
 )
 from harness.schema.spec import BackendSpec
+from tests.report.rendering import many_trials
 from tests.store.builders import FakeRun, call, failed, iteration, manifest, trial
 
 MODELS = ("small", "large", "broken", "=cmd|'/c calc'!A1", "late")
@@ -147,4 +149,22 @@ def test_lines_for_a_terminal(run):
     lines = [line for line, _ in model_lines(model_rows(run))]
     assert lines[0] == "models: 1 passed, 2 failed, 1 skipped, 1 not run"
     assert lines[1].split() == ["passed", "small", "135M", "2/2", "launches,", "4", "calls", "ok"]
+    narrow = [line for line, _ in model_lines(model_rows(run), 50)]
+    assert "  skipped  large               20B  does not fit:" in narrow
+    assert "                                    needs 41 GiB" in narrow
     assert lines[-1].startswith("  * parameters as the spec declares them")
+
+
+def test_a_table_on_the_page(run):
+    shown, counts = models_table(run)
+    assert counts == "1 passed, 1 skipped, 2 failed, 1 not run"
+    assert [column.head for column in shown.columns][:3] == ["Model", "Backend", "Parameters"]
+    small, large, broken, declared, late = shown.rows
+    assert [cell.text for cell in small[2:]] == [
+        "135M", "here", "passed", "25", "—", "0.127 KiB", "—",
+    ]  # fmt: skip
+    assert small[7].lines == ("predicted 0.117 KiB",) and small[7].title == "the process (rss)"
+    assert large[4].lines == ("0 of 2 launches", "does not fit: needs 41 GiB")
+    assert (broken[4].tone, declared[2].text) == ("bad", "7B*")
+    assert late[2].unknown and late[3].unknown and late[8].unknown
+    assert models_table(many_trials(2)) is None, "two arms, one model"

@@ -9,7 +9,7 @@ import pytest
 
 from harness.engine.summary import derive_summary
 from harness.errors import StoreError
-from harness.schema import SCHEMA_VERSION, CallRecord, ClosedLoad
+from harness.schema import SCHEMA_VERSION, CallRecord, ClosedLoad, LogEntry, PriceRecord
 from harness.store import RunWriter, list_runs, load_run
 from harness.store.reader import LogReader
 from tests.store import builders
@@ -188,6 +188,9 @@ def test_files_of_a_newer_harness_are_read_and_warned_about(tmp_path):
     raw = msgspec.json.decode(path.read_bytes())
     raw["schema_version"] = SCHEMA_VERSION + 1
     raw["weather"] = "fair"
+    price = dict.fromkeys(("input_usd_per_token", "output_usd_per_token"), "1")
+    price |= {"backend": "b", "model": "m", "date": "2026-01-01", "source": "s", "tier_usd": "2"}
+    raw["prices"] = raw["spec"]["prices"] = [price]
     raw["spec"]["gpu_budget"] = 3
     raw["spec"]["arms"]["baseline"]["colour"] = "red"
     raw["spec"]["load"] = {"mode": "closed", "concurrency": 4, "think_s": 1.0}
@@ -199,6 +202,26 @@ def test_files_of_a_newer_harness_are_read_and_warned_about(tmp_path):
     for field in ("$.weather", "$.spec.gpu_budget", "$.spec.arms.baseline.colour"):
         assert field in ignored
     assert "$.spec.load.think_s" in ignored
+    assert "$.prices[0].tier_usd" in ignored and "$.spec.prices[0].tier_usd" in ignored
+    assert run.manifest.spec.prices == run.manifest.prices and len(run.manifest.prices) == 1
+
+
+def test_no_record_of_a_newer_harness_is_refused_for_what_it_has_besides():
+    """Nor anything inside of it: else it would be taken for damage, and left out of the figures."""
+    kinds, seen = [msgspec.inspect.type_info(LogEntry)], set()
+    while kinds:
+        kind = kinds.pop()
+        if isinstance(kind, msgspec.inspect.StructType):
+            if kind.cls not in seen:
+                seen.add(kind.cls)
+                kinds += [field.type for field in kind.fields]
+        elif isinstance(kind, msgspec.inspect.UnionType):
+            kinds += kind.types
+        else:
+            names = ("item_type", "value_type", "key_type")
+            kinds += [getattr(kind, name) for name in names if hasattr(kind, name)]
+    assert PriceRecord in seen and len(seen) > 15
+    assert not [one.__name__ for one in seen if one.__struct_config__.forbid_unknown_fields]
 
 
 def test_a_newer_manifest_that_cannot_be_read_asks_for_an_upgrade(tmp_path):

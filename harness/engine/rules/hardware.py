@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from harness.engine.rules.view import ArmView, RunView, label
+from harness.joules import WINDOW_MIN_S
 from harness.schema import Caveat, IterationRecord
 from harness.text import one_line
 
@@ -19,8 +20,6 @@ __all__ = ["ENERGY", "clocks", "gpu_shared", "no_energy", "thermal", "why_no_ene
 
 ENERGY: Final = ("gpu", "rapl")
 """Instruments that count joules, as `<name>.energy_j`."""
-WINDOW_MIN_S: Final = 2.0
-"""Below it neither of them gives joules (docs/measuring.md)."""
 
 
 def thermal(view: RunView) -> Iterator[Caveat]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Final
 
 from harness.engine.rules.view import ArmView, RunView
 from harness.engine.till import BUDGET
-from harness.money import dollars, was_refused, was_sent
+from harness.money import dollars, uncosted, was_sent
 from harness.money.amounts import added
 from harness.schema import Caveat, TrialRecord
 
@@ -37,13 +38,16 @@ def budget(view: RunView) -> Iterator[Caveat]:
     costs = [arm.summary.cost for arm in view.arms if arm.summary.cost is not None]
     spent = added(Decimal(cost.usd) for cost in costs)
     unknown = sum(cost.unknown for cost in costs)
+    first = next((t.error.message[:FIRST_MAX] for t in cut if t.error), "")
+    worst = re.search(r"it can cost \$[0-9.]*[0-9]", first)
     besides = f" and {unknown} calls of unknown cost, counted as the most they can have cost"
     yield Caveat(
         code="budget",
         severity="doubtful",
         message=f"the budget of {dollars(limit)} ended the run: {dollars(spent)} is spent"
         f"{besides if unknown else ''}; measured calls not sent: {refused}; "
-        f"trials cut short: {len(cut)}, not begun: {len(skipped)}",
+        f"trials cut short: {len(cut)}, not begun: {len(skipped)}"
+        + (f"; of the first call that did not fit: {worst[0]}" if worst else ""),
         evidence={
             "budget_usd": str(limit),
             "spent_usd": str(spent),
@@ -51,7 +55,7 @@ def budget(view: RunView) -> Iterator[Caveat]:
             "calls_not_sent": refused,
             "trials_cut_short": len(cut),
             "trials_skipped": len(skipped),
-            "first": next((t.error.message[:FIRST_MAX] for t in cut if t.error), ""),
+            "first": first,
         },
         remedy="a larger --budget-usd, fewer --max-tokens, or fewer requests",
     )
@@ -79,15 +83,13 @@ def unpriced(view: RunView) -> Iterator[Caveat]:
 
 
 def _unknown(arm: ArmView) -> tuple[int, int]:
-    """Calls of unknown cost, and all that were sent. Those that the server refused, and what went
-    wrong before them, are failures, and shown as such."""
+    """Calls of unknown cost, and all that were sent: measured ones, or warm-up and failed ones as
+    well where those alone have it. One that the server refused is a failure, and shown as such."""
     cost = arm.summary.cost
     is_api = any(trial.effective.location == "api" for trial in arm.trials)
     if cost is None and not is_api:
         return 0, 0
-    sent = [call for call in arm.calls if was_sent(call)]
-    measured = sum(call.cost is None and not was_refused(call) for call in sent)
+    measured = sum(uncosted(call) > 0 for call in arm.calls)
     if cost is None or measured:
-        return measured, len(sent)
-    refused = sum(call.cost is None for call in sent)
-    return max(0, cost.unknown - refused), cost.calls
+        return measured, sum(map(was_sent, arm.calls))
+    return cost.unknown, cost.calls
