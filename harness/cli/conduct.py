@@ -301,7 +301,7 @@ def show(run: Run, as_json: bool) -> None:
     rows = _models(run)
     for told, style in model_lines(rows, out.width) if rows else ():
         out.print(told, style=style, markup=False, highlight=False, soft_wrap=True)
-    if run.manifest.spec.budget_usd is not None and not any(arm.cost for arm in summary.arms):
+    if run.manifest.spec.budget_usd is not None and _is_free(summary):
         out.print("the budget held nothing: no call has a price (docs/money.md)", style="yellow")
     out.print(f"\n{path}", markup=False, highlight=False, soft_wrap=True)
     reports = path / "reports"
@@ -313,6 +313,13 @@ def show(run: Run, as_json: bool) -> None:
         out.print("next: the same command without --smoke", markup=False, highlight=False)
     for command in _following(summary, path, rows):
         out.print(f"next: harness {command}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _is_free(summary: Summary) -> bool:
+    """Whether calls were made, and not one was held to a budget."""
+    ended = any(caveat.code == "budget" for caveat in summary.verdict.caveats)
+    free = all(arm.cost is None for arm in summary.arms)
+    return free and not ended and any(arm.calls for arm in summary.arms)
 
 
 def _models(run: Run) -> list[ModelRow]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -41,7 +42,8 @@ def show_plan(plan: Plan, *, as_json: bool) -> None:
     for line in _head(plan, found):
         out.print(line, markup=False, highlight=False, soft_wrap=True)
     _table(plan, out)
-    for line in [*guard_lines(plan, fits, max(out.width, 40)), *_notes(plan)]:
+    width = max(out.width, 40)
+    for line in [*guard_lines(plan, fits, width), *_notes(plan, width)]:
         out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -142,7 +144,7 @@ def _table(plan: Plan, out: Console) -> None:
         out.print(f"… and {len(plan.arms) - ROWS_MAX} more (--json lists all)")
 
 
-def _notes(plan: Plan) -> Iterator[str]:
+def _notes(plan: Plan, width: int) -> Iterator[str]:
     from harness.engine.checks import unknown_metric
 
     yield ""
@@ -150,7 +152,7 @@ def _notes(plan: Plan) -> Iterator[str]:
     shown = " → ".join(one_line(name, 60) for name in order[:ORDER_SHOWN])
     more = f" → … {len(order) - ORDER_SHOWN} more" if len(order) > ORDER_SHOWN else ""
     if plan.spec.search is None:
-        yield f"in this order: {shown}{more}"
+        yield from wrap(f"in this order: {shown}{more}", width, break_on_hyphens=False)
     else:
         yield "a search decides from the results which of these loads are tried, and how often"
     groups = plan.duplicates()

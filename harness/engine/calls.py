@@ -45,9 +45,10 @@ from harness.schema import (
 if TYPE_CHECKING:
     from harness._native.recorder import Record as WireRecord
 
-__all__ = ["Caller"]
+__all__ = ["INTERRUPTED", "Caller"]
 
 GIVEN_UP = CallError(code="cancelled", message="the scenario gave the call up")
+INTERRUPTED = CallError(code="cancelled", message="the run was interrupted")
 
 
 class Caller:
@@ -178,7 +179,10 @@ class Caller:
                 request, exchange, place, ordinal, earlier, worst, lane=lane, due_ns=due_ns
             )
             wait_s = again_after_s(self._backend, record)
-            if wait_s is None or not await self._goes_on_after(wait_s, record):
+            if wait_s is None:
+                break
+            if not await self._goes_on_after(wait_s, record):
+                record = _given_up(record, INTERRUPTED)
                 break
             earlier = reasons(record)
             due_ns = 0  # no schedule knows of it: as soon as its turn comes
@@ -232,8 +236,7 @@ class Caller:
         except TimeoutError:
             return True
         except asyncio.CancelledError:
-            given_up = {"status": "cancelled", "error": GIVEN_UP, "earlier": reasons(record)}
-            self._deliver(msgspec.structs.replace(record, **given_up))
+            self._deliver(_given_up(record, GIVEN_UP))
             raise
         return False
 
@@ -273,6 +276,11 @@ class Caller:
         if self._readers is None:
             return self._backend
         return self._readers.reader(self._backend, path, more)
+
+
+def _given_up(record: CallRecord, why: CallError) -> CallRecord:
+    """A call that was to be sent once more, and was not."""
+    return msgspec.structs.replace(record, status="cancelled", error=why, earlier=reasons(record))
 
 
 def _is_below(url: str, base: str) -> bool:

@@ -156,8 +156,13 @@ def amount(size_bytes: int | float) -> str:
     """`14.9 GiB`, `74.6 MiB`."""
     for unit, factor in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20)):
         if abs(size_bytes) >= factor:
-            return f"{size_bytes / factor:.3g} {unit}"
-    return f"{size_bytes / 2**10:.3g} KiB"
+            return f"{_digits(size_bytes / factor)} {unit}"
+    return f"{_digits(size_bytes / 2**10)} KiB"
+
+
+def _digits(value: float) -> str:
+    """Three of them, and never an exponent: 1010 of a unit are fewer than one of the next."""
+    return f"{value:.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
 
 
 def _free(predicted: Footprint, guard: GuardSpec, ask: Ask) -> Free:

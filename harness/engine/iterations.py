@@ -17,7 +17,7 @@ import msgspec
 
 from harness._native.clock import monotonic_ns
 from harness.engine import load as load_driver
-from harness.engine.calls import Caller
+from harness.engine.calls import INTERRUPTED, Caller
 from harness.engine.instruments import Instruments
 from harness.engine.plan import PlannedTrial, seed_for
 from harness.engine.sealing import CallPlace, unmade
@@ -42,8 +42,6 @@ from harness.schema import (
 __all__ = ["Iterations"]
 
 log = logging.getLogger("harness.engine")
-
-INTERRUPTED = CallError(code="cancelled", message="the run was interrupted")
 
 
 class Iterations:

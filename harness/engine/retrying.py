@@ -21,10 +21,10 @@ def again_after_s(backend: Backend, record: CallRecord) -> float | None:
     failed = record.status in ("error", "timeout", "truncated")
     if not failed or record.attempts >= ATTEMPTS_MAX or not isinstance(backend, Retries):
         return None
-    wait_s = None
     with contextlib.suppress(Exception):  # a stranger's backend: then this is how it ended
         wait_s = backend.retry_after_s(record)
-    return None if wait_s is None else min(max(0.0, wait_s), WAIT_MAX_S)
+        return None if wait_s is None else min(max(0.0, wait_s), WAIT_MAX_S)
+    return None
 
 
 def reasons(record: CallRecord) -> tuple[CallError, ...]:

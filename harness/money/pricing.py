@@ -85,7 +85,8 @@ def was_sent(call: CallRecord) -> bool:
 def was_refused(call: CallRecord) -> bool:
     """Whether the server did nothing for it, by the status that it answered with."""
     code = call.http_status or 0
-    return call.status == "error" and (400 <= code < 500 or code == 503)
+    ended_so = call.status in ("error", "cancelled")  # the second: while it waited to be sent again
+    return ended_so and (400 <= code < 500 or code == 503)
 
 
 def uncosted(call: CallRecord) -> int:

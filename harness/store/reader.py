@@ -123,8 +123,8 @@ class LogReader:
             for offset, body in self.bodies():
                 if any(body.startswith(_MARKS, n) for n in _MAP_HEADERS):
                     mark = self._decode(offset, body)
-                    assert isinstance(mark, SessionRecord | RetryRecord)
-                    found.append((offset, mark))
+                    if isinstance(mark, SessionRecord | RetryRecord):
+                        found.append((offset, mark))
             self._found = found
         return self._found
 

@@ -8,6 +8,7 @@ overhead  an allowance, see `_ALLOWANCE`
 from __future__ import annotations
 
 import os
+import re
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -22,6 +23,9 @@ __all__ = ["device_of", "predict"]
 _DTYPES: Final = {"float32": 4, "float16": 2, "bfloat16": 2}
 _SMALL: Final = {"bnb-int8": 1.0, "torchao-int8": 1.0, "quanto-int8": 1.0, "bnb-nf4": 0.5}
 """Bytes a number of a quantised matrix. Scales come to a few per cent and are in the overhead."""
+_WHOLE: Final = re.compile(r"(^|[._])(embed\w*|embeddings?|wte|wpe|lm_head|shared)\.")
+"""Names of matrices that are not quantised: embeddings, and the head, which the library leaves out.
+Of a model with a large vocabulary they are the greater part of what is left."""
 
 _ALLOWANCE: Final[dict[str, tuple[int, str]]] = {
     "gpu": (800 << 20, "800 MiB: CUDA context, libraries, activations of a prompt"),
@@ -84,7 +88,7 @@ def _weights(
     if not tensors:
         unknown["weights_bytes"] = "the model has no safetensors files, and others tell nothing"
         return None, None, {}
-    total = sum(_bytes(one, options) for one in tensors.values())
+    total = sum(_bytes(name, one, options) for name, one in tensors.items())
     numbers = sum(one.numbers for one in tensors.values())
     kept = options.quantization if options.quantization != "none" else options.dtype
     said = "as the checkpoint has them" if kept == "auto" else f"as {kept}"
@@ -92,11 +96,12 @@ def _weights(
     return int(total), numbers, basis
 
 
-def _bytes(one: TensorInfo, options: HfOptions) -> float:
+def _bytes(name: str, one: TensorInfo, options: HfOptions) -> float:
     own = WIDTH_BYTES.get(one.dtype, 4)
     if not one.floating:
         return one.numbers * own
-    if options.quantization != "none" and len(one.shape) == 2:
+    is_small = len(one.shape) == 2 and not _WHOLE.search(name)
+    if options.quantization != "none" and is_small:
         return one.numbers * _SMALL[options.quantization]
     return one.numbers * _DTYPES.get(options.dtype, own)
 

@@ -107,7 +107,8 @@ def fetched(model: str, revision: str | None = None) -> Found:
             model,
             f"cannot be fetched from the hub: {type(error).__name__}: {error}",
             _hub_folder(),
-            "the right name, HF_TOKEN for one that is gated, or the path of a folder",
+            "the right name, HF_TOKEN for one that is gated, the path of a folder; or --model tiny, "
+            "which needs no network",
         ) from None
     return Found(folder=Path(folder), commit=Path(folder).name)
 

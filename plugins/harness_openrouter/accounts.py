@@ -27,6 +27,7 @@ PAUSES_S: Final = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 AT_ONCE: Final = 4
 COST_SHARE: Final = Decimal("0.001")
 COST_USD: Final = Decimal("0.00000001")
+FACT_CHARS: Final = 500
 _WORDS: Final = (str, int, bool)
 
 
@@ -74,7 +75,11 @@ def generation_id(call: CallRecord) -> str | None:
 
 def account_of(call: CallRecord, data: dict[str, Any]) -> Account:
     """`data` as from /generation, fractions as text."""
-    facts = {one_line(n, 60): storable(v) for n, v in data.items() if isinstance(v, _WORDS)}
+    facts = {
+        one_line(name, 60): value[:FACT_CHARS] if isinstance(value, str) else storable(value)
+        for name, value in data.items()
+        if isinstance(value, _WORDS)
+    }
     return Account(call_id=call.call_id, facts=facts, disagrees=dict(_differences(call, data)))
 
 

@@ -15,7 +15,7 @@ from msgspec import Struct
 from harness.errors import BackendError, SpecError
 from harness.protocols import BackendConfig
 from harness.schema import Account, CallRecord, Decoded, Effective, ModelInfo, PriceRecord, Request
-from harness.text import as_argument, listed, nearest, one_line, storable
+from harness.text import as_argument, listed, nearest, one_line, storable, whole_number
 from harness_openrouter import accounts, catalog, routing
 from harness_openrouter.catalog import Endpoint, Listed
 from harness_openrouter.control import OpenRouterControl
@@ -110,12 +110,14 @@ class OpenRouterBackend(OpenAIBackend):
             unknown["provider"] = "the service does not list who serves this model"
         price, unpriced = self._price(offer)
         unknown |= unpriced | self._why_not | self._options_unknown()
-        context = pinned.context_length if pinned is not None else None
-        told = entry.get("context_length")
+        known = pinned.context_length if pinned is not None else None
+        context = known or whole_number(entry.get("context_length")) or None
+        if context is None:
+            unknown["context_length"] = "the service lists none"
         return Effective(
             server="openrouter",
             model=self.model,
-            context_length=context or (told if type(told) is int and told > 0 else None),
+            context_length=context,
             quantization=pinned.quantization if pinned is not None else None,
             simulated=entry.get("owned_by") == "harness-sim",
             options=redacted(self._as_sent(), self.secret.redact),

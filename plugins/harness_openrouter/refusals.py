@@ -86,12 +86,14 @@ def wait_s(record: CallRecord, *, retries: int, most_s: float) -> float | None:
 
 
 def _until_reset_s(record: CallRecord, headers: Mapping[str, Any]) -> float | None:
-    """By the wall clock of this machine, which is near enough to the service's for that."""
+    """By the wall clock of this machine, which is near enough to the service's for that. None where
+    that is over by now: then it is not what holds us up, or a clock is wrong."""
     reset_ms = _number(headers.get("x-ratelimit-reset"))
     closed_ns, offset_ns = record.instants.closed_ns, record.realtime_offset_ns
     if reset_ms is None or closed_ns is None or offset_ns is None:
         return None
-    return max(0.0, reset_ms / 1e3 - (closed_ns + offset_ns) / 1e9)
+    left_s = reset_ms / 1e3 - (closed_ns + offset_ns) / 1e9
+    return left_s if left_s > 0 else None
 
 
 def _number(text: Any) -> float | None:

@@ -265,7 +265,7 @@ def test_plain_lines_name_cells_and_time_left(capfd):
     run_trial(view, view.board, plan.trials[0], seconds=7.0)
     run_trial(view, view.board, plan.trials[1], calls=2)
     assert capfd.readouterr().err.splitlines() == [
-        "trial 1/2 baseline n=1: begun",
+        "trial 1/2 baseline n=1: opening the backend",
         "trial 1/2 baseline n=1: ok, 4 calls ok, 1.1 s; 7 s left",
         "trial 2/2 baseline n=2: ok, 2 calls ok, 1.1 s",
     ]

@@ -221,6 +221,7 @@ def test_the_board_forgets_it_too(host):
     board.run_started(plan)
     board.trial_started(plan.trials[0], 1)
     board.call_finished(builders.call(arm="default", trial=0))
+    board.call_finished(builders.call(arm="default", trial=0, status="error"))
     board.trial_retried(RetryRecord(trial=0, attempt=1, reason="gone"))
     assert (board.running[0].ok, board.running[0].measured_ok) == (0, 0)
     assert board.doubts.lines() == ["place-lost: trial 0: gone (default)"]

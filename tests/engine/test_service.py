@@ -85,7 +85,8 @@ def test_the_wait_is_bounded_and_so_are_the_attempts():
     assert isinstance(Waiting(1), Retries)
     for answer, expected in ((3600, WAIT_MAX_S), (-1, 0.0), (0.5, 0.5), (None, None)):
         assert again_after_s(Waiting(answer), failed) == expected
-    assert again_after_s(Waiting(ValueError("odd")), failed) is None
+    for odd in (ValueError("odd"), "soon"):
+        assert again_after_s(Waiting(odd), failed) is None
     assert again_after_s(Waiting(1), replace(failed, attempts=ATTEMPTS_MAX)) is None
     for status in ("ok", "cancelled", "not_sent"):
         assert again_after_s(Waiting(1), replace(failed, status=status)) is None
@@ -123,7 +124,12 @@ def test_an_interrupt_ends_the_wait(host, monkeypatch, scenario):
     outcome, sink = waiting_run(host, monkeypatch, wait_s=120, scenario=scenario, end=end)
     assert outcome.manifest.state == "interrupted"
     (call, *_) = calls_of(sink)
-    assert (call.status, call.error.code, call.attempts) == ("error", "http.429", 1)
+    assert (call.status, call.error.message, call.attempts) == (
+        "cancelled",  # it failed of nothing: it was to be sent again
+        "the run was interrupted",
+        1,
+    )
+    assert [one.code for one in call.earlier] == ["http.429"]
 
 
 # ------------------------------------------------------------------------- no figure of time of it

@@ -165,6 +165,13 @@ def test_the_run_ends_in_order_when_the_budget_does():
     assert not {"unbalanced", "errors", "failures"} & set(found)
 
 
+def test_a_budget_that_went_on_calls_of_unknown_cost_does_not_say_that_nothing_is_spent():
+    broken = respond([b'{"text": "a "}\n'], content_type="application/x-ndjson")[:-1]
+    found = codes(paid(answers=[broken], budget_usd=0.003))["budget"]
+    assert "of no call is it known what it cost" in found.message and "$0 is" not in found.message
+    assert found.evidence["spent_usd"] is None
+
+
 def test_an_iteration_that_was_cut_short_still_balances():
     ran = paid({"load": {"mode": "closed", "requests": 40, "concurrency": 1}}, budget_usd=0.0013)
     ended = statuses(ran)

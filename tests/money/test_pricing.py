@@ -99,6 +99,7 @@ WORST = worst_case(PRICE, 1000, 100)
         (ended("error", "connect", sent=False), 0),
         (ended("error", "http.429", http=429), 0),
         (ended("error", "http.503", http=503), 0),
+        (ended("cancelled", "cancelled", http=429, earlier=("http.429",)), 0),
         (ended("error", "http.500", http=500), WORST),
         (ended("error", "stream", http=200), WORST),
         (ended(earlier=("http.429", "connect"), cost="0.002"), "0.002"),

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from harness_openrouter import caveats
 from harness_openrouter.accounts import account_of, generation_id
-from harness_openrouter.backend import OpenRouterBackend
+from harness_openrouter.backend import OpenRouterBackend, _Offer
 from harness_openrouter.catalog import (
     amount,
     dearest,
@@ -437,7 +437,7 @@ def call(status="error", code="http.429", **fields):
         (call(headers={"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}), 1.0),
         (call(headers={"retry-after": "nan"}), 1.0),
         (call(headers={"x-ratelimit-reset": "1014000"}), 4.0),
-        (call(headers={"x-ratelimit-reset": "1000"}), 0.0),
+        (call(headers={"x-ratelimit-reset": "1000"}), 1.0),  # over: a clock is wrong, or its unit
         (call(headers={"x-ratelimit-reset": "9014000"}), None),
         (call(), 1.0),
         (call(attempts=2), 2.0),
@@ -592,6 +592,18 @@ def test_what_it_says_of_itself(service, caplog):
 def test_what_it_refuses_to_begin(service, how, says):
     with pytest.raises(BackendError, match=says):
         opened(service, **how)
+
+
+def test_whatever_the_service_lists_its_account_can_be_stored():
+    """Numbers of JSON have no bounds, those of a record have."""
+    entry = {"id": "sim/tiny", "context_length": 10**40, "created": 10**30, "pricing": [10**30]}
+    backend = made(provider="beta")
+    backend._offer = _Offer(
+        model=listed_model([entry], "sim/tiny"), endpoints=[], pinned=None, key={"limit": 10**30}
+    )
+    found = asyncio.run(backend.effective())
+    assert found.context_length is None and "context_length" in found.unknown
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(found), type=type(found)) == found
 
 
 def test_options_that_are_dropped_are_not_effective(service):

@@ -33,13 +33,22 @@ class Doubts:
         self._bounds = bounds
         self._counts: dict[str, int] = {}
         self._last: dict[str, str] = {}
+        self._failed: dict[int, int] = {}
+        """Trial under way → its calls that are not ok."""
 
     def failed(self, call: CallRecord) -> None:
         """A measured call that is not ok. Called as it ends: it only counts."""
         code = call.error.code if call.error is not None else call.status
         self._note("errors", f"{call.status}, {code}", call.arm)
+        self._failed[call.trial] = self._failed.get(call.trial, 0) + 1
 
     def retried(self, record: RetryRecord, arm: str) -> None:
+        """What its calls came to so far is void."""
+        left = self._counts.get("errors", 0) - self._failed.pop(record.trial, 0)
+        if left > 0:
+            self._counts["errors"] = left
+        else:
+            self._counts.pop("errors", None)
         self._note("place-lost", f"trial {record.trial}: {one_line(record.reason, 80)}", arm)
 
     def trial(self, record: TrialRecord, calls: Iterable[CallRecord],

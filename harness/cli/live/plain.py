@@ -1,5 +1,5 @@
-"""A line per trial, where there is no terminal: for a log, a pipe, a CI job. A trial that takes long
-has lines of its own, so that a model that loads for minutes is not taken for one that hangs."""
+"""A line per trial, where there is no terminal: for a log, a pipe, a CI job. A trial that takes
+long has lines of its own, so that nobody takes it for one that hangs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class PlainView:
         self._tell_skipped()
         self.board.trial_started(planned, total)
         if not self._began:  # a model may load for minutes, and nothing happens meanwhile
-            say(f"{self._who(planned.arm.name, planned.cell, self.board.done + 1)}: begun")
+            say(f"{self._who(planned.arm.name, planned.cell, self.board.done + 1)}: opening the backend")
             self._began, self._said_s = True, self.board.clock_s()
 
     def iteration_started(self, planned: PlannedTrial, phase: str, calls: int | None) -> None:

@@ -269,6 +269,6 @@ def what_was_measured(view: RunView) -> Iterator[Caveat]:
             severity="note",
             message="the model's weights are random: its text is noise, its speed is real for a "
             "model of this shape",
-            remedy="--model with a real GGUF file",
+            remedy="--model with a real one",
             arm=place,
         )

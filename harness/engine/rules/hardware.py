@@ -103,8 +103,12 @@ def no_energy(view: RunView) -> Iterator[Caveat]:
             without = [one for one in arm.iterations if why_no_energy(one, name)]
             if not without:
                 continue
-            ((reason, _),) = Counter(why_no_energy(one, name) for one in without).most_common(1)
-            needs, remedy = _longer(arm, without) if "window" in reason else ("", "")
+            shortest = min(without, key=_wall_ms)  # whatever is long enough for it is for all
+            reasons = Counter(why_no_energy(one, name) for one in without)
+            reason = why_no_energy(shortest, name)
+            if "window" not in reason:
+                ((reason, _),) = reasons.most_common(1)
+            needs, remedy = _longer(arm, shortest) if "window" in reason else ("", "")
             yield Caveat(
                 code="no-energy",
                 severity="note",
@@ -114,7 +118,7 @@ def no_energy(view: RunView) -> Iterator[Caveat]:
                     "instrument": name,
                     "reason": reason,
                     "iterations": len(without),
-                    "longest_s": max(map(_wall_ms, without)) / 1e3,
+                    "shortest_s": _wall_ms(shortest) / 1e3,
                 },
                 remedy=remedy or "see to that, or leave the instrument out",
                 arm=arm.name,
@@ -131,18 +135,17 @@ def why_no_energy(record: IterationRecord, name: str) -> str:
     return record.unobserved.get(figure) or record.unobserved.get(name, "")
 
 
-def _longer(arm: ArmView, without: list[IterationRecord]) -> tuple[str, str]:
+def _longer(arm: ArmView, shortest: IterationRecord) -> tuple[str, str]:
     """(how much is missing, what to do), where it is length that is."""
-    longest = max(without, key=_wall_ms)
-    wall_s = _wall_ms(longest) / 1e3
+    wall_s = _wall_ms(shortest) / 1e3
     if not 0 < wall_s < WINDOW_MIN_S:
         return "", ""
     more_s = WINDOW_MIN_S - wall_s
-    if arm.load is None or not longest.planned_calls:
+    if arm.load is None or not shortest.planned_calls:
         return f"; {more_s:.2g} s more an iteration", "longer iterations"
     # A tenth more than the pace says: the next iteration may be a quicker one.
-    requests = math.ceil(1.1 * longest.planned_calls * WINDOW_MIN_S / wall_s)
-    more = requests - longest.planned_calls
+    requests = math.ceil(1.1 * shortest.planned_calls * WINDOW_MIN_S / wall_s)
+    more = requests - shortest.planned_calls
     return (
         f"; {more_s:.2g} s more an iteration, {more} more requests at this pace",
         f"--requests {requests}",

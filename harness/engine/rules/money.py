@@ -40,17 +40,22 @@ def budget(view: RunView) -> Iterator[Caveat]:
     unknown = sum(cost.unknown for cost in costs)
     first = next((t.error.message[:FIRST_MAX] for t in cut if t.error), "")
     worst = re.search(r"it can cost \$[0-9.]*[0-9]", first)
-    besides = f" and {unknown} calls of unknown cost, counted as the most they can have cost"
+    most = "counted as the most they can have cost"
+    said = f"{dollars(spent)} is spent"
+    if unknown:
+        said += f" and {unknown} calls of unknown cost, {most}"
+    if not costs:
+        said = f"of no call is it known what it cost: they are {most}"
     yield Caveat(
         code="budget",
         severity="doubtful",
-        message=f"the budget of {dollars(limit)} ended the run: {dollars(spent)} is spent"
-        f"{besides if unknown else ''}; measured calls not sent: {refused}; "
+        message=f"the budget of {dollars(limit)} ended the run: {said}; "
+        f"measured calls not sent: {refused}; "
         f"trials cut short: {len(cut)}, not begun: {len(skipped)}"
         + (f"; of the first call that did not fit: {worst[0]}" if worst else ""),
         evidence={
             "budget_usd": str(limit),
-            "spent_usd": str(spent),
+            "spent_usd": str(spent) if costs else None,
             "calls_of_unknown_cost": unknown,
             "calls_not_sent": refused,
             "trials_cut_short": len(cut),
