@@ -2,7 +2,6 @@
 
 HarnessError                  a person can act on it: printed in one line, never as a traceback
 ├── SpecError                 the spec (or a command-line value) is wrong; names the field
-│   └── NotSupportedYet       the spec asks for something a later version will do
 ├── PluginError               a plugin broke a contract; names the plugin
 │   └── MissingExtra          a plugin needs a package that is not installed
 ├── BackendError              the model server: not there, refuses, does not know the model
@@ -25,7 +24,6 @@ __all__ = [
     "HarnessError",
     "MissingExtra",
     "NativeMissing",
-    "NotSupportedYet",
     "PlaceLostError",
     "PluginError",
     "ScenarioError",
@@ -50,13 +48,6 @@ class HarnessError(Exception):
 
 class SpecError(HarnessError):
     """`where` is the path of the mistake, such as `$.load.concurrency`."""
-
-
-class NotSupportedYet(SpecError):  # noqa: N818  (named as the outcome it is)
-    """A field that the spec has room for and this version does not implement."""
-
-    def __init__(self, where: str, what: str) -> None:
-        super().__init__(f"{what} is not supported yet", where=where, remedy="leave it out")
 
 
 class PluginError(HarnessError):

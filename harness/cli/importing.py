@@ -98,7 +98,8 @@ def _options(pairs: tuple[str, ...]) -> dict[str, object]:
 
 
 def _write(made: Imported, out: Path | None, as_json: bool) -> int:
-    from harness.cli.conduct import finish, show
+    from harness.cli.conduct import finish
+    from harness.cli.shown import show
     from harness.cli.status import DONE, INVALID
     from harness.engine import Outcome
     from harness.store.writer import RunWriter

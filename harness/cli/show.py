@@ -17,7 +17,7 @@ def command(run: str, as_json: bool, salvage: bool) -> None:
       harness show latest
       harness show runs/load-20261120T101500Z-1a2b3c4d --json
     """
-    from harness.cli.conduct import show
+    from harness.cli.shown import show
     from harness.cli.terminal import say
     from harness.store import load_run
 

@@ -35,6 +35,7 @@ from harness.errors import SpecError
 __all__ = ["Header", "Replay", "record", "write_recording"]
 
 VERSION: Final = 1
+NUMBER_END: Final = 2**63
 ENDED: Final = "the recording has ended"
 FIELDS: Final = tuple(
     name
@@ -146,6 +147,8 @@ def _load(path: Path) -> tuple[Header, list[Reading]]:
         said = f"is of version {header.harness_gpu_recording}, and {VERSION} is known here"
         raise SpecError(said, where=str(path), remedy=remedy)
     known, readings = {one.uuid for one in header.devices}, []
+    if len(known) < len(header.devices):  # its energy would count twice
+        raise SpecError("has a device twice", where=f"{path}:1", remedy=remedy)
     last_ns: dict[str, int] = {}
     for number, text in enumerate(lines[1:], 2):
         if not text.strip():
@@ -162,6 +165,11 @@ def _load(path: Path) -> tuple[Header, list[Reading]]:
 
 def _line(text: bytes, kind: type[Any], where: str, remedy: str) -> Any:
     try:
-        return msgspec.json.decode(text, type=kind)
+        found = msgspec.json.decode(text, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise SpecError(f"is no GPU recording: {error}", where=where, remedy=remedy) from error
+    for one in (found, *getattr(found, "devices", ())):
+        for name, value in msgspec.structs.asdict(one).items():
+            if isinstance(value, int) and abs(value) >= NUMBER_END:
+                raise SpecError(f"{name} is no number of NVML's", where=where, remedy=remedy)
+    return found

@@ -79,6 +79,8 @@ class Ledger:
         self._local: set[Place] = set()
         self._parts: dict[int, Decimal] = {}
         self._calls: dict[int, _Tally] = {}
+        self._unpriced: list[tuple[_Tally, Decimal]] = []
+        """Of trials that ended before their price was known, and what was counted for them."""
 
     @property
     def left(self) -> Decimal:
@@ -127,6 +129,7 @@ class Ledger:
         code = record.error.code if record.error is not None else ""
         if effective.price is not None:
             self._prices[place] = effective.price
+            self._reckon_again(place, effective.price)
         elif effective.location == "local":
             self._local.add(place)
         lost = effective == Effective() and code in ENDED_FROM_OUTSIDE
@@ -138,8 +141,20 @@ class Ledger:
         price = self._prices.get(place or calls.place)
         cost = calls.charge(price)
         part = self._parts.pop(trial, Decimal(0))
+        counted = max(cost, part) if lost else cost
         with localcontext(EXACT):
-            self.spent += max(cost, part) if lost else cost
+            self.spent += counted
+        if price is None:
+            self._unpriced.append((calls, counted))
+
+    def _reckon_again(self, place: Place, price: PriceRecord) -> None:
+        """A backend that fetches its price has told it: what a session that was killed had sent to
+        it, and of which nobody knows what it cost, is counted as the most that it can have cost."""
+        of_place = [one for one in self._unpriced if one[0].place == place]
+        self._unpriced = [one for one in self._unpriced if one[0].place != place]
+        with localcontext(EXACT):
+            for calls, counted in of_place:
+                self.spent += max(Decimal(0), calls.charge(price) - counted)
 
 
 class _Tally:

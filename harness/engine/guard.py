@@ -13,13 +13,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from harness.errors import HarnessError
 from harness.protocols import Backend, Footprints
 from harness.schema import CallRecord, Effective, Fit, Footprint, GuardSpec
-from harness.text import one_line
+from harness.text import one_line, whole_number
 
 if TYPE_CHECKING:
     from harness.devices import DeviceMemory
@@ -29,6 +30,7 @@ __all__ = ["DOES_NOT_FIT", "DoesNotFitError", "Free", "Taken", "amount", "fit_of
 DOES_NOT_FIT: Final = "does_not_fit"
 """Code of the error of a trial that was skipped for that."""
 
+BYTES_END: Final = 2**60
 PEAKS: Final = (
     ("memory_process_peak_bytes", "the process"),
     ("memory_reserved_peak_bytes", "what the allocator reserved"),
@@ -65,7 +67,7 @@ async def foresee(backend: Backend, guard: GuardSpec, *, ask: Ask | None = None)
     May raise what `open` may."""
     if not isinstance(backend, Footprints):
         return None
-    predicted = await backend.footprint()
+    predicted = _believable(await backend.footprint())
     return fit_of(predicted, guard, ask or free_memory)
 
 
@@ -97,6 +99,18 @@ def fit_of(predicted: Footprint, guard: GuardSpec, ask: Ask) -> Fit:
     )
 
 
+def _believable(predicted: Footprint) -> Footprint:
+    """A model's files may say any number; what no machine has is none, and no record holds it."""
+    numbers = msgspec.structs.asdict(predicted).items()
+    wild = [name for name, n in numbers if isinstance(n, int) and not 0 <= n < BYTES_END]
+    unknown = predicted.unknown | dict.fromkeys(wild, "its files say a number that cannot be")
+    return replace(
+        predicted,
+        **{name: 0 if name == "reclaimable_bytes" else None for name in wild},
+        unknown=unknown,
+    )
+
+
 class Taken:
     """The most that a trial's model took in fact, from what its server said of it."""
 
@@ -117,10 +131,8 @@ class Taken:
 
     def _note(self, said: dict[str, Any]) -> None:
         for name, what in PEAKS:
-            found = said.get(name)
-            if not isinstance(found, int) or isinstance(found, bool) or found <= 0:
-                continue
-            if found > self._most.get(name, (0, ""))[0]:
+            found = whole_number(said.get(name))
+            if found and found > self._most.get(name, (0, ""))[0]:
                 by = said.get("memory_process_of") if "process" in name else None
                 of = f"{what} ({one_line(by, 60)})" if isinstance(by, str) else what
                 self._most[name] = found, of

@@ -14,11 +14,17 @@ aggregate.py    arms and their differences, as data; iterations.py: run by run; 
                                           setup.py for the configuration
   html.py         `html`                  one page with everything: page/ is what it shows,
                                           templates/ how, svg.py takes plots in
-models.py       models by size, with what became of each, as data; shared by
+models.py       models by size, with what became of each (model_outcome.py), as data; shared by
   scaling_comparison.py `scaling_comparison.csv`, `.json`   one row per model
   model_lines.py  which passed, failed or were skipped, on the terminal
 table.py        the result on the terminal: its table (columns.py), and what stands below
                 (footnotes.py)
+beside.py       what stands beside the figures of an arm: bands, cold starts, what it cost;
+                energy.py: what it took in joules; own.py: figures of whole iterations
+together.py     agents at once, in every report; together_md.py, and multi_metrics.py as JSON
+differences.py  a comparison on the terminal; differences_md.py as Markdown
+decided.py      what rules of the spec decided while the run went on
+machine.py      what plugins found out about the machine
 instrument.py   the instrument's own error, in a line
 figures.py      numbers as text
 sanitise.py     text from models and servers, made harmless

@@ -8,30 +8,19 @@ here but counts. Unknown stays None.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from statistics import median
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal
 
 from msgspec import Struct
 
 from harness.engine.cells import configuration, sweeps_models
-from harness.engine.guard import DOES_NOT_FIT
 from harness.errors import SpecError
 from harness.metrics import CALL_METRICS, ITERATION_METRICS
 from harness.protocols import RunData
 from harness.report.grid import axes, level
-from harness.schema import (
-    ArmSummary,
-    CallRecord,
-    CostSummary,
-    Effective,
-    Fit,
-    IterationRecord,
-    RunSpec,
-    TrialRecord,
-)
-from harness.sizes import parse_size, size_words
-from harness.text import one_line
+from harness.report.model_outcome import Outcome, Seen, Size
+from harness.schema import ArmSummary, CostSummary, Effective, TrialRecord
 
 __all__ = [
     "METRICS",
@@ -43,8 +32,6 @@ __all__ = [
     "own_metrics",
     "parameters_of",
 ]
-
-Outcome: TypeAlias = Literal["passed", "failed", "skipped", "not run"]
 
 METRICS: Final = (
     "ttft_ms",
@@ -75,19 +62,6 @@ METRICS: Final = (
     "process_peak_mib",
 )
 """What models are compared by, where the run has it."""
-
-
-class Size(Struct, frozen=True, kw_only=True):
-    """How many parameters a model has, and who says so."""
-
-    parameters: int | None = None
-    source: Literal["server", "declared", ""] = ""
-    """`server`: the backend read it back, or out of the model's files; `declared`: by the spec."""
-
-    @property
-    def words(self) -> str:
-        """`7.62B`; `7.6B*` where it is only declared; a dash where it is not known."""
-        return size_words(self.parameters) + ("*" if self.source == "declared" else "")
 
 
 class Figure(Struct, frozen=True, kw_only=True):
@@ -156,7 +130,7 @@ def is_over_models(run: RunData) -> bool:
 
 def parameters_of(run: RunData, arm: str, cell: str) -> Size:
     """Reads the records of the run; for many models, take `model_rows`."""
-    found = _Seen()
+    found = Seen()
     for record in run.records():
         if isinstance(record, TrialRecord) and (record.arm, record.cell) == (arm, cell):
             found.add(record)
@@ -165,7 +139,7 @@ def parameters_of(run: RunData, arm: str, cell: str) -> Size:
 
 def model_rows(run: RunData) -> list[ModelRow]:
     """In the order of the summary. The records are read once."""
-    seen: dict[tuple[str, str], _Seen] = defaultdict(_Seen)
+    seen: dict[tuple[str, str], Seen] = defaultdict(Seen)
     for record in run.records():
         seen[record.arm, record.cell].add(record)
     planned = Counter((arm, cell) for arm, cell, _ in run.manifest.plan)
@@ -184,92 +158,6 @@ def own_metrics(rows: Iterable[ModelRow]) -> list[str]:
     return [n for n in dict.fromkeys(names) if "." not in n and not n.startswith(derived)]
 
 
-# One model's records. -----------------------------------------------------------------------------
-
-
-class _Seen:
-    """What is taken out of the records of one arm and cell."""
-
-    def __init__(self) -> None:
-        self.trials: list[TrialRecord] = []
-        self.failed: list[IterationRecord] = []
-        self.bad_calls: Counter[str] = Counter()
-        self.calls = 0
-        self._prompt_tokens: list[int | None] = []
-
-    def add(self, record: CallRecord | IterationRecord | TrialRecord) -> None:
-        if isinstance(record, TrialRecord):
-            self.trials.append(record)
-        elif record.phase != "measured":
-            return
-        elif isinstance(record, IterationRecord):
-            self.failed += [record] if record.status == "error" else []
-        else:
-            self.calls += 1
-            if record.status == "ok":
-                self._prompt_tokens.append(record.usage.prompt_tokens)
-            else:
-                self.bad_calls[record.error.code if record.error else record.status] += 1
-
-    @property
-    def effective(self) -> Effective:
-        """Of the first launch whose server said anything."""
-        told = (one.effective for one in self.trials if one.effective != Effective())
-        return next(told, Effective())
-
-    @property
-    def fits(self) -> list[Fit]:
-        return [one.fit for one in self.trials if one.fit is not None]
-
-    @property
-    def prompt_tokens(self) -> int | None:
-        known = [count for count in self._prompt_tokens if count is not None]
-        return sum(known) if known and len(known) == len(self._prompt_tokens) else None
-
-    def size(self, spec: RunSpec, model: str | None) -> Size:
-        foreseen = [fit.predicted.parameters for fit in self.fits]
-        for found in [*(one.effective.parameters for one in self.trials), *foreseen]:
-            if found:
-                return Size(parameters=found, source="server")
-        for name in (model, self.effective.model):
-            if name is not None and name in spec.sizes:
-                try:
-                    return Size(parameters=parse_size(spec.sizes[name]), source="declared")
-                except SpecError:
-                    break  # of a run that another version made
-        return Size()
-
-    def outcome(self, error_share_max: float) -> tuple[Outcome, str]:
-        """What became of it, and why it is not simply `passed`."""
-        errors = [one for one in self.trials if one.status == "error"]
-        unfit = [one for one in self.trials if one.error and one.error.code == DOES_NOT_FIT]
-        bad = sum(self.bad_calls.values())
-        if errors:
-            what = f"{len(errors)} of {len(self.trials)} launches failed: {_why(errors)}"
-            return "failed", what
-        if self.failed:
-            return "failed", f"{len(self.failed)} iterations failed: {_why(self.failed)}"
-        if bad and bad > error_share_max * self.calls:
-            code = one_line(self.bad_calls.most_common(1)[0][0], 60)
-            return "failed", f"{bad} of {self.calls} calls are not ok: {code}"
-        if any(one.status == "ok" for one in self.trials):
-            left = f"{len(unfit)} of {len(self.trials)} launches: {_unfit(unfit)}" if unfit else ""
-            return "passed", left
-        if unfit:
-            return "skipped", _unfit(unfit)
-        return "not run", "interrupted" if self.trials else "the run did not come to it"
-
-
-def _why(records: Sequence[TrialRecord | IterationRecord]) -> str:
-    error = next((one.error for one in records if one.error is not None), None)
-    return one_line(error.message or error.code, 300) if error is not None else "for no reason told"
-
-
-def _unfit(trials: Sequence[TrialRecord]) -> str:
-    fit = next((one.fit for one in trials if one.fit is not None), None)
-    return f"does not fit: {one_line(fit.reason, 300)}" if fit is not None else _why(trials)
-
-
 def _asked(run: RunData, arm: str, cell: str) -> tuple[str, str | None]:
     """(backend, model) as the spec has them; of a run that this version cannot read, its base."""
     spec = run.manifest.spec
@@ -280,7 +168,7 @@ def _asked(run: RunData, arm: str, cell: str) -> tuple[str, str | None]:
     return backend.name, backend.model
 
 
-def _row(run: RunData, arm: ArmSummary, seen: _Seen, planned: int) -> ModelRow:
+def _row(run: RunData, arm: ArmSummary, seen: Seen, planned: int) -> ModelRow:
     backend, model = _asked(run, arm.arm, arm.cell)
     spec, effective = run.manifest.spec, seen.effective
     outcome, reason = seen.outcome(spec.validity.error_share_max)

@@ -1,8 +1,5 @@
-"""What a person asks for. Unknown fields are refused, with their path (see engine.specfile).
-
-The spec has room for everything the design names. A field that this version does not implement is
-refused by `engine.plan` with "not supported yet"; it is never ignored.
-"""
+"""What a person asks for. Unknown fields are refused, with their path (see engine.specfile); no
+field is ever ignored: one that cannot be done is refused by `engine.plan`."""
 
 from __future__ import annotations
 

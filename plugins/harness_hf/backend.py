@@ -14,7 +14,7 @@ from harness.errors import BackendError, MissingExtra, SpecError
 from harness.protocols import BackendConfig
 from harness.schema import Decoded, Effective, Exchange, Footprint, Message, ModelInfo, Request
 from harness.serverprocess import ServerGoneError, ServerProcess
-from harness.text import one_line, storable
+from harness.text import one_line, storable, whole_number
 from harness_hf import counting, footprint, loading, models
 from harness_hf.decode import decode
 from harness_hf.options import FIXED, HfOptions, call_options, fixed_options
@@ -72,7 +72,7 @@ class HfBackend:
 
     async def effective(self) -> Effective:
         assert self._found is not None, "open comes first"
-        ready, folder = await self._facts(), self._found.folder
+        ready, folder = storable(await self._facts()), self._found.folder
         on_gpu = any(not device.startswith("cpu") for device in ready["devices"])
         values, wrong = _read_back(self.options, ready)
         return Effective(
@@ -80,13 +80,13 @@ class HfBackend:
             server_version=f"transformers {ready['transformers']}, torch {ready['torch']}",
             model=self.model,
             model_digest=await asyncio.to_thread(models.digest, folder),
-            context_length=ready["context_length"],
+            context_length=whole_number(ready["context_length"]),
             layers_on_gpu=_layers_on_gpu(ready) if on_gpu else 0,
             size_bytes=ready["memory_bytes"],
             size_vram_bytes=ready["gpu_memory_bytes"],
             random_weights=models.random_weights(folder),
             options={name: getattr(self.options, name) for name in (*_SAMPLING, "api", *FIXED)},
-            details=storable({k: v for k, v in ready.items() if k not in ("url", "pid")}),
+            details={k: v for k, v in ready.items() if k not in ("url", "pid")},
             unknown=_unknown(self.options, ready, on_gpu),
             read_back=values,
             not_effective=wrong,

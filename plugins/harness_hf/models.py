@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from harness.cache import cache_dir
+from harness.control import NOT_JSON
 from harness.errors import BackendError, MissingExtra
 from harness.schema import ModelInfo
 from harness.text import as_argument, one_line
@@ -107,8 +108,8 @@ def fetched(model: str, revision: str | None = None) -> Found:
             model,
             f"cannot be fetched from the hub: {type(error).__name__}: {error}",
             _hub_folder(),
-            "the right name, HF_TOKEN for one that is gated, the path of a folder; or --model tiny, "
-            "which needs no network",
+            "the right name, HF_TOKEN for one that is gated, the path of a folder, or --model "
+            "tiny, which needs no network",
         ) from None
     return Found(folder=Path(folder), commit=Path(folder).name)
 
@@ -144,7 +145,7 @@ def config(folder: Path) -> dict[str, Any]:
     """config.json; empty where there is none that can be read."""
     try:
         return msgspec.json.decode((folder / "config.json").read_bytes(), type=dict[str, Any])
-    except (OSError, msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError):
+    except (OSError, *NOT_JSON):
         return {}
 
 
@@ -159,7 +160,7 @@ def weight_files(folder: Path) -> list[Path]:
     try:
         named = msgspec.json.decode(index.read_bytes(), type=_Index).weight_map.values()
         return [folder / Path(name).name for name in dict.fromkeys(named)]
-    except (OSError, msgspec.DecodeError, msgspec.ValidationError):
+    except (OSError, *NOT_JSON):
         whole = folder / "model.safetensors"
         return [whole] if whole.is_file() else []
 

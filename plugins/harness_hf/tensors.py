@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from harness.control import NOT_JSON
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -81,7 +83,7 @@ def _header(path: Path) -> dict[str, TensorInfo]:
         entries = msgspec.json.decode(body, type=dict[str, Any])
         entries.pop("__metadata__", None)
         return msgspec.convert(entries, dict[str, TensorInfo])
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+    except NOT_JSON as error:
         raise BadHeaderError(f"the header of {path.name} cannot be read: {error}") from None
 
 

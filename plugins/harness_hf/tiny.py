@@ -32,8 +32,6 @@ GENERATOR_VERSION: Final = 1
 MARKER: Final = "harness_random_weights"
 """A key of config.json, so that a copy under another name is recognised too."""
 
-_SPECIAL: Final = 7
-"""Tokens at the beginning of the vocabulary that are marks and no text."""
 _PARTS: Final = {
     "attn_q": "self_attn.q_proj",
     "attn_k": "self_attn.k_proj",
@@ -143,7 +141,7 @@ def _tokenizer(tokens: tuple[str, ...], merges: tuple[str, ...]) -> dict[str, An
                 "normalized": False,
                 "special": True,
             }
-            for number, token in enumerate(tokens[:_SPECIAL])
+            for number, token in enumerate(base.SPECIAL)
         ],
         "normalizer": None,
         "pre_tokenizer": {

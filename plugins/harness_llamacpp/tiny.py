@@ -34,10 +34,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CHAT_TEMPLATE",
+    "CONTEXT_LENGTH",
     "GENERATOR_VERSION",
+    "HEAD_DIM",
     "MARKER",
     "SHAPES",
+    "SPECIAL",
     "TINY",
+    "VOCABULARY",
     "Shape",
     "tokens_and_merges",
     "weights",
@@ -95,7 +99,8 @@ SHAPES: Final = {
 """By name: 0.65, 5.1 and 22 million parameters."""
 
 _ROLES: Final = ("<|system|>", "<|user|>", "<|assistant|>", "<|tool|>")
-_SPECIAL: Final = ("<|begin|>", "<|end|>", "<|pad|>", *_ROLES)
+SPECIAL: Final = ("<|begin|>", "<|end|>", "<|pad|>", *_ROLES)
+"""Marks, and no text: the beginning of the vocabulary."""
 _NORMAL_TOKEN, _CONTROL_TOKEN = 1, 3  # llama_token_type
 
 CHAT_TEMPLATE: Final = (
@@ -136,8 +141,8 @@ def write(path: Path, shape: Shape = TINY) -> None:
 def tokens_and_merges() -> tuple[tuple[str, ...], tuple[str, ...]]:
     """4096 tokens (control tokens, bytes, then one per merge) and the merges in GGUF's spelling."""
     alphabet = vocabulary.byte_alphabet()
-    merges = vocabulary.learn(VOCABULARY - len(_SPECIAL) - len(alphabet))
-    tokens = (*_SPECIAL, *alphabet, *(left + right for left, right in merges))
+    merges = vocabulary.learn(VOCABULARY - len(SPECIAL) - len(alphabet))
+    tokens = (*SPECIAL, *alphabet, *(left + right for left, right in merges))
     return tokens, tuple(f"{left} {right}" for left, right in merges)
 
 
@@ -152,7 +157,7 @@ def weights(tokens: Sequence[str], shape: Shape = TINY) -> dict[str, NDArray[np.
     embedding[:, 0] = _BIAS
     output = noise("output.weight", VOCABULARY, width) * np.float32(_SPREAD * shape.gain)
     output[:, 0] = [
-        0.0 if place >= len(_SPECIAL) and vocabulary.printable(token) else _PUSH_DOWN
+        0.0 if place >= len(SPECIAL) and vocabulary.printable(token) else _PUSH_DOWN
         for place, token in enumerate(tokens)
     ]
     tensors = {"token_embd.weight": embedding, "output.weight": output}
@@ -224,15 +229,15 @@ def _describe(writer: Any, file_type: int, shape: Shape) -> None:
 
 
 def _add_tokenizer(writer: Any, tokens: Sequence[str], merges: Sequence[str]) -> None:
-    control = len(_SPECIAL)
+    control = len(SPECIAL)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(tokens)
     writer.add_token_types([_CONTROL_TOKEN] * control + [_NORMAL_TOKEN] * (len(tokens) - control))
     writer.add_token_merges(merges)
-    writer.add_bos_token_id(_SPECIAL.index("<|begin|>"))
-    writer.add_eos_token_id(_SPECIAL.index("<|end|>"))
-    writer.add_eot_token_id(_SPECIAL.index("<|end|>"))
-    writer.add_pad_token_id(_SPECIAL.index("<|pad|>"))
+    writer.add_bos_token_id(SPECIAL.index("<|begin|>"))
+    writer.add_eos_token_id(SPECIAL.index("<|end|>"))
+    writer.add_eot_token_id(SPECIAL.index("<|end|>"))
+    writer.add_pad_token_id(SPECIAL.index("<|pad|>"))
     writer.add_add_bos_token(True)
     writer.add_chat_template(CHAT_TEMPLATE)

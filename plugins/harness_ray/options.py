@@ -13,6 +13,7 @@ from msgspec import Struct, field
 from harness.errors import MissingExtra, SpecError
 from harness.protocols import ExecutorConfig
 from harness.redaction import is_secret_name
+from harness.text import one_line
 
 __all__ = ["RayOptions", "checked"]
 
@@ -56,6 +57,7 @@ def checked(config: ExecutorConfig) -> RayOptions:
                 where=f"$.placement.{name}",
                 remedy=f"leave it out; executor_options: {{{name}: 1}} is what one trial takes",
             )
+    _check_address(options.address)
     for name, least in (("cpus", 0), ("gpus", 0), ("connect_timeout_s", 1), ("place_timeout_s", 1)):
         _at_least(least, getattr(options, name), f"{_WHERE}.{name}")
     for name, amount in options.resources.items():
@@ -77,6 +79,16 @@ def checked(config: ExecutorConfig) -> RayOptions:
         )
     _check_environment(options)
     return options
+
+
+def _check_address(address: str) -> None:
+    """Before Ray is started, which takes seconds to say that it is none."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address in ("", "auto") or (host and port.isdecimal()):
+        return
+    form = "ray://HOST:10001" if address.startswith("ray://") else "HOST:6379"
+    what = f"{one_line(address, 80)!r} is no address of a cluster"
+    raise SpecError(what, where=f"{_WHERE}.address", remedy=f"auto, or with its port: {form}")
 
 
 def _at_least(least: float, value: float, where: str) -> None:

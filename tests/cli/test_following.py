@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from harness.cli.conduct import _following
+from harness.cli.shown import following
 from tests.report.sweeps import sweep_run
 from tests.store.builders import toy_run
 
@@ -24,6 +24,6 @@ from tests.store.builders import toy_run
     ids=["arms", "cells", "one trial each", "one arm", "cut short"],
 )
 def test_what_comes_next(summary, expected):
-    said = list(_following(summary, Path("runs/of mine")))
+    said = list(following(summary, Path("runs/of mine")))
     assert [line.split()[0] for line in said] == expected
     assert all("'runs/of mine'" in line for line in said)

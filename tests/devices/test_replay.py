@@ -67,6 +67,11 @@ def test_a_device_that_joins_late_is_unknown_until_then(tmp_path):
         (lambda lines: [*lines[:2], b"\xff\xfe", *lines[2:]], ":3"),
         (lambda lines: [lines[0], *reversed(lines[1:])], "earlier"),
         (lambda lines: [*lines, lines[1].replace(b"GPU-1", b"GPU-9")], "line 1 does not have"),
+        (
+            lambda lines: [lines[0].replace(b"[{", b'[{"uuid":"GPU-1","index":0},{'), *lines[1:]],
+            "twice",
+        ),
+        (lambda lines: [*lines[:2], lines[2].replace(b'mj":2', b'mj":2' + b"0" * 99)], "energy_mj"),
     ],
 )
 def test_what_is_no_recording_is_refused_with_its_line(tmp_path, spoil, said):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import types
 from typing import ClassVar
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
 import harness
-from harness.engine.guard import DOES_NOT_FIT, Free, fit_of
+from harness.engine.guard import DOES_NOT_FIT, Free, amount, fit_of
 from harness.engine.summary import derive_summary
 from harness.errors import BackendError, SpecError
 from harness.schema import Footprint, GuardSpec, TrialRecord
@@ -17,7 +18,7 @@ from harness.testing import ScriptedBackend
 from tests.engine.conftest import Options
 
 GIB = 2**30
-SIZES = {"small": GIB, "large": 40 * GIB}
+SIZES = {"small": GIB, "large": 40 * GIB, "wild": 10**30, "negative": -1}
 
 
 class Foreseeing(ScriptedBackend):
@@ -28,7 +29,8 @@ class Foreseeing(ScriptedBackend):
     async def footprint(self):
         if self.config.model not in SIZES:
             return Footprint(unknown={"weights_bytes": "nobody knows it"})
-        return Footprint(weights_bytes=SIZES[self.config.model], kv_bytes=GIB, device="host")
+        size = SIZES[self.config.model]
+        return Footprint(weights_bytes=size, kv_bytes=GIB, parameters=size, device="host")
 
     async def open(self):
         if self.config.model == "broken":
@@ -104,6 +106,17 @@ def test_what_cannot_be_predicted_is_begun(measured):
     assert trial.fit.decision == "unknown" and "nobody knows it" in trial.fit.reason
 
 
+@pytest.mark.parametrize("model", ["wild", "negative"])
+def test_a_number_that_cannot_be_is_no_prediction(measured, model):
+    """The files of a model may say anything; a record holds 64 bits."""
+    sink, _ = measured(model)
+    (trial,) = trials(sink)
+    assert trial.status == "ok" and trial.fit.decision == "unknown"
+    assert trial.fit.predicted.weights_bytes is None and trial.fit.predicted.parameters is None
+    assert "cannot be" in trial.fit.reason
+    msgspec.msgpack.encode(trial)
+
+
 def test_without_the_guard_the_prediction_is_recorded_all_the_same(measured):
     sink, _ = measured("large", guard={"memory": "off"})
     (trial,) = trials(sink)
@@ -160,6 +173,15 @@ def test_memory_of_another_machine_is_not_that_of_this_one():
     )
     fit = fit_of(away, GuardSpec(), told(1))
     assert fit.decision == "unknown" and "another machine" in fit.reason
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "words"),
+    [(1010 << 20, "1010 MiB"), (1023.7 * 2**20, "1024 MiB"), (GIB, "1 GiB"), (2**50, "1024 TiB"),
+     (300, "0.293 KiB")],
+)  # fmt: skip
+def test_amounts_have_no_exponent(size_bytes, words):
+    assert amount(size_bytes) == words
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,18 @@ def test_what_earlier_sessions_spent_counts_void_or_not():
     assert ledger.begin(2, 1) == Decimal("0.6")
 
 
+def test_what_was_sent_before_a_price_was_recorded_is_reckoned_with_once_it_is():
+    """A backend that fetches its price has it in a trial's record, and the session was killed."""
+    ledger = Ledger(Decimal(1))
+    ledger.recall([made(0), made(0, cost=None, status="timeout")])
+    assert ledger.spent == Decimal("0.2")  # as the dearest that is known
+    ledger.see(made(1, cost="0.05"))
+    ledger.see(end(1))
+    assert ledger.spent == Decimal("0.1") + Decimal("0.2") + Decimal("0.05")
+    ledger.see(end(2))
+    assert ledger.spent == Decimal("0.35"), "once"
+
+
 # Runs. --------------------------------------------------------------------------------------------
 
 

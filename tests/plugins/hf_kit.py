@@ -1,8 +1,7 @@
-"""What the tests of backend `hf` share: backends, requests, both together, and a slow model."""
+"""What the tests of backend `hf` share: backends, what they read, and a slow model."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,7 @@ from harness_hf import HfOptions, tiny
 from harness_hf.backend import HfBackend
 
 from harness.protocols import BackendConfig
-from harness.schema import Decoded, Message, Request, TimeoutsSpec
-from harness.transport import open_transport
+from harness.schema import Decoded, TimeoutsSpec
 
 
 def make(model: str | None = None, urls: tuple[str, ...] = (), **options: Any) -> HfBackend:
@@ -27,22 +25,6 @@ def make(model: str | None = None, urls: tuple[str, ...] = (), **options: Any) -
             seed=11,
         )
     )
-
-
-def ask(text: str = "Compare the two arms.", **fields: Any) -> Request:
-    return Request(messages=(Message(role="user", content=text),), **{"max_tokens": 8, **fields})
-
-
-async def carry(backend: HfBackend, *requests: Request) -> list[tuple[Any, Decoded]]:
-    """All at once; (wire record, what was read of it) for each."""
-    transport = open_transport("portable", backend.urls)
-    await transport.open()
-    try:
-        sent = [transport.send(backend.prepare(r), backend.timeouts) for r in requests]
-        wires = await asyncio.gather(*sent)
-    finally:
-        await transport.close()
-    return [(w, backend.decode(r, w)) for r, w in zip(requests, wires, strict=True)]
 
 
 def stamps_of(read: Decoded) -> np.ndarray:

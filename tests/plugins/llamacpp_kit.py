@@ -1,8 +1,7 @@
-"""What the tests of backend `llamacpp` share: backends, requests, and both together."""
+"""A backend `llamacpp`, for tests."""
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import msgspec
@@ -10,8 +9,7 @@ from harness_llamacpp import LlamaCppOptions
 from harness_llamacpp.backend import LlamaCppBackend
 
 from harness.protocols import BackendConfig
-from harness.schema import Decoded, Message, Request, TimeoutsSpec
-from harness.transport import open_transport
+from harness.schema import TimeoutsSpec
 
 
 def make(model: str | None = None, urls: tuple[str, ...] = (), **options: Any) -> LlamaCppBackend:
@@ -24,19 +22,3 @@ def make(model: str | None = None, urls: tuple[str, ...] = (), **options: Any) -
             seed=11,
         )
     )
-
-
-def ask(text: str = "Compare the two arms.", **fields: Any) -> Request:
-    return Request(messages=(Message(role="user", content=text),), **{"max_tokens": 8, **fields})
-
-
-async def carry(backend: LlamaCppBackend, *requests: Request) -> list[tuple[Any, Decoded]]:
-    """All at once; (wire record, what was read of it) for each."""
-    transport = open_transport("portable", backend.urls)
-    await transport.open()
-    try:
-        sent = [transport.send(backend.prepare(r), backend.timeouts) for r in requests]
-        wires = await asyncio.gather(*sent)
-    finally:
-        await transport.close()
-    return [(w, backend.decode(r, w)) for r, w in zip(requests, wires, strict=True)]

@@ -23,7 +23,8 @@ from harness.schema import CallRecord, ChunkKind, KeepSpec, Request
 from harness.serverprocess import default_threads
 from harness.testing import BackendContract, Piece, respond
 from harness.transport import open_transport
-from tests.plugins.hf_kit import ask, carry, make, passes, stamps_of, tokens_of, write_slow_model
+from tests.plugins.hf_kit import make, passes, stamps_of, tokens_of, write_slow_model
+from tests.plugins.own_server_kit import ask, carry
 
 pytestmark = pytest.mark.real_model
 

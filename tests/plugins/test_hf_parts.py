@@ -32,7 +32,8 @@ from harness.errors import BackendError, HarnessError, MissingExtra, SpecError
 from harness.schema import ChunkKind
 from harness.testing import respond
 from harness.testing.wire import record_from
-from tests.plugins.hf_kit import ask, make, stamps_of, tokens_of
+from tests.plugins.hf_kit import make, stamps_of, tokens_of
+from tests.plugins.own_server_kit import ask
 
 CONTENT_DIGEST = "5295fdae097d0aa8902703764eb9ada15f9949def5be12c561cf20cdb611debf"
 """Of the folder `tiny`, file by file."""

@@ -18,7 +18,8 @@ from harness.protocols import ListsModels
 from harness.schema import ChunkKind, Request
 from harness.serverprocess import default_threads
 from harness.testing import BackendContract, Piece, respond
-from tests.plugins.llamacpp_kit import ask, carry, make
+from tests.plugins.llamacpp_kit import make
+from tests.plugins.own_server_kit import ask, carry
 
 pytestmark = [pytest.mark.real_model, pytest.mark.usefixtures("cache")]
 

@@ -18,7 +18,8 @@ from harness_llamacpp.backend import LlamaCppBackend
 
 from harness.errors import BackendError, HarnessError, MissingExtra, SpecError
 from harness.schema import Decoded
-from tests.plugins.llamacpp_kit import ask, carry, make
+from tests.plugins.llamacpp_kit import make
+from tests.plugins.own_server_kit import ask, carry
 
 pytestmark = [pytest.mark.real_model, pytest.mark.usefixtures("cache")]
 

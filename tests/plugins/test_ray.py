@@ -265,6 +265,7 @@ def test_no_cluster_there():
     ("placement", "where"),
     [
         ({"executor_options": {"cpu": 1}}, r"\$\.placement\.executor_options"),
+        ({"executor_options": {"address": "10.0.0.5"}}, r"executor_options\.address"),
         ({"executor_options": {"cpus": -1}}, r"executor_options\.cpus"),
         ({"executor_options": {"gpus": 0.5}}, r"executor_options\.gpus"),
         ({"executor_options": {"gpus": 1.5}, "share_gpus": True}, r"executor_options\.gpus"),

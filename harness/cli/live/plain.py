@@ -39,7 +39,8 @@ class PlainView:
         self._tell_skipped()
         self.board.trial_started(planned, total)
         if not self._began:  # a model may load for minutes, and nothing happens meanwhile
-            say(f"{self._who(planned.arm.name, planned.cell, self.board.done + 1)}: opening the backend")
+            who = self._who(planned.arm.name, planned.cell, self.board.done + 1)
+            say(f"{who}: opening the backend")
             self._began, self._said_s = True, self.board.clock_s()
 
     def iteration_started(self, planned: PlannedTrial, phase: str, calls: int | None) -> None:

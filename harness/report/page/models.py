@@ -21,7 +21,7 @@ PLACES: Final = {"local": "here", "api": "somebody's API"}
 
 
 def models_table(run: RunData) -> tuple[Table, str] | None:
-    """With the counts in words, `2 passed, 1 skipped`. None for a run of one model, whose records
+    """With a sentence on them, `2 passed, 1 skipped.` None for a run of one model, whose records
     are not read for it."""
     if len(run.summary.arms) < 2:
         return None
@@ -43,7 +43,9 @@ def models_table(run: RunData) -> tuple[Table, str] | None:
     ]
     cells = [[*([text(row.arm)] if several else []), *_cells(row)] for row in rows]
     counts = Counter(row.outcome for row in rows)
-    told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+    told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items()) + "."
+    if any(row.size.source == "declared" for row in rows):
+        told += " * is a size that the spec declares, and no server told."
     return table("Models side by side", columns, cells, 1 + several), told
 
 
@@ -59,7 +61,7 @@ def _cells(row: ModelRow) -> list[Cell]:
     if row.load_ms is not None:
         load = Cell(text=number(row.load_ms), lines=(f"n = {row.load_n}",), sort=row.load_ms)
     return [
-        text(row.label, title=row.model_digest or ""),
+        Cell(text=row.label, lines=_asked(row), title=row.model_digest or ""),
         Cell(text=row.backend, lines=_what(row)),
         of_number(row.size.parameters, row.size.words),
         text(PLACES[row.location]) if row.location else Cell(text=UNKNOWN, unknown=True),
@@ -69,6 +71,11 @@ def _cells(row: ModelRow) -> list[Cell]:
         _memory(row),
         _cost(row),
     ]
+
+
+def _asked(row: ModelRow) -> tuple[str, ...]:
+    """Its name, where it has another on the axis."""
+    return (row.model,) if row.model and row.model != row.label else ()
 
 
 def _what(row: ModelRow) -> tuple[str, ...]:
