@@ -88,8 +88,14 @@ class RayExecutor:
         """One for all trials; another, where it has died. Raises PluginError."""
         task = self._driver
         if task is None or (task.done() and (task.cancelled() or not _serves(task))):
-            self._driver = task = asyncio.ensure_future(_Driver.start(self._options))
+            self._driver = task = asyncio.ensure_future(self._anew(task))
         return await asyncio.shield(task)
+
+    async def _anew(self, gone: asyncio.Task[_Driver] | None) -> _Driver:
+        """In place of one that has died, whose processes and files go first."""
+        if gone is not None and not gone.cancelled() and gone.exception() is None:
+            await gone.result().close()
+        return await _Driver.start(self._options)
 
 
 async def _knock(options: RayOptions) -> None:

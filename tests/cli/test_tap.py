@@ -21,8 +21,7 @@ import trustme
 from harness.metrics import call_metric
 from harness.schema import CallRecord, IterationRecord, TrialRecord
 from harness.store import load_run
-from tests.sim.servers import sim
-from tests.validity.test_matrix import relay
+from tests.sim.servers import relay, sim
 
 HARNESS = [sys.executable, "-m", "harness"]
 KEY = "sk-test-0123456789abcdef"

@@ -40,6 +40,7 @@ NO_STREAM = {
     "http_429": {"http.429"},
     "http_500": {"http.500"},
     "http_503": {"http.503"},
+    "http_status": {"http.502"},
 }
 CONTENT_AND_END = (2, 3, 4)
 

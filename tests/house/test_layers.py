@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -181,3 +182,13 @@ def test_the_command_line_alone_prints_or_exits():
                 if called in ("sys.exit", "exit", "click.echo", "os._exit"):
                     wrong.append(f"{path}:{node.lineno}: {called}")
     assert wrong == []
+
+
+@pytest.mark.parametrize("package", ["devices", "engine", "metrics", "money", "report"])
+def test_a_package_says_where_everything_is(package):
+    """Its docstring is the map by which a reader finds the page that is wanted."""
+    folder = ROOT / "harness" / package
+    said = ast.get_docstring(ast.parse((folder / "__init__.py").read_text("utf-8"))) or ""
+    files = {path.name for path in folder.glob("*.py")} - {"__init__.py"}
+    unsaid = [name for name in files if not re.search(rf"\b{re.escape(name)}", said)]
+    assert sorted(unsaid) == []

@@ -68,6 +68,14 @@ def test_tiny_has_the_same_bytes_everywhere(folder: Path) -> None:
     assert models.random_weights(folder)
 
 
+def test_files_that_are_nested_without_end_are_read_as_none(tmp_path: Path) -> None:
+    deep = b'{"a":' + b"[" * 200_000 + b"]" * 200_000 + b"}"
+    (tmp_path / "config.json").write_bytes(deep)
+    (tmp_path / "model.safetensors").write_bytes(len(deep).to_bytes(8, "little") + deep)
+    assert models.config(tmp_path) == {}
+    assert "weights_bytes" in predict(Found(folder=tmp_path), HfOptions()).unknown
+
+
 def test_tiny_is_what_its_headers_say(folder: Path) -> None:
     found = tensors.headers(models.weight_files(folder))
     config = models.config(folder)

@@ -315,6 +315,33 @@ def test_what_ray_says_in_one_line():
     assert how_it_went(ValueError("Resource quantities >1 …"), "")[0] == "refused"
 
 
+def test_a_driver_that_died_leaves_nothing_behind(monkeypatch):
+    class Driver:
+        is_gone = closed = False
+
+        async def close(self):
+            self.closed = True
+
+    started = []
+
+    async def start(options):
+        assert all(one.closed for one in started), "before there is another"
+        started.append(Driver())
+        return started[-1]
+
+    async def main():
+        monkeypatch.setattr("harness_ray.executor._Driver.start", start)
+        ours = executor()
+        first = await ours._connected()
+        assert await ours._connected() is first and not first.closed
+        first.is_gone = True
+        assert await ours._connected() is started[1]
+        await ours.close()
+
+    asyncio.run(main())
+    assert [one.closed for one in started] == [True, True]
+
+
 @pytest.mark.parametrize("then", [None, wire.Kill(1), wire.Interrupt(1)])
 def test_the_run_hears_how_each_trial_ended(monkeypatch, then):
     """Without Ray, which refuses: also where the trial is ended before anything of it has begun."""
