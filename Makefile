@@ -19,6 +19,9 @@ RUST_DIR := plugins/harness_agents/rust
 # What was printed together is shown together, where this make can.
 TOGETHER := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
+# Tests start a thousand Pythons: whoever set this would have every one of them compile all sources.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo test checks extras lint rust browser fuzz sanitize valgrind soak bench peers native clean help
 
 help:

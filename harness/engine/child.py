@@ -24,7 +24,7 @@ import threading
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
-from harness.engine.messages import Said, decode_job, encode_message
+from harness.engine.messages import Said, encode_message, log_level_of
 from harness.engine.perform import perform
 from harness.engine.pipes import LENGTH, PipeWriter
 from harness.engine.places import parse_cpus, pin
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> None:
 async def _serve(job: bytes, commands: int, descriptor: int) -> None:
     os.set_inheritable(descriptor, False)
     pipe = PipeWriter(descriptor, broken=_nobody_waits)
-    _send_log(pipe, decode_job(job).log_level)
+    _send_log(pipe, log_level_of(job))
     performing = asyncio.ensure_future(perform(job, pipe.send))
 
     def obey() -> None:

@@ -10,6 +10,7 @@ Both ends run the same version of the harness: what is sent is never kept, so it
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -31,6 +32,8 @@ __all__ = [
     "decode_job",
     "decode_message",
     "encode_message",
+    "log_level_of",
+    "other_version",
 ]
 
 
@@ -147,4 +150,26 @@ def decode_message(message: bytes) -> Message:
 
 
 def decode_job(job: bytes) -> Job:
-    return msgspec.msgpack.decode(job, type=Job)
+    """Raises PluginError for the job of a version that knows other fields."""
+    try:
+        return msgspec.msgpack.decode(job, type=Job)
+    except msgspec.ValidationError as error:
+        raise other_version(str(error)) from error
+
+
+def log_level_of(job: bytes) -> int:
+    """Of the job of any version."""
+    return msgspec.msgpack.decode(job, type=_Level).log_level
+
+
+def other_version(how: str = "") -> PluginError:
+    return PluginError(
+        "this trial was planned by another version of the harness or of its plugins"
+        + (f" ({how})" if how else ""),
+        where="executor",
+        remedy="the same packages wherever trials are executed",
+    )
+
+
+class _Level(msgspec.Struct):
+    log_level: int = logging.WARNING

@@ -18,11 +18,12 @@ from harness.engine.messages import (
     Message,
     decode_job,
     encode_message,
+    other_version,
 )
 from harness.engine.plan import PlannedTrial, make_plan
 from harness.engine.seams import Scene, Silent
 from harness.engine.trial import Trial, uninterrupted
-from harness.errors import HarnessError, PluginError, StoreError
+from harness.errors import HarnessError, StoreError
 from harness.host import Host
 from harness.money import Purse
 from harness.schema import Record, TrialRecord
@@ -41,16 +42,12 @@ async def perform(
     on the event loop's thread; it must be quick.
     """
     outbox = _Outbox(deliver)
-    asked = decode_job(job)
     try:
+        asked = decode_job(job)
         found = host if host is not None else Host.load()
         plan = make_plan(asked.spec, found)
         if (asked.version, asked.digest) != (__version__, plan.digest):
-            raise PluginError(
-                "this trial was planned by another version of the harness or of its plugins",
-                where="executor",
-                remedy="the same packages wherever trials are executed",
-            )
+            raise other_version()
     except HarnessError as error:
         outbox.post(Ended(record=None, failure=Failure.of(error)))
         return

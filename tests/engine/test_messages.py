@@ -6,14 +6,24 @@ import asyncio
 import inspect
 import os
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import errors
-from harness.engine.messages import Ended, Failure, Kept, decode_message, encode_message
+from harness.engine.messages import (
+    Ended,
+    Failure,
+    Kept,
+    decode_job,
+    decode_message,
+    encode_message,
+    log_level_of,
+)
+from harness.engine.perform import perform
 from harness.engine.pipes import LENGTH, Frames, PipeWriter
-from harness.errors import HarnessError, MissingExtra, StoreError
+from harness.errors import HarnessError, MissingExtra, PluginError, StoreError
 from harness.schema import CallRecord, Instants, IterationRecord
 
 KINDS = [
@@ -134,3 +144,15 @@ def test_a_writer_says_once_that_nobody_reads():
         assert told == [1]
 
     asyncio.run(main())
+
+
+def test_the_job_of_another_version_is_refused_and_says_so():
+    job = msgspec.msgpack.encode({"version": "9.0", "log_level": 10, "spec": {"unheard_of": 1}})
+    assert log_level_of(job) == 10
+    with pytest.raises(PluginError, match="planned by another version"):
+        decode_job(job)
+    said = []
+    asyncio.run(perform(job, said.append))
+    (ended,) = map(decode_message, said)
+    assert ended.record is None
+    assert ended.failure.kind == "PluginError" and "another version" in ended.failure.what
