@@ -16,6 +16,8 @@ FIVE = b"Content-Length: 5\r\n\r\nhello"
 NEXT = OK + b"Content-Length: 4\r\n\r\nnext"
 
 GOOD = {
+    "1.0 kept, beside an option that only begins like close": b"HTTP/1.0 200 OK\r\n"
+    b"Connection: closez\r\nConnection: Keep-Alive\r\nContent-Length: 5\r\n\r\nhello",
     "content-length": OK + FIVE,
     "content-length zero": OK + b"Content-Length: 0\r\n\r\n",
     "content-length twice the same": OK + b"Content-Length: 5\r\n" + FIVE,

@@ -127,6 +127,7 @@ class SimServer:
         self._take_events()
         waited_ns = _waited_for_a_core_ns()
         self.sender.close()
+        self._take_last_events()
         ended_ns = monotonic_ns()
         for job, read_ns, kernel in self._jobs.values():
             self.log.request(job, read_ns=read_ns, kernel=kernel, ended="open", ended_ns=ended_ns)
@@ -172,6 +173,15 @@ class SimServer:
             del self._jobs[serial]
             self.log.request(job, read_ns=read_ns, kernel=kernel, ended=ended, ended_ns=at_ns)
         self._desk.settle()
+
+    def _take_last_events(self) -> None:
+        """A client may have had all of its answer, and we be stopped, before we heard of that."""
+        for what, _, serial, at_ns, *_ in self.sender.drain():
+            if what == FINISHED and serial in self._jobs and not self._jobs[serial][0].held:
+                job, read_ns, kernel = self._jobs.pop(serial)
+                self.log.request(
+                    job, read_ns=read_ns, kernel=kernel, ended="finished", ended_ns=at_ns
+                )
 
     def _answer(self, job: Job, wire: Wire) -> None:
         job.answered_ns = now_ns = monotonic_ns()
