@@ -4,7 +4,8 @@ A child that knows this module says, first of all, `die_with_parent(parent)`; wh
 say that it is ready, `watched = watch(parent)`; and then `wait(watched)`, which returns when it is
 to end. A program that knows nothing of us is started as `guarded([program, …])`: between it and us
 stands a process that does know, and that ends the program with everything it has started. A child
-of Python that is to have such a guard of its own calls `fork_guarded(parent)`, first of all.
+of Python that is to have such a guard of its own is started as `guarded_python(program)`, and one
+that needs none as `own_python(program)`: both have our import path.
 
 Three means, because each has a hole. (1) The pipe on standard input: it ends when its other end is
 closed by any kind of death, on every system; but a process forked meanwhile may hold a copy of that
@@ -27,7 +28,15 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-__all__ = ["die_with_parent", "fork_guarded", "guarded", "wait", "watch"]
+__all__ = [
+    "die_with_parent",
+    "fork_guarded",
+    "guarded",
+    "guarded_python",
+    "own_python",
+    "wait",
+    "watch",
+]
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
@@ -79,6 +88,23 @@ def guarded(command: Sequence[str]) -> list[str]:
     it, also one that has detached itself.
     """
     return [sys.executable, "-P", __file__, str(os.getpid()), *command]
+
+
+def own_python(program: str, *arguments: str) -> list[str]:
+    """The command of another Python that imports what we do, whether we are installed or run from a
+    checkout, and then runs `program`, for which `sys` is imported and `sys.argv[1:]` is
+    `arguments`."""
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    boot = f"import sys; sys.path[:] = sys.argv.pop(1).split({os.pathsep!r}); {program}"
+    return [sys.executable, "-P", "-c", boot, path, *arguments]
+
+
+def guarded_python(program: str, *arguments: str) -> list[str]:
+    """`own_python` with a guard between it and us (`fork_guarded`), and a pipe as standard input.
+    As little as can be is imported before the guard is there: it holds all of that for as long as
+    it lives."""
+    guard = "from harness.lifeline import fork_guarded; fork_guarded(int(sys.argv.pop(1)))"
+    return own_python(f"{guard}; {program}", str(os.getpid()), *arguments)
 
 
 def fork_guarded(parent: int) -> None:

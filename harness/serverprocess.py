@@ -24,6 +24,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from harness.lifeline import own_python
 from harness.schema import CallError, Decoded
 from harness.text import one_line
 
@@ -36,11 +37,6 @@ _TAIL_LINES: Final = 60
 _LINE_BYTES: Final = 1000
 _POLITE_S: Final = 5.0
 
-# The child gets our own import path, whether we are installed or run from a checkout.
-_BOOT: Final = (
-    "import sys; sys.path[:] = sys.argv.pop(1).split({separator!r}); "
-    "from {module} import main; sys.exit(main())"
-)
 _BROKEN: Final = ("reset", "eof", "connect", "send")
 """Outcomes at the wire that a dead server leaves."""
 _DYING_S: Final = 0.1
@@ -67,10 +63,9 @@ class ServerProcess:
         for `last_words`. OSError where no process can be started."""
         self._polite_s = polite_s
         self._tidy = tidy
-        path = os.pathsep.join(entry for entry in sys.path if entry)
-        boot = _BOOT.format(separator=os.pathsep, module=module)
+        program = f"from {module} import main; sys.exit(main())"
         self._child = subprocess.Popen(
-            [sys.executable, "-P", "-c", boot, path, *arguments, "--parent", str(os.getpid())],
+            own_python(program, *arguments, "--parent", str(os.getpid())),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

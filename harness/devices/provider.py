@@ -93,6 +93,16 @@ class Energy(Struct, frozen=True, kw_only=True):
     energy_mj: int | None
     unknown: str = ""
 
+    @classmethod
+    def of(cls, reading: Reading, after_ns: int) -> Energy:
+        """Where the counter is read with everything else."""
+        return cls(
+            before_ns=reading.at_ns,
+            after_ns=after_ns,
+            energy_mj=reading.energy_mj,
+            unknown=reading.unknown.get("energy_mj", ""),
+        )
+
 
 class GpuProcess(Struct, frozen=True, kw_only=True):
     """A process with a context on a device."""

@@ -89,12 +89,7 @@ class Replay:
 
     def energy(self, uuid: str) -> Energy:
         one = self.read(uuid)
-        return Energy(
-            before_ns=one.at_ns,
-            after_ns=self.clock.monotonic_ns(),
-            energy_mj=one.energy_mj,
-            unknown=one.unknown.get("energy_mj", ""),
-        )
+        return Energy.of(one, self.clock.monotonic_ns())
 
     def processes(self, uuid: str) -> Processes:
         return Processes(unknown="a recording has no processes of this machine")

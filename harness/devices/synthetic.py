@@ -179,12 +179,7 @@ class Synthetic:
 
     def energy(self, uuid: str) -> Energy:
         one = self.read(uuid)
-        return Energy(
-            before_ns=one.at_ns,
-            after_ns=self.clock.monotonic_ns(),
-            energy_mj=one.energy_mj,
-            unknown=one.unknown.get("energy_mj", ""),
-        )
+        return Energy.of(one, self.clock.monotonic_ns())
 
     def processes(self, uuid: str) -> Processes:
         if "processes" in self._missing:

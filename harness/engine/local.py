@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from typing import Final
@@ -24,6 +23,7 @@ from harness.engine.messages import Printed, encode_message
 from harness.engine.pipes import Frames, PipeWriter, enlarge
 from harness.engine.places import ORDER
 from harness.errors import TrialLostError
+from harness.lifeline import guarded_python
 
 __all__ = ["LocalExecutor"]
 
@@ -37,12 +37,7 @@ EASE_S: Final = 0.02
 """Between two looks at the messages: every one of them wakes us while calls are timed."""
 READ_BYTES: Final = 1 << 18
 
-# As little as can be before the guard is there: it holds all of this for as long as it lives.
-_BOOT: Final = (
-    "import sys; sys.path[:] = sys.argv.pop(1).split({separator!r}); "
-    "from harness.lifeline import fork_guarded; fork_guarded(int(sys.argv.pop(1))); "
-    "from harness.engine.child import main; main(sys.argv[1:])"
-)
+_PROGRAM: Final = "from harness.engine.child import main; main(sys.argv[1:])"
 
 
 class LocalExecutor:
@@ -217,14 +212,9 @@ class _Child:
 
 
 def _spawn(pipe: int, placement: dict[str, str]) -> subprocess.Popen[bytes]:
-    path = os.pathsep.join(entry for entry in sys.path if entry)
-    boot = _BOOT.format(separator=os.pathsep)
     gpus = {"CUDA_VISIBLE_DEVICES": placement["gpus"], **ORDER} if "gpus" in placement else {}
     return subprocess.Popen(
-        [
-            *(sys.executable, "-P", "-c", boot, path, str(os.getpid())),
-            *(str(pipe), placement.get("cpus", "")),
-        ],
+        guarded_python(_PROGRAM, str(pipe), placement.get("cpus", "")),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -12,13 +12,13 @@ import itertools
 import logging
 import os
 import shutil
-import sys
 import tempfile
 from collections import deque
 from collections.abc import Callable
 from typing import Final
 
 from harness.errors import PlaceLostError, PluginError, TrialLostError
+from harness.lifeline import guarded_python
 from harness.protocols import ExecutorConfig
 from harness.text import one_line
 from harness_ray import wire
@@ -36,12 +36,7 @@ KILL_S: Final = 20.0
 TAIL_LINES: Final = 3
 LINE_BYTES: Final = 1 << 16
 
-# As little as can be before the guard is there: it holds all of this for as long as it lives.
-_BOOT: Final = (
-    "import sys; sys.path[:] = sys.argv.pop(1).split({separator!r}); "
-    "from harness.lifeline import fork_guarded; fork_guarded(int(sys.argv.pop(1))); "
-    "from harness_ray.driver import main; main()"
-)
+_PROGRAM: Final = "from harness_ray.driver import main; main()"
 
 
 class RayExecutor:
@@ -167,12 +162,10 @@ class _Driver:
     async def start(cls, options: RayOptions) -> _Driver:
         """Connected to its cluster. Raises PluginError."""
         await _knock(options)
-        path = os.pathsep.join(entry for entry in sys.path if entry)
-        boot = _BOOT.format(separator=os.pathsep)
         folder = tempfile.mkdtemp(prefix="hr-")  # sockets lie in it: their paths are to be short
         try:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-c", boot, path, str(os.getpid())),
+                *guarded_python(_PROGRAM),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
